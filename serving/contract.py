@@ -1,0 +1,120 @@
+"""What a model file says of itself: one versioned JSON value in the ONNX metadata.
+
+Training writes it, serving reads it, and nothing else passes between the two. A contract that this
+code cannot honour is refused with a ContractError that names the field.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from serving.errors import ContractError
+from serving.preprocess import PreprocessSpec
+
+METADATA_KEY = "classifier.contract"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The contract between training and serving.
+
+    Attributes:
+        name: what the model is called in answers and logs.
+        classes: class names in the order of the logits.
+        preprocess: how an image becomes the network's input.
+        temperature: the logits are divided by it before the softmax; above 0, 1 changes nothing
+            (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+        unsure_below: an answer whose top probability is lower is `unsure`; 0 never is.
+        manifest_sha256: hash of the list of training photos.
+        metrics: figures measured on the model, by name; informative only.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    preprocess: PreprocessSpec
+    temperature: float = 1.0
+    unsure_below: float = 0.0
+    manifest_sha256: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract as JSON values, its version first."""
+        return {
+            "version": VERSION,
+            "name": self.name,
+            "classes": list(self.classes),
+            "preprocess": self.preprocess.to_json(),
+            "temperature": self.temperature,
+            "unsure_below": self.unsure_below,
+            "manifest_sha256": self.manifest_sha256,
+            "metrics": dict(self.metrics),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "Contract":
+        """Read the contract from a model's metadata; raises ContractError naming the field."""
+        if METADATA_KEY not in metadata:
+            raise ContractError(
+                f"The model has no metadata {METADATA_KEY!r}: it was not written by "
+                "`python -m train export`."
+            )
+        try:
+            value = json.loads(metadata[METADATA_KEY])
+        except json.JSONDecodeError as error:
+            raise ContractError(f"The metadata {METADATA_KEY!r} is not JSON: {error}.") from error
+        return cls.from_json(value)
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Contract":
+        """Read the contract from JSON values; raises ContractError naming the field."""
+        if not isinstance(value, Mapping):
+            raise ContractError("The contract must be a JSON object.")
+        if value.get("version") != VERSION:
+            raise ContractError(
+                f"The contract's field 'version' is {value.get('version')!r}; this server knows "
+                f"only {VERSION}. Export the model again, or deploy the code that matches it."
+            )
+        metrics = value.get("metrics", {})
+        if not isinstance(metrics, Mapping):
+            raise ContractError("The contract's field 'metrics' must be an object.")
+        return cls(
+            name=_text(value, "name"),
+            classes=_classes(value.get("classes")),
+            preprocess=PreprocessSpec.from_json(value.get("preprocess")),
+            temperature=_number(value, "temperature", low=1e-3, high=1e3),
+            unsure_below=_number(value, "unsure_below", low=0, high=1),
+            manifest_sha256=_text(value, "manifest_sha256"),
+            metrics=metrics,
+        )
+
+
+def _classes(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(c, str) for c in value):
+        raise ContractError("The contract's field 'classes' must be a list of class names.")
+    if len(set(value)) != len(value):
+        raise ContractError("The contract's field 'classes' names a class twice.")
+    return tuple(value)
+
+
+def _text(value: Mapping[str, Any], name: str) -> str:
+    text = value.get(name)
+    if not isinstance(text, str):
+        raise ContractError(f"The contract's field {name!r} is {text!r}; it must be a string.")
+    return text
+
+
+def _number(value: Mapping[str, Any], name: str, *, low: float, high: float) -> float:
+    number = value.get(name)
+    if (
+        not isinstance(number, int | float)
+        or isinstance(number, bool)
+        or not (math.isfinite(number) and low <= number <= high)
+    ):
+        raise ContractError(
+            f"The contract's field {name!r} is {number!r}; "
+            f"it must be a number between {low:g} and {high:g}."
+        )
+    return float(number)

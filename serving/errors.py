@@ -1,0 +1,115 @@
+"""The error tree: what can go wrong, which HTTP status says so, and under which stable code.
+
+    Exception
+    └── ServingError
+        ├── RequestError                    the caller can mend it
+        │   ├── InvalidRequestError         400  invalid_request
+        │   ├── UnresolvableHostError       400  unresolvable_host
+        │   ├── ForbiddenUrlError           403  forbidden_url
+        │   ├── NotFoundError               404  not_found
+        │   ├── MethodNotAllowedError       405  method_not_allowed
+        │   ├── NotAcceptableError          406  not_acceptable
+        │   ├── TooLargeError               413  too_large
+        │   ├── UnsupportedImageError       415  unsupported_image
+        │   └── UndecodableImageError       422  undecodable_image
+        ├── RemoteError                     another server is at fault
+        │   ├── RemoteFailedError           502  remote_failed
+        │   └── RemoteTimeoutError          504  remote_timeout
+        └── SetupError                      stops the function at init, never reaches a caller
+            ├── SettingsError               an environment variable is out of range
+            └── ContractError               the model file does not describe itself as it must
+
+A `detail` is shown to the caller as it stands, so it names the field or file, what was found and
+what to do, and holds nothing of the function's inside. Anything that is not a ServingError is a
+500 whose detail is fixed; its traceback goes to the log alone.
+"""
+
+from http import HTTPStatus
+from typing import ClassVar
+
+
+class ServingError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, detail: str, *, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = headers or {}
+
+
+class RequestError(ServingError):
+    """The request is at fault: 4xx."""
+
+
+class InvalidRequestError(RequestError):
+    status = HTTPStatus.BAD_REQUEST
+    code = "invalid_request"
+
+
+class UnresolvableHostError(RequestError):
+    status = HTTPStatus.BAD_REQUEST
+    code = "unresolvable_host"
+
+
+class ForbiddenUrlError(RequestError):
+    status = HTTPStatus.FORBIDDEN
+    code = "forbidden_url"
+
+
+class NotFoundError(RequestError):
+    status = HTTPStatus.NOT_FOUND
+    code = "not_found"
+
+
+class MethodNotAllowedError(RequestError):
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    code = "method_not_allowed"
+
+
+class NotAcceptableError(RequestError):
+    status = HTTPStatus.NOT_ACCEPTABLE
+    code = "not_acceptable"
+
+
+class TooLargeError(RequestError):
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "too_large"
+
+
+class UnsupportedImageError(RequestError):
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code = "unsupported_image"
+
+
+class UndecodableImageError(RequestError):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "undecodable_image"
+
+
+class RemoteError(ServingError):
+    """A server that we asked for an image is at fault: 5xx, but not ours."""
+
+
+class RemoteFailedError(RemoteError):
+    status = HTTPStatus.BAD_GATEWAY
+    code = "remote_failed"
+
+
+class RemoteTimeoutError(RemoteError):
+    status = HTTPStatus.GATEWAY_TIMEOUT
+    code = "remote_timeout"
+
+
+class SetupError(ServingError):
+    """The deployment is at fault: raised while the function initialises."""
+
+
+class SettingsError(SetupError):
+    code = "settings_error"
+
+
+class ContractError(SetupError):
+    code = "contract_error"

@@ -1,0 +1,189 @@
+"""Every event that can invoke the function, made into one Request; a Response, made into what the
+event's sender wants back.
+
+API Gateway REST (payload 1.0), HTTP API (payload 2.0), function URL (2.0 as well), Application Load
+Balancer and direct invocation are told apart by their shape. Nothing is refused here but a body
+that is not what the event says of it; limits and meaning are the caller's.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs
+
+from serving.errors import InvalidRequestError, TooLargeError
+
+Event = Mapping[str, Any]
+
+
+class Source(StrEnum):
+    """Who sent the event."""
+
+    REST_API = "rest-api"
+    HTTP_API = "http-api"
+    FUNCTION_URL = "function-url"
+    ALB = "alb"
+    DIRECT = "direct"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, whoever sent it.
+
+    Attributes:
+        headers: names in lower case.
+        query: every value of each parameter, in order, undone of URL encoding.
+        event: the event itself; of a direct invocation, the request's JSON.
+    """
+
+    source: Source
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    query: Mapping[str, list[str]]
+    event: Event
+
+    @property
+    def media_type(self) -> str:
+        """The Content-Type without its parameters, in lower case; empty when there is none."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    def body(self, *, max_bytes: int) -> bytes:
+        """The body as it left the client.
+
+        Raises:
+            TooLargeError: it is larger than `max_bytes`; found before anything is copied.
+            InvalidRequestError: the event calls it base64 and it is not.
+        """
+        text = self.event.get("body") or ""
+        encoded = bool(self.event.get("isBase64Encoded"))
+        size = len(text) * 3 // 4 - text.count("=", -2) if encoded else len(text)
+        if size > max_bytes:
+            raise _too_large(size, max_bytes)
+        if not encoded:
+            body: bytes = text.encode()
+            if len(body) > max_bytes:
+                raise _too_large(len(body), max_bytes)
+            return body
+        try:
+            return base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidRequestError("The request's body is not valid base64.") from error
+
+
+def _too_large(size: int, max_bytes: int) -> TooLargeError:
+    return TooLargeError(
+        f"The request's body has {size:,} bytes; at most {max_bytes:,} are taken. "
+        "Send a smaller image, or a URL."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer: a JSON value, or text when `media_type` is not JSON."""
+
+    status: int
+    content: Any
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The body as it goes over the wire."""
+        if self.media_type.endswith("json"):
+            return json.dumps(self.content, ensure_ascii=False, separators=(",", ":"))
+        return str(self.content)
+
+
+def read(event: Any) -> Request:
+    """Make a Request of any event that can invoke the function.
+
+    Raises:
+        InvalidRequestError: a direct invocation whose event is not a JSON object.
+    """
+    if not isinstance(event, Mapping):
+        raise InvalidRequestError(
+            f"The event is a JSON {type(event).__name__}; send an object such as "
+            '{"url": "https://…"} or {"image": "BASE64"}.'
+        )
+    context = event.get("requestContext")
+    if not isinstance(context, Mapping):
+        return Request(Source.DIRECT, "POST", "/predict", {}, {}, event)
+    if isinstance(context.get("http"), Mapping):
+        return _read_payload_2(event, context)
+    return _read_payload_1(event, context)
+
+
+def _read_payload_2(event: Event, context: Mapping[str, Any]) -> Request:
+    domain = str(context.get("domainName", ""))
+    path = str(event.get("rawPath") or "/")
+    stage = context.get("stage")
+    if stage and stage != "$default":  # the path holds the stage of a named one
+        path = path.removeprefix(f"/{stage}") or "/"
+    return Request(
+        source=Source.FUNCTION_URL if ".lambda-url." in domain else Source.HTTP_API,
+        method=str(context["http"].get("method", "GET")).upper(),
+        path=path,
+        headers=_lower(event.get("headers")),
+        query=parse_qs(str(event.get("rawQueryString") or ""), keep_blank_values=True),
+        event=event,
+    )
+
+
+def _read_payload_1(event: Event, context: Mapping[str, Any]) -> Request:
+    """REST APIs and load balancers; either may send each header once or all its values."""
+    many_headers = event.get("multiValueHeaders")
+    headers = (
+        {name: ",".join(values) for name, values in many_headers.items()}
+        if isinstance(many_headers, Mapping)
+        else event.get("headers")
+    )
+    many_values = event.get("multiValueQueryStringParameters")
+    query = (
+        {name: list(values) for name, values in many_values.items()}
+        if isinstance(many_values, Mapping)
+        else {name: [v] for name, v in (event.get("queryStringParameters") or {}).items()}
+    )
+    is_alb = "elb" in context
+    if is_alb:  # a load balancer passes the query on as it was sent, still encoded
+        pairs = "&".join(f"{name}={value}" for name, values in query.items() for value in values)
+        query = parse_qs(pairs, keep_blank_values=True)
+    return Request(
+        source=Source.ALB if is_alb else Source.REST_API,
+        method=str(event.get("httpMethod", "GET")).upper(),
+        path=str(event.get("path") or "/"),
+        headers=_lower(headers),
+        query=query,
+        event=event,
+    )
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in (headers or {}).items()}
+
+
+def write(response: Response, request: Request) -> Any:
+    """Make of a Response what the sender of the Request's event wants back."""
+    if request.source is Source.DIRECT:
+        return response.content
+    headers = {"content-type": _with_charset(response.media_type), **response.headers}
+    answer: dict[str, Any] = {
+        "statusCode": response.status,
+        "headers": headers,
+        "body": "" if request.method == "HEAD" else response.text(),
+        "isBase64Encoded": False,
+    }
+    if request.source is Source.ALB:
+        status = HTTPStatus(response.status)
+        answer["statusDescription"] = f"{status.value} {status.phrase}"
+    if isinstance(request.event.get("multiValueHeaders"), Mapping):
+        answer["multiValueHeaders"] = {name: [value] for name, value in headers.items()}
+    return answer
+
+
+def _with_charset(media_type: str) -> str:
+    return f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type

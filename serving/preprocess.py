@@ -1,0 +1,140 @@
+"""An upright RGB image in, the network's input out: the one definition, for training and serving.
+
+    PIL image -> resize (antialiased) -> NHWC batch (keras-image-helper) -> NCHW float32 (numpy)
+
+keras-image-helper resizes without antialiasing, which costs accuracy, so `resize` comes first and
+hands it an image that already has the target size: its own resize then changes nothing.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from keras_image_helper import create_preprocessor
+from numpy.typing import NDArray
+from PIL import Image
+
+from serving.errors import ContractError
+
+# The three fixed rules are written into every contract, so that a file made under other rules is
+# refused rather than served wrongly.
+RESAMPLE = "bilinear-antialias"
+EXIF = "upright"
+LAYOUT = "NCHW"
+
+# Mean and standard deviation of ImageNet's training pixels on the 0..1 scale, as torchvision's
+# pretrained weights expect them (torchvision.transforms._presets.ImageClassification).
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessSpec:
+    """How an image becomes the network's input.
+
+    `height_px` and `width_px` are the input's size; the image is stretched to it whole, so that
+    nothing is cropped away. `mean` and `std` are per RGB channel on the 0..1 scale.
+    """
+
+    height_px: int = 224
+    width_px: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    resample: str = RESAMPLE
+    exif: str = EXIF
+    layout: str = LAYOUT
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> "PreprocessSpec":
+        """Read a spec; raises ContractError naming the first field that cannot be honoured."""
+        if not isinstance(value, Mapping):
+            raise ContractError("The contract's field 'preprocess' must be an object.")
+        spec = cls(
+            height_px=_size(value, "height_px"),
+            width_px=_size(value, "width_px"),
+            mean=_channels(value, "mean"),
+            std=_channels(value, "std"),
+        )
+        if min(spec.std) <= 0:
+            raise ContractError("The contract's field 'preprocess.std' must be above 0.")
+        for name, known in (("resample", RESAMPLE), ("exif", EXIF), ("layout", LAYOUT)):
+            if value.get(name) != known:
+                raise ContractError(
+                    f"The contract's field 'preprocess.{name}' is {value.get(name)!r}; "
+                    f"this server knows only {known!r}."
+                )
+        return spec
+
+
+def _size(value: Mapping[str, Any], name: str) -> int:
+    size = value.get(name)
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= 4_096:
+        raise ContractError(
+            f"The contract's field 'preprocess.{name}' is {size!r}; "
+            "it must be a whole number of pixels between 1 and 4096."
+        )
+    return size
+
+
+def _channels(value: Mapping[str, Any], name: str) -> tuple[float, float, float]:
+    numbers = value.get(name)
+    if (
+        not isinstance(numbers, list | tuple)
+        or len(numbers) != 3
+        or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers)
+    ):
+        raise ContractError(
+            f"The contract's field 'preprocess.{name}' is {numbers!r}; it must be three numbers."
+        )
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])
+
+
+def resize(image: Image.Image, spec: PreprocessSpec) -> Image.Image:
+    """Stretch an RGB image to the spec's size with antialiased bilinear resampling."""
+    # `reducing_gap` stays unset: it would trade exactness for speed.
+    return image.resize((spec.width_px, spec.height_px), Image.Resampling.BILINEAR)
+
+
+def normalize(pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
+    """Turn pixels of 0..255 into the network's input.
+
+    Args:
+        pixels: (N, H, W, 3), uint8 or float32.
+
+    Returns:
+        (N, 3, H, W) float32, contiguous: ((pixels / 255) - mean) / std per channel.
+    """
+    scale, offset = scale_and_offset(spec)
+    batch = np.empty((len(pixels), 3, *pixels.shape[1:3]), np.float32)
+    for channel in range(3):
+        plane = batch[:, channel]  # (N, H, W)
+        np.multiply(pixels[..., channel], scale[channel], out=plane, dtype=np.float32)
+        plane += offset[channel]
+    return batch
+
+
+def scale_and_offset(spec: PreprocessSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The normalisation as one multiplication and one addition per channel, each (3,) float32."""
+    mean, std = np.array(spec.mean, np.float64), np.array(spec.std, np.float64)
+    return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+
+
+class Preprocessor:
+    """A spec made ready: turns one image after another into batches of one."""
+
+    def __init__(self, spec: PreprocessSpec) -> None:
+        self.spec = spec
+        self._helper = create_preprocessor(
+            lambda pixels: normalize(pixels, spec), target_size=(spec.width_px, spec.height_px)
+        )
+
+    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
+        """An upright RGB image of any size -> (1, 3, H, W) float32."""
+        batch: NDArray[np.float32] = self._helper.convert_to_tensor(resize(image, self.spec))
+        return batch

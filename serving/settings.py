@@ -1,0 +1,146 @@
+"""Every limit of the service, read from environment variables once, at init.
+
+Each field of `Settings` is one variable: the field's name in capitals. A value that cannot be read
+or lies outside its range raises SettingsError and names the variable, so a mistyped setting stops
+the deployment instead of weakening it.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from serving.errors import SettingsError
+
+# Lambda gives a function one vCPU's worth of time for each 1,769 MB of memory
+# (AWS Lambda developer guide, "Configure Lambda function memory").
+MEMORY_MB_PER_VCPU = 1_769
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError(f"must lie between {low:,} and {high:,}")
+        return value
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not (math.isfinite(value) and low <= value <= high):
+            raise ValueError(f"must lie between {low:g} and {high:g} seconds")
+        return value
+
+    return parse
+
+
+def _names(*, allowed: frozenset[str] | None = None) -> Callable[[str], frozenset[str]]:
+    def parse(text: str) -> frozenset[str]:
+        names = frozenset(name.strip().lower() for name in text.split(",") if name.strip())
+        if allowed is not None and not names <= allowed:
+            raise ValueError(f"takes only {', '.join(sorted(allowed))}, separated by commas")
+        return names
+
+    return parse
+
+
+def _ports(text: str) -> frozenset[int]:
+    ports = frozenset(int(port) for port in text.split(",") if port.strip())
+    if not all(1 <= port <= 65_535 for port in ports):
+        raise ValueError("takes ports between 1 and 65535, separated by commas")
+    return ports
+
+
+def _setting(default: Any, parse: Callable[[str], Any], unit: str, about: str) -> Any:
+    return field(default=default, metadata={"parse": parse, "unit": unit, "about": about})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The service's limits. Field `body_max_bytes` is the variable BODY_MAX_BYTES, and so on."""
+
+    model_path: Path = _setting(
+        Path("model/classifier.onnx"), Path, "path", "The model file, beside lambda_function.py."
+    )
+    body_max_bytes: int = _setting(
+        # Lambda takes 6 MB of event, in which a binary body is base64, 4/3 of its size.
+        4_500_000,
+        _integer(1, 6_000_000),
+        "bytes",
+        "Largest request body, after base64 is undone.",
+    )
+    fetch_schemes: frozenset[str] = _setting(
+        frozenset({"http", "https"}),
+        _names(allowed=frozenset({"http", "https"})),
+        "list",
+        "URL schemes that are fetched.",
+    )
+    fetch_ports: frozenset[int] = _setting(
+        frozenset({80, 443}), _ports, "list", "Ports that are fetched from; empty means any."
+    )
+    fetch_allowed_hosts: frozenset[str] = _setting(
+        frozenset(), _names(), "list", "If set, the only host names that are fetched from."
+    )
+    fetch_max_bytes: int = _setting(
+        20_000_000, _integer(1, 200_000_000), "bytes", "Largest image fetched from a URL or S3."
+    )
+    fetch_timeout_s: float = _setting(
+        5.0, _seconds(0.1, 60), "seconds", "Deadline of one fetch, redirects and body included."
+    )
+    image_max_pixels: int = _setting(
+        # The largest phone sensors in wide use write 50 megapixels; decoded that is 150 MB of RGB.
+        50_000_000,
+        _integer(1, 200_000_000),
+        "pixels",
+        "Largest image, checked before it is decoded.",
+    )
+    top_k_max: int = _setting(
+        20, _integer(1, 1_000), "classes", "Most predictions that a request may ask for."
+    )
+    inference_threads: int = _setting(
+        0,
+        _integer(0, 64),
+        "threads",
+        "Threads of ONNX Runtime; 0 derives them from the function's memory (1,769 MB each).",
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the settings from environment variables.
+
+        Args:
+            environ: usually `os.environ`. Unset variables take their defaults; a variable that is
+                set but empty is an empty list for lists, and an error for everything else.
+
+        Raises:
+            SettingsError: a value cannot be read or lies outside its range.
+        """
+        values: dict[str, Any] = {}
+        for setting in fields(cls):
+            variable = setting.name.upper()
+            if variable not in environ:
+                continue
+            try:
+                values[setting.name] = setting.metadata["parse"](environ[variable])
+            except ValueError as error:
+                raise SettingsError(
+                    f"The environment variable {variable} ({setting.metadata['unit']}) is "
+                    f"{environ[variable]!r}: {error}."
+                ) from error
+        if not values.get("inference_threads"):
+            memory_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+            values["inference_threads"] = threads_for_memory(memory_mb)
+        return cls(**values)
+
+
+def threads_for_memory(memory_mb: str) -> int:
+    """Whole vCPUs that Lambda grants a function of `memory_mb` megabytes; 1 when unknown.
+
+    Threads beyond the granted time only wait for each other, whatever number of cores the sandbox
+    shows.
+    """
+    return max(1, int(memory_mb) // MEMORY_MB_PER_VCPU) if memory_mb.isdigit() else 1
