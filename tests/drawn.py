@@ -1,0 +1,30 @@
+"""Pictures for the tests, drawn by this code: nothing here was photographed."""
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+COLOURS = {"blue": (20, 30, 220), "green": (10, 200, 30), "red": (230, 20, 10)}
+
+
+def picture(
+    colour: str = "red", *, width_px: int = 60, height_px: int = 80, seed: int = 0
+) -> Image.Image:
+    """An RGB picture of mostly one colour: an ellipse on a noisy ground of it."""
+    random = np.random.default_rng(seed)
+    noise = random.integers(-20, 21, (height_px, width_px, 3))
+    ground = np.clip(np.array(COLOURS[colour]) + noise, 0, 255).astype(np.uint8)
+    image = Image.fromarray(ground)
+    margin_x, margin_y = width_px // 3, height_px // 3
+    ImageDraw.Draw(image).ellipse(
+        (margin_x, margin_y, width_px - margin_x, height_px - margin_y), fill=COLOURS[colour]
+    )
+    return image
+
+
+def encoded(image: Image.Image, file_format: str = "JPEG", **options) -> bytes:
+    """The picture as the bytes of an image file; `options` go to Pillow's encoder."""
+    buffer = BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()

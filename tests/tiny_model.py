@@ -1,0 +1,54 @@
+"""A real ONNX model of three weights that tells red, green and blue pictures apart.
+
+Small enough to be made in each test, real enough to be loaded by ONNX Runtime: it pools each
+channel over the picture and multiplies by a matrix.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from serving.contract import METADATA_KEY, Contract
+from serving.preprocess import PreprocessSpec
+
+CLASSES = ("blue", "green", "red")  # in the order of the logits
+SPEC = PreprocessSpec(height_px=32, width_px=24)
+CONTRACT = Contract(name="tiny", classes=CLASSES, preprocess=SPEC, manifest_sha256="0" * 64)
+
+# (3 channels R, G, B) x (3 classes): each class looks at its own channel.
+_WEIGHT = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]], np.float32) * 4
+
+
+def write_tiny_model(path: Path, *, metadata: dict[str, str] | None = None, **changes) -> Path:
+    """Write the model to `path`; `changes` are fields of its contract.
+
+    `metadata` replaces the metadata as a whole, for files whose contract is damaged.
+    """
+    contract = replace(CONTRACT, **changes)
+    spec = contract.preprocess
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["features"]),
+            helper.make_node("MatMul", ["features", "weight"], ["logits"]),
+        ],
+        "tiny",
+        [
+            helper.make_tensor_value_info(
+                "input", TensorProto.FLOAT, ["N", 3, spec.height_px, spec.width_px]
+            )
+        ],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(_WEIGHT, "weight")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    if metadata is None:
+        metadata = {METADATA_KEY: json.dumps(contract.to_json())}
+    helper.set_model_props(model, metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, str(path))
+    return path
