@@ -1,0 +1,188 @@
+"""An http(s) URL in, the bytes behind it out, without a way into the network that we run in.
+
+A URL comes from a stranger. So: only the schemes, ports and hosts of the settings; only addresses
+that are plainly public, checked and then connected to without resolving again; each redirect
+checked anew; no credentials, cookies or proxies; a cap on the bytes and one deadline for all of it.
+"""
+
+import ssl
+from contextlib import ExitStack
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from serving import urls
+from serving.addresses import AddressPolicy, is_public
+from serving.errors import (
+    ForbiddenUrlError,
+    InvalidRequestError,
+    RemoteFailedError,
+    RequestError,
+    ServingError,
+    TooLargeError,
+)
+from serving.settings import Settings
+from serving.urls import Target
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse
+
+    from serving.connection import Guard, Resolve, Watchdog
+
+MAX_REDIRECTS = 3
+_CHUNK_BYTES = 64 * 1024
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REQUEST_HEADERS = {
+    "User-Agent": "photo-classifier-lambda/1",
+    "Accept": "image/*",
+    # Nothing is ever inflated: a small body cannot become a large one.
+    "Accept-Encoding": "identity",
+    "Connection": "close",
+}
+
+
+class Fetcher:
+    """Downloads images by URL; implements `serving.sources.FetchUrl`.
+
+    Args:
+        settings: which URLs are fetched, and how much of them.
+        policy: which addresses may be connected to.
+        resolve: from a name to its addresses; None asks the system.
+        tls: which certificates are trusted; None trusts what the system trusts.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        policy: AddressPolicy = is_public,
+        resolve: "Resolve | None" = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._resolve = resolve
+        self._tls = tls
+
+    def __call__(self, url: str, *, timeout_s: float) -> bytes:
+        """Download what a URL names, `timeout_s` seconds after now at the latest.
+
+        Raises:
+            InvalidRequestError: this is no absolute URL.
+            ForbiddenUrlError: the URL, or where it redirects to, must not be fetched.
+            UnresolvableHostError: its host has no address.
+            TooLargeError: it holds more than FETCH_MAX_BYTES.
+            RemoteFailedError: the server fails, refuses, or breaks the protocol.
+            RemoteTimeoutError: the time is over.
+        """
+        target = urls.parse(url, self._settings)  # refused URLs never cost the imports below
+        from serving import connection
+
+        with connection.Watchdog(timeout_s) as watchdog:
+            resolve = self._resolve or connection.resolve_by_system
+            guard = connection.Guard(self._policy, resolve, watchdog)
+            try:
+                return self._follow(target, guard, watchdog)
+            except RequestError:
+                raise
+            except Exception as error:
+                # urllib3, http.client, ssl and socket raise a dozen unrelated kinds here, and what
+                # the watchdog cut off looks like any other failure.
+                if watchdog.expired or isinstance(error, TimeoutError):
+                    raise connection.timed_out() from error
+                if isinstance(error, ServingError):
+                    raise
+                raise _failure(error) from error
+
+    def _follow(self, target: Target, guard: "Guard", watchdog: "Watchdog") -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            outcome = self._get(target, guard, watchdog)
+            if isinstance(outcome, bytes):
+                return outcome
+            target = outcome
+        raise ForbiddenUrlError(f"The URL redirects more than {MAX_REDIRECTS} times.")
+
+    def _get(self, target: Target, guard: "Guard", watchdog: "Watchdog") -> bytes | Target:
+        """One request: the body, or the target of a redirect."""
+        from serving.connection import open_connection
+
+        with ExitStack() as stack:
+            connection = open_connection(target, guard, self._tls_context)
+            stack.callback(connection.close)
+            connection.request(
+                "GET",
+                target.path,
+                headers=_REQUEST_HEADERS,
+                preload_content=False,
+                decode_content=False,
+            )
+            response = connection.getresponse()
+            stack.callback(response.close)
+            if response.status in _REDIRECTS:
+                return self._redirected(target, response)
+            _check(response)
+            body = self._body(response)
+            watchdog.remaining_s()  # a connection that was shut down looks like the body's end
+            return body
+
+    def _redirected(self, target: Target, response: "BaseHTTPResponse") -> Target:
+        location = response.headers.get("location")
+        if not location:
+            raise RemoteFailedError("The URL's server redirects without saying where to.")
+        try:
+            return urls.parse(urljoin(target.url, location), self._settings)
+        except (InvalidRequestError, ValueError) as error:
+            raise RemoteFailedError(
+                "The URL's server redirects to something that is no URL."
+            ) from error
+
+    def _body(self, response: "BaseHTTPResponse") -> bytes:
+        max_bytes = self._settings.fetch_max_bytes
+        length = response.headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and int(length[:20]) > max_bytes:
+            raise _too_large(max_bytes)
+        body = bytearray()
+        while chunk := response.read(_CHUNK_BYTES, decode_content=False):
+            body += chunk
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
+        if not body:
+            raise RemoteFailedError("The URL's server answered with an empty body.")
+        return bytes(body)
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
+
+
+def _check(response: "BaseHTTPResponse") -> None:
+    if response.status != HTTPStatus.OK:
+        # The server's own words are not repeated: they may be another's secret.
+        known = response.status in HTTPStatus.__members__.values()
+        phrase = f" {HTTPStatus(response.status).phrase}" if known else ""
+        raise RemoteFailedError(
+            f"The URL's server answered {response.status}{phrase}. "
+            "Check that the URL opens without logging in, or send the image itself."
+        )
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise RemoteFailedError(
+            "The URL's server sent a compressed body although it was asked not to. "
+            "Send the image itself."
+        )
+
+
+def _too_large(max_bytes: int) -> TooLargeError:
+    return TooLargeError(
+        f"What the URL names is larger than the {max_bytes:,} bytes that are fetched. "
+        "Send a smaller image."
+    )
+
+
+def _failure(error: Exception) -> RemoteFailedError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return RemoteFailedError("The certificate of the URL's server is not trusted.")
+    if isinstance(error, ssl.SSLError):
+        return RemoteFailedError("The URL's server cannot be spoken to over TLS.")
+    return RemoteFailedError("The URL's server broke off or does not speak HTTP as it must.")

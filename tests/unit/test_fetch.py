@@ -1,0 +1,418 @@
+"""Fetching, against servers on loopback: honest ones, broken ones, slow ones and hostile ones."""
+
+import gzip
+import ssl
+import threading
+
+import pytest
+import trustme
+
+from serving.errors import (
+    ForbiddenUrlError,
+    RemoteFailedError,
+    RemoteTimeoutError,
+    TooLargeError,
+    UnresolvableHostError,
+)
+from serving.fetch import Fetcher
+from serving.settings import Settings
+from tests import loopback
+from tests.loopback import dripping, repeating, response, serving, silent
+
+HOST = "photos.example"
+ANY_PORT = Settings(fetch_ports=frozenset(), fetch_max_bytes=100_000)
+
+
+def only_loopback(address):
+    """The tests' policy: the one address that their servers listen on."""
+    return str(address) == "127.0.0.1"
+
+
+def fetch(port, path="/a.jpg", *, scheme="http", host=HOST, timeout_s=8.0, addresses=(), **changes):
+    options = {
+        "policy": only_loopback,
+        "resolve": lambda host, port: list(addresses) or ["127.0.0.1"],
+        **changes,
+    }
+    settings = options.pop("settings", ANY_PORT)
+    fetcher = Fetcher(settings, **options)
+    return fetcher(f"{scheme}://{host}:{port}{path}", timeout_s=timeout_s)
+
+
+def test_the_body_comes_back_as_it_was_sent():
+    with serving(response(b"picture")) as server:
+        assert fetch(server.port) == b"picture"
+
+
+def test_a_chunked_body_comes_back_whole():
+    chunks = b"3\r\npic\r\n4\r\nture\r\n0\r\n\r\n"
+    with serving(response(chunks, length=None, transfer_encoding="chunked")) as server:
+        assert fetch(server.port) == b"picture"
+
+
+def test_the_request_keeps_the_hosts_name_and_tells_nothing_else():
+    with serving(response(b"picture")) as server:
+        fetch(server.port, "/a.jpg?size=2")
+        lines = server.heads[0].decode().strip().split("\r\n")
+    assert lines[0] == "GET /a.jpg?size=2 HTTP/1.1"
+    assert sorted(lines[1:]) == [
+        "Accept-Encoding: identity",
+        "Accept: image/*",
+        "Connection: close",
+        f"Host: {HOST}:{server.port}",
+        "User-Agent: photo-classifier-lambda/1",
+    ]
+
+
+def test_proxy_variables_are_ignored(monkeypatch):
+    with serving(response(b"picture")) as server, serving(response(b"proxied")) as proxy:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        assert fetch(server.port) == b"picture"
+        assert proxy.accepted == 0
+
+
+# --- where it connects to
+
+
+def test_a_name_is_resolved_once_and_the_checked_address_is_the_one_connected_to():
+    answers = [["127.0.0.1"], ["127.0.0.2"]]
+    asked = []
+
+    def rebinding(host, port):
+        asked.append(host)
+        return answers[min(len(asked), len(answers)) - 1]
+
+    with serving(response(b"picture")) as server:
+        assert fetch(server.port, resolve=rebinding) == b"picture"
+    assert asked == [HOST]
+
+
+@pytest.mark.parametrize("addresses", [["10.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["::1"]])
+def test_a_name_is_refused_when_any_of_its_addresses_is(addresses):
+    with serving(response(b"secret")) as server:
+        with pytest.raises(ForbiddenUrlError, match="public internet"):
+            fetch(server.port, addresses=addresses)
+        assert server.accepted == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::ffff:127.0.0.1]", "169.254.169.254"])
+def test_the_policy_that_is_used_by_default_refuses_inner_addresses(host):
+    with serving(response(b"secret")) as server:
+        with pytest.raises(ForbiddenUrlError, match="public internet"):
+            Fetcher(ANY_PORT)(f"http://{host}:{server.port}/", timeout_s=5)
+        assert server.accepted == 0
+
+
+def test_localhost_is_refused_by_what_it_resolves_to():
+    with serving(response(b"secret")) as server:
+        with pytest.raises(ForbiddenUrlError, match="public internet"):
+            Fetcher(ANY_PORT)(f"http://localhost:{server.port}/", timeout_s=5)
+        assert server.accepted == 0
+
+
+def test_the_next_address_is_tried_when_one_does_not_answer():
+    def both(address):
+        return address.is_loopback
+
+    with serving(response(b"picture")) as server:  # nobody listens on 127.0.0.2
+        assert fetch(server.port, policy=both, addresses=["127.0.0.2", "127.0.0.1"]) == b"picture"
+
+
+def test_a_name_that_does_not_resolve_is_the_callers_mistake():
+    def unknown(host, port):
+        raise OSError("no such name")
+
+    with pytest.raises(UnresolvableHostError, match="spelling"):
+        fetch(80, resolve=unknown)
+    with pytest.raises(UnresolvableHostError):
+        fetch(80, resolve=lambda host, port: [])
+
+
+def test_a_server_that_is_not_there_is_a_failed_remote():
+    with serving(response(b"")) as server:
+        port = server.port
+    with pytest.raises(RemoteFailedError, match="connected"):
+        fetch(port)
+
+
+# --- redirects
+
+
+def redirect(location, status="302 Found"):
+    return response(status=status, location=location)
+
+
+@pytest.mark.parametrize("status", ["301 M", "302 F", "303 S", "307 T", "308 P"])
+def test_a_redirect_is_followed(status):
+    with serving(redirect("/b.jpg?c=1", status), response(b"picture")) as server:
+        assert fetch(server.port) == b"picture"
+        assert server.heads[1].startswith(b"GET /b.jpg?c=1 ")
+
+
+def test_three_redirects_are_followed_and_a_fourth_is_not():
+    with serving(*[redirect("/b")] * 3, response(b"picture")) as server:
+        assert fetch(server.port) == b"picture"
+    with serving(*[redirect("/b")] * 4, response(b"picture")) as server:
+        with pytest.raises(ForbiddenUrlError, match="more than 3"):
+            fetch(server.port)
+        assert server.accepted == 4
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://127.0.0.2:{port}/",
+        "http://[::1]:{port}/",
+        "http://169.254.169.254/latest/meta-data/",
+        "//127.0.0.2:{port}/",
+        "http://user:pw@photos.example:{port}/",
+        "http://2130706433:{port}/",
+        "file:///etc/passwd",
+        "ftp://photos.example/",
+    ],
+)
+def test_a_redirect_is_held_to_the_same_rules(location):
+    with serving(response(b"secret")) as inner:
+        target = location.format(port=inner.port)
+        with serving(redirect(target)) as server, pytest.raises(ForbiddenUrlError):
+            fetch(server.port)
+        assert inner.accepted == 0
+
+
+def test_a_redirect_to_a_port_that_is_not_allowed_is_refused():
+    with serving(response(b"secret")) as inner, serving(redirect("")) as server:
+        moved = redirect(f"http://{HOST}:{inner.port}/")
+        with serving(moved) as server:
+            settings = Settings(fetch_ports=frozenset({server.port}))
+            with pytest.raises(ForbiddenUrlError, match="port"):
+                fetch(server.port, settings=settings)
+        assert inner.accepted == 0
+
+
+def test_a_redirects_host_is_resolved_and_checked_anew():
+    with serving(response(b"secret")) as inner:
+        with serving(redirect(f"http://inner.example:{inner.port}/")) as server:
+            names = {HOST: ["127.0.0.1"], "inner.example": ["10.0.0.1"]}
+            with pytest.raises(ForbiddenUrlError, match="public internet"):
+                fetch(server.port, resolve=lambda host, port: names[host])
+        assert inner.accepted == 0
+
+
+@pytest.mark.parametrize("location", ["http://[", "http://a b/", "http://x:y/"])
+def test_a_redirect_to_what_is_no_url_is_a_failed_remote(location):
+    with serving(redirect(location)) as server, pytest.raises(RemoteFailedError, match="no URL"):
+        fetch(server.port)
+
+
+def test_a_redirect_without_a_location_is_a_failed_remote():
+    with serving(response(status="302 Found")) as server:
+        with pytest.raises(RemoteFailedError, match="where to"):
+            fetch(server.port)
+
+
+# --- how much it takes
+
+
+def test_as_many_bytes_as_allowed_are_taken_and_one_more_is_not():
+    settings = Settings(fetch_ports=frozenset(), fetch_max_bytes=70_000)
+    with serving(response(b"x" * 70_000)) as server:
+        assert len(fetch(server.port, settings=settings)) == 70_000
+    with serving(response(b"x" * 70_001, length=None)) as server:
+        with pytest.raises(TooLargeError, match="70,000"):
+            fetch(server.port, settings=settings)
+
+
+def test_a_length_that_is_too_large_is_refused_before_the_body_is_read():
+    with serving(repeating(response(length=100_001), b"")) as server:
+        with pytest.raises(TooLargeError):
+            fetch(server.port)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        response(length=None),
+        response(length=None, transfer_encoding="chunked"),
+        response(length=50),
+    ],
+)
+def test_an_endless_body_is_cut_off(start):
+    endless = b"5\r\nabcde\r\n" * 1_000
+    with serving(repeating(start, endless)) as server:
+        if b"ontent-length: 50" in start:
+            assert len(fetch(server.port)) == 50
+        else:
+            with pytest.raises(TooLargeError):
+                fetch(server.port)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "x-unknown", "gzip, gzip"])
+def test_a_compressed_body_is_refused_rather_than_inflated(encoding):
+    bomb = gzip.compress(b"\0" * 10_000_000)
+    with serving(response(bomb, content_encoding=encoding)) as server:
+        with pytest.raises(RemoteFailedError, match="compressed"):
+            fetch(server.port)
+
+
+def test_an_empty_body_is_a_failed_remote():
+    with serving(response(b"")) as server, pytest.raises(RemoteFailedError, match="empty"):
+        fetch(server.port)
+
+
+# --- how long it takes: one deadline, however cleverly the time is spent
+
+
+def drip_headers():
+    return dripping(response(b"picture", x_long="a" * 800))
+
+
+def drip_body():
+    return dripping(response(b"x" * 400), at_once=40)
+
+
+def drip_body_without_length():
+    return dripping(response(b"x" * 400, length=None), at_once=40)
+
+
+def drip_chunks():
+    body = b"1\r\nx\r\n" * 100
+    return dripping(response(body, length=None, transfer_encoding="chunked"), at_once=60)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [drip_headers, drip_body, drip_body_without_length, drip_chunks],
+    ids=lambda answer: answer.__name__,
+)
+def test_a_server_that_drips_is_cut_off_at_the_deadline(answer):
+    with serving(answer()) as server, pytest.raises(RemoteTimeoutError):
+        fetch(server.port, timeout_s=0.4)
+
+
+def test_a_server_that_says_nothing_is_cut_off_at_the_deadline():
+    with serving(silent) as server, pytest.raises(RemoteTimeoutError):
+        fetch(server.port, timeout_s=0.2)
+
+
+def test_endless_interim_responses_are_cut_off_at_the_deadline():
+    with serving(repeating(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 50)) as server:
+        with pytest.raises(RemoteTimeoutError):
+            fetch(server.port, timeout_s=0.3)
+
+
+def test_redirects_share_one_deadline():
+    slow = dripping(redirect("/b", "302 " + "F" * 30))
+    with serving(slow) as server, pytest.raises(RemoteTimeoutError):
+        fetch(server.port, timeout_s=1.5)
+
+
+def test_a_name_server_that_does_not_answer_is_not_waited_for():
+    over = threading.Event()
+
+    def stalled(host, port):
+        over.wait(10)
+        return ["127.0.0.1"]
+
+    with pytest.raises(RemoteTimeoutError):
+        fetch(80, resolve=stalled, timeout_s=0.2)
+    over.set()
+
+
+def test_a_handshake_that_stalls_is_cut_off_at_the_deadline():
+    with serving(silent) as server, pytest.raises(RemoteTimeoutError):
+        fetch(server.port, scheme="https", timeout_s=0.3)
+
+
+def test_no_time_left_is_a_timeout_without_a_connection():
+    with serving(response(b"picture")) as server:
+        with pytest.raises(RemoteTimeoutError):
+            fetch(server.port, timeout_s=0)
+        assert server.accepted == 0
+
+
+# --- servers that fail or break the protocol
+
+
+@pytest.mark.parametrize(
+    "status",
+    ["403 Forbidden", "404 Not Found", "410 Gone", "500 Broken", "204 No Content", "999 X"],
+)
+def test_any_status_but_200_is_a_failed_remote_and_says_which(status):
+    with serving(response(b"inner secret", status=status)) as server:
+        with pytest.raises(RemoteFailedError, match=status.split()[0]) as failure:
+            fetch(server.port)
+    assert "secret" not in failure.value.detail
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"picture",
+        b"HTTP/1.1 two hundred\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        response(b"short", length=50),
+        response(b"zz\r\n", length=None, transfer_encoding="chunked"),
+        response(b"5\r\nab", length=None, transfer_encoding="chunked"),
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 " + b"O" * 100_000,
+    ],
+    ids=lambda answer: answer[:24].decode().strip() or "nothing",
+)
+def test_a_server_that_breaks_the_protocol_is_a_failed_remote(answer):
+    with serving(answer) as server, pytest.raises(RemoteFailedError, match="HTTP"):
+        fetch(server.port)
+
+
+# --- TLS
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+def tls_for(authority, name):
+    server, client = (
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+    )
+    authority.issue_cert(name).configure_cert(server)
+    authority.configure_trust(client)
+    return server, client
+
+
+def test_https_is_verified_against_the_hosts_name(authority):
+    server_tls, client_tls = tls_for(authority, HOST)
+    with serving(response(b"picture"), tls=server_tls) as server:
+        assert fetch(server.port, scheme="https", tls=client_tls) == b"picture"
+        assert f"Host: {HOST}:{server.port}".encode() in server.heads[0]
+
+
+def test_a_certificate_for_another_name_is_refused(authority):
+    server_tls, client_tls = tls_for(authority, "other.example")
+    with serving(response(b"picture"), tls=server_tls) as server:
+        with pytest.raises(RemoteFailedError, match="certificate"):
+            fetch(server.port, scheme="https", tls=client_tls)
+        assert server.heads == []
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(authority):
+    server_tls, _ = tls_for(authority, HOST)
+    with serving(response(b"picture"), tls=server_tls) as server:
+        with pytest.raises(RemoteFailedError, match="certificate"):
+            fetch(server.port, scheme="https")
+
+
+def test_a_server_without_tls_on_an_https_url_is_a_failed_remote():
+    with serving(response(b"picture")) as server, pytest.raises(RemoteFailedError, match="TLS"):
+        fetch(server.port, scheme="https")
+
+
+def test_a_fetch_leaves_no_thread_behind():
+    before = threading.active_count()
+    with loopback.serving(response(b"picture")) as server:
+        fetch(server.port)
+    assert threading.active_count() == before
