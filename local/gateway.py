@@ -208,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
                 method=self.command,
                 target=self.path,
                 headers=tuple(self.headers.items()),
-                body=self.rfile.read(self._content_length()),
+                body=self._body(),
                 source_ip=self.client_address[0],
                 protocol=self.request_version,
             )
@@ -228,6 +228,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(refusal.response())
             return False
         return super().handle_expect_100()
+
+    def _body(self) -> bytes:
+        length = self._content_length()
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "Bad Request")
+        return body
 
     def _content_length(self) -> int:
         if "transfer-encoding" in self.headers:
