@@ -70,7 +70,8 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     with _gateway(options, options.host, options.port, sys.stderr) as gateway:
-        print(f"Serving on {gateway.url} with {gateway.backend.title}; Ctrl-C ends it.")
+        print(f"Serving on {gateway.url}; Ctrl-C ends it.")
+        print(f"  The function runs in {gateway.backend.title}.")
         print(f"  curl --data-binary @photo.jpg {gateway.url}/predict", flush=True)
         gateway.serve_forever(poll_interval=0.1)
     return 0

@@ -169,7 +169,7 @@ def _docker(*words: str) -> str:
 class InProcess:
     """The handler, called in this process, where nothing of Lambda can run."""
 
-    title = "the handler in this process (no Lambda runtime, no time-out)"
+    title = "this process (no Lambda runtime, no time-out)"
 
     def __init__(self, config: FunctionConfig) -> None:
         module, _, function = config.handler.rpartition(".")

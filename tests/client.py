@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 
@@ -11,7 +11,7 @@ class Answer(NamedTuple):
     headers: dict[str, str]
     body: bytes
 
-    def json(self):
+    def json(self) -> Any:
         return json.loads(self.body)
 
 
