@@ -64,13 +64,12 @@ def open_run(config: FitConfig, *, first: bool) -> None:
     """
     saved = config.out / runs.CONFIG
     settings = to_json(replace(config, resume=False))
-    if saved.is_file() and not config.resume:
-        if first:
-            raise UsageError(
-                f"{config.out} holds a run already: go on with it (--resume) or give another --out."
-            )
-        return
-    if saved.is_file():
+    begun = (config.out / runs.LAST).is_file() or (config.out / runs.MODEL).is_file()
+    if begun and not config.resume:
+        raise UsageError(
+            f"{config.out} holds a run already: go on with it (--resume) or give another --out."
+        )
+    if begun:
         _refuse_changes(runs.read_json(saved), settings, saved)
     elif first:
         runs.write_json(saved, settings)

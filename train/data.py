@@ -172,8 +172,8 @@ def find_unreadable(manifest: Manifest, cache: Path) -> dict[str, str]:
     return faults
 
 
-def pixels(manifest: Manifest, size_px: int, cache: Path) -> Pixels:
-    """The photos, upright, stretched to a square: (N, size_px, size_px, 3) uint8, from the cache.
+def pixels(manifest: Manifest, spec: PreprocessSpec, cache: Path) -> Pixels:
+    """The photos, upright, stretched to the spec's size: (N, H, W, 3) uint8, from the cache.
 
     The same pixels that serving makes before it normalises them. The array is mapped from the
     file, so several processes share one copy in memory.
@@ -181,25 +181,26 @@ def pixels(manifest: Manifest, size_px: int, cache: Path) -> Pixels:
     Raises:
         TrainError: a photo cannot be read, or the cache cannot be written.
     """
-    file = cache / f"{_cache_key(manifest, size_px)}.npy"
+    file = cache / f"{_cache_key(manifest, spec)}.npy"
     if not file.is_file():
-        _decode_into(file, manifest, size_px)
+        _decode_into(file, manifest, spec)
     mapped: Pixels = np.load(file, mmap_mode="r")
     return mapped
 
 
-def _cache_key(manifest: Manifest, size_px: int) -> str:
-    digest = hashlib.sha256(f"pixels {CACHE_VERSION} {size_px} {MAX_PIXELS}\n".encode())
+def _cache_key(manifest: Manifest, spec: PreprocessSpec) -> str:
+    size = f"{spec.width_px}x{spec.height_px}"
+    rules = f"{CACHE_VERSION} {size} {spec.resample} {spec.exif} {MAX_PIXELS}"
+    digest = hashlib.sha256(f"pixels {rules}\n".encode())
     for photo in manifest.photos:
         digest.update(bytes.fromhex(photo.sha256))
-    return f"pixels-{size_px}-{digest.hexdigest()[:32]}"
+    return f"pixels-{size}-{digest.hexdigest()[:32]}"
 
 
-def _decode_into(file: Path, manifest: Manifest, size_px: int) -> None:
-    spec = PreprocessSpec(height_px=size_px, width_px=size_px)
+def _decode_into(file: Path, manifest: Manifest, spec: PreprocessSpec) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    shape = (len(manifest.photos), size_px, size_px, 3)
+    shape = (len(manifest.photos), spec.height_px, spec.width_px, 3)
     try:
         mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
 
@@ -212,7 +213,11 @@ def _decode_into(file: Path, manifest: Manifest, size_px: int) -> None:
                 raise TrainError(f"{path}: {error.detail}") from error
             mapped[index] = np.asarray(resize(picture, spec))
 
-        _in_threads(decode, list(enumerate(manifest.photos)), f"decoding at {size_px} px")
+        _in_threads(
+            decode,
+            list(enumerate(manifest.photos)),
+            f"decoding at {spec.width_px} x {spec.height_px}",
+        )
         mapped.flush()
         temporary.replace(file)
     except OSError as error:

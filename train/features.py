@@ -32,7 +32,7 @@ def cached_features(
         key.update(bytes.fromhex(photo.sha256))
     file = cache / f"features-{key.hexdigest()[:32]}.npy"
     if not file.is_file():
-        features = _extract(backbone, pixels(manifest, spec.height_px, cache), spec, device)
+        features = _extract(backbone, pixels(manifest, spec, cache), spec, device)
         write_whole(file, lambda handle: np.save(handle, features))
     loaded: NDArray[np.float32] = np.load(file)
     return loaded

@@ -23,7 +23,7 @@ from train.data import Labels, Manifest
 from train.errors import UsageError
 from train.features import cached_features
 from train.loaders import EpochOrder, evaluation_loader, mixed_seed
-from train.transforms import base_px, batch_mixing, normalize_on_device
+from train.transforms import base_spec, batch_mixing, normalize_on_device
 
 
 def fit(config: FitConfig) -> None:
@@ -55,7 +55,7 @@ def fit(config: FitConfig) -> None:
             features = torch.from_numpy(rows)
             stages = [loaders.feature_loader(config, features, training_labels, order)]
         else:
-            pixels = data.pixels(training, base_px(spec.height_px), config.data.cache)
+            pixels = data.pixels(training, base_spec(spec), config.data.cache)
             stages = [
                 loaders.photo_loader(config, pixels, training_labels, size, order) for size in sizes
             ]
@@ -64,7 +64,7 @@ def fit(config: FitConfig) -> None:
             rows = cached_features(whole.backbone, choosing, spec, config.data.cache, device)
             evaluation = evaluation_loader(torch.from_numpy(rows), choosing.labels())
         elif choosing is not None:
-            pixels = data.pixels(choosing, spec.height_px, config.data.cache)
+            pixels = data.pixels(choosing, spec, config.data.cache)
             evaluation = evaluation_loader(pixels, choosing.labels())
 
     steps = sum(len(stages[epoch * len(stages) // config.epochs]) for epoch in range(config.epochs))

@@ -45,11 +45,16 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON value, whole or not at all."""
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-    write_whole(path, lambda file: _write_text(file, text))
+    write_bytes(path, text.encode())
 
 
-def _write_text(file: IO[bytes], text: str) -> None:
-    file.write(text.encode())
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes, whole or not at all."""
+
+    def write(file: IO[bytes]) -> None:
+        file.write(content)
+
+    write_whole(path, write)
 
 
 def read_json(path: Path) -> Any:

@@ -3,10 +3,13 @@
 For training alone. Evaluation uses serving.preprocess and nothing of this.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from serving.preprocess import PreprocessSpec
 from train.config import Augment
 
 # The cached photo is larger than the training size, so that a crop still has detail to show:
@@ -14,9 +17,10 @@ from train.config import Augment
 BASE_RATIO = 9 / 7
 
 
-def base_px(input_px: int) -> int:
-    """Size at which photos are cached for augmentation to crop from."""
-    return round(input_px * BASE_RATIO)
+def base_spec(spec: PreprocessSpec) -> PreprocessSpec:
+    """The size at which photos are cached for augmentation to crop from."""
+    height_px, width_px = round(spec.height_px * BASE_RATIO), round(spec.width_px * BASE_RATIO)
+    return replace(spec, height_px=height_px, width_px=width_px)
 
 
 def augmentation(name: Augment, size_px: int) -> v2.Compose:
