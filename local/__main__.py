@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LocalError as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # as in `… demo | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 0 if options.command == "serve" else 1
 

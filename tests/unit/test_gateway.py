@@ -4,6 +4,7 @@ import base64
 import json
 import socket
 import threading
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ class FakeBackend:
 
     def __init__(self, outcome: object = None) -> None:
         self.outcome = outcome if outcome is not None else {"statusCode": 200, "body": "ok"}
-        self.events: list[dict] = []
+        self.events: list[dict[str, Any]] = []
 
     def invoke(self, event: bytes) -> bytes:
         self.events.append(json.loads(event))
