@@ -199,6 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "local-gateway"
     timeout = _SOCKET_TIMEOUT_S
+    disable_nagle_algorithm = True  # else a small answer waits 40 ms for the client's delayed ACK
     error_content_type = "application/json"
     error_message_format = '{"message": "%(message)s"}'
 
