@@ -14,7 +14,7 @@ import platform
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, Protocol
@@ -23,6 +23,7 @@ from uuid import uuid4
 from local.emulator import Emulator, binary_path
 from local.errors import BackendError, FunctionFailedError
 from local.runtime_interface import RuntimeInterface, port_answers
+from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE = "photo-classifier-lambda:local"
@@ -150,10 +151,6 @@ def _lambda_variables(config: FunctionConfig) -> dict[str, str]:
 
 def _passed_on(environ: dict[str, str]) -> dict[str, str]:
     """The service's settings; the model's path is the image's own."""
-    from dataclasses import fields
-
-    from serving.settings import Settings
-
     names = {setting.name.upper() for setting in fields(Settings)} - {"MODEL_PATH"}
     return {name: environ[name] for name in sorted(names & environ.keys())}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from local.errors import BackendError, FunctionTimeoutError
-from local.runtime_interface import RuntimeInterface, free_port, port_answers
+from local.runtime_interface import RuntimeInterface, free_ports, port_answers
 
 _ROOT = Path(__file__).resolve().parent.parent
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
@@ -58,7 +58,7 @@ class Emulator:
         self._start()
 
     def _start(self) -> None:
-        port, api_port = free_port(), free_port()
+        port, api_port = free_ports(2)
         command = [
             *(str(self._binary), "--log-level", "error"),
             *("--runtime-interface-emulator-address", f"127.0.0.1:{port}"),

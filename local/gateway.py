@@ -9,6 +9,7 @@ reports itself, it does in documents of one field, `message`: 411, 413, 502 and 
 import base64
 import binascii
 import json
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
 
 from local.backends import Backend
-from local.errors import FunctionFailedError, FunctionTimeoutError
+from local.errors import BackendError, FunctionFailedError, FunctionTimeoutError
 
 # Lambda's limit of a synchronous event, 6 MB, as its emulator states it. The emulator cuts a longer
 # event without a word.
@@ -173,7 +174,7 @@ def answer(request: HttpRequest, backend: Backend) -> HttpResponse:
         return error.response()
     except FunctionTimeoutError:
         return RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "Endpoint request timed out").response()
-    except FunctionFailedError:
+    except (FunctionFailedError, BackendError):
         return _bad_gateway().response()
 
 
@@ -186,6 +187,11 @@ class Gateway(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, backend: Backend) -> None:
         self.backend = backend
         super().__init__((host, port), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that went away; anything else is a fault of this file."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

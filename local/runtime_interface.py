@@ -5,6 +5,7 @@ The emulator's own habits end here: it answers 200 with an error document when t
 so callers hold a lock.
 """
 
+import contextlib
 import http.client
 import json
 import socket
@@ -74,9 +75,12 @@ def port_answers(port: int, *, timeout_s: float) -> bool:
     return False
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
+def free_ports(count: int) -> list[int]:
+    """Different ports of 127.0.0.1 that nothing listens on."""
+    with contextlib.ExitStack() as listeners:
+        ports = []
+        for _ in range(count):
+            listener = listeners.enter_context(socket.socket())
+            listener.bind(("127.0.0.1", 0))
+            ports.append(int(listener.getsockname()[1]))
+        return ports

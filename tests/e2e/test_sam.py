@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from local.gateway import HttpRequest, event_of
-from local.runtime_interface import free_port, port_answers
+from local.runtime_interface import free_ports, port_answers
 from tests.client import send
 from tests.e2e.engine import ROOT, missing_engine, run, sam_path
 
@@ -43,7 +43,7 @@ def built():
 @contextmanager
 def start_api():
     """`sam local start-api` while the block runs; yields its URL."""
-    port = free_port()
+    (port,) = free_ports(1)
     command = [str(SAM), "local", "start-api", "--skip-pull-image", "--port", str(port)]
     with subprocess.Popen(
         command,

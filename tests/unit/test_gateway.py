@@ -3,13 +3,14 @@
 import base64
 import json
 import socket
+import struct
 import threading
 from typing import Any
 
 import pytest
 
 from local import gateway as front
-from local.errors import FunctionFailedError, FunctionTimeoutError
+from local.errors import BackendError, FunctionFailedError, FunctionTimeoutError
 from local.gateway import Gateway, HttpRequest, RefusedError, answer, event_of, response_of
 from serving import events
 from tests.client import send
@@ -183,6 +184,7 @@ def test_an_answer_that_cannot_be_understood_is_refused(value):
     ("outcome", "status", "message"),
     [
         (FunctionFailedError("ValueError: secret"), 502, "Internal Server Error"),
+        (BackendError("the emulator did not start"), 502, "Internal Server Error"),
         (FunctionTimeoutError("2.00 seconds"), 504, "Endpoint request timed out"),
     ],
 )
@@ -237,3 +239,27 @@ def test_a_second_request_may_follow_on_one_connection(served, backend):
     one = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\na"
     assert raw(served, one + one).count(b"HTTP/1.1 200") == 2
     assert len(backend.events) == 2
+
+
+def test_a_client_that_goes_away_leaves_no_traceback(served, backend, capfd):
+    answered, gone = threading.Event(), threading.Event()
+    backend.outcome = {"statusCode": 200, "body": "x" * 4_000_000}
+    invoke = backend.invoke
+
+    def invoke_once_the_client_is_gone(event):
+        gone.wait(10)
+        answered.set()
+        return invoke(event)
+
+    backend.invoke = invoke_once_the_client_is_gone
+    client = socket.create_connection(("127.0.0.1", served.server_port), timeout=10)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    client.close()  # with a reset
+    gone.set()
+    assert answered.wait(10) or not backend.events
+    for thread in threading.enumerate():
+        if thread.name.endswith("(process_request_thread)"):
+            thread.join(10)
+    assert send(f"{served.url}/").status == 200
+    assert "Traceback" not in capfd.readouterr().err
