@@ -1,6 +1,7 @@
 """What many tests share: a drawn data folder, and a real run trained on it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,10 +22,12 @@ def photo_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tiny_config(data: Path, cache: Path, out: Path, **changes) -> FitConfig:
     """Settings that train a small network without weights in a second or two."""
-    network = {"backbone": "mobilenet_v3_small", "weights": "none", "input_px": 32}
+    network: dict[str, Any] = {"backbone": "mobilenet_v3_small", "weights": "none", "input_px": 32}
     network |= changes.pop("network", {})
-    reading = {"data": data, "cache": cache, "workers": 0} | changes.pop("reading", {})
-    settings = {"epochs": 3, "batch": 10, "lr": 1e-2, "threads": 1} | changes
+    reading: dict[str, Any] = {"data": data, "cache": cache, "workers": 0} | changes.pop(
+        "reading", {}
+    )
+    settings: dict[str, Any] = {"epochs": 3, "batch": 10, "lr": 1e-2, "threads": 1} | changes
     return FitConfig(
         out=out, data=DataConfig(**reading), network=NetworkConfig(**network), **settings
     )

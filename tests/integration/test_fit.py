@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from tests.drawn import write_class_folders
 from train import checkpoints, runs
 from train.errors import TrainError, UsageError
 from train.fit import fit
+from train.network import build
 
 FINE_TUNING = {
     "network": {"train_backbone": True, "dropout": 0.2},
@@ -33,7 +35,8 @@ FINE_TUNING = {
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
-    return torch.load(run / runs.MODEL, weights_only=True)["weights"]
+    weights: dict[str, torch.Tensor] = torch.load(run / runs.MODEL, weights_only=True)["weights"]
+    return weights
 
 
 def same_bits(one: Path, other: Path) -> bool:
@@ -41,8 +44,9 @@ def same_bits(one: Path, other: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-def epochs_of(run: Path) -> list[dict]:
-    return json.loads((run / runs.RECORD).read_text())["epochs"]
+def epochs_of(run: Path) -> list[dict[str, Any]]:
+    epochs: list[dict[str, Any]] = json.loads((run / runs.RECORD).read_text())["epochs"]
+    return epochs
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +64,7 @@ def test_a_frozen_backbone_keeps_its_weights_and_its_batchnorm_statistics(
     config = tiny_config(drawn_data, photo_cache, tmp_path / "run", augment="light", epochs=1)
     fit(config)
     torch.manual_seed(config.seed)
-    before = checkpoints.build(config.network, 3).state_dict()
+    before = build(config.network, 3).state_dict()
     after = weights_of(tmp_path / "run")
     backbone = [name for name in before if name.startswith("backbone.")]
     assert all(torch.equal(before[name], after[name]) for name in backbone)
@@ -93,7 +97,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
     assert not same_bits(fine_tuned, tmp_path / "other")
 
 
-def start_in_a_process(out: Path, data: Path, cache: Path, *more: str) -> subprocess.Popen:
+def start_in_a_process(out: Path, data: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
     flags = (
         "--backbone mobilenet_v3_small --weights none --input-px 32 --train-backbone --dropout 0.2 "
         "--augment strong --optimizer adamw --schedule onecycle --ema 0.9 --mixup 0.2 "
@@ -108,14 +112,14 @@ def start_in_a_process(out: Path, data: Path, cache: Path, *more: str) -> subpro
     )
 
 
-def wait_for_epochs(run: Path, count: int, process: subprocess.Popen) -> None:
+def wait_for_epochs(run: Path, count: int, process: subprocess.Popen[str]) -> None:
     """Watch the run's record, which appears whole, until `count` epochs are in it."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if (run / runs.RECORD).is_file() and len(epochs_of(run)) >= count:
             return
         if process.poll() is not None:
-            raise AssertionError(f"fit ended early: {process.stderr.read()}")
+            raise AssertionError(f"fit ended early: {process.communicate()[1]}")
         os.sched_yield()
     raise AssertionError(f"{count} epochs did not pass in two minutes")
 
@@ -216,7 +220,7 @@ def test_choosing_on_a_held_out_share_never_reads_the_validation_split(
 
 
 def test_an_unreadable_photo_is_named_and_left_out_or_stops_a_strict_run(
-    photo_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    photo_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     data = write_class_folders(tmp_path / "data")
     broken = data / "train/red/broken.jpg"

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,8 +42,9 @@ def probed(
     return out
 
 
-def read(folder: Path, name: str) -> dict:
-    return json.loads((folder / name).read_text())
+def read(folder: Path, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / name).read_text())
+    return content
 
 
 def test_two_processes_see_disjoint_shards_apart_from_padding(probed: Path):

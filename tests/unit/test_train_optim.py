@@ -89,6 +89,7 @@ def test_a_frozen_backbone_is_not_given_to_the_optimizer():
 
 def test_the_moving_average_warms_up_and_averages_buffers_too():
     network = nn.BatchNorm1d(1)
+    assert network.running_mean is not None
     average = moving_average(network, decay=0.5)
     expected = 1.0
     average.update_parameters(network)  # the first update copies
@@ -99,7 +100,7 @@ def test_the_moving_average_warms_up_and_averages_buffers_too():
         average.update_parameters(network)
         keep = min(0.5, (1 + step) / (10 + step))
         expected = expected * keep + 10 * (1 - keep)
-    assert average.module.weight.item() == pytest.approx(expected)
-    assert average.module.running_mean.item() == pytest.approx(
+    assert average.state_dict()["module.weight"].item() == pytest.approx(expected)
+    assert average.state_dict()["module.running_mean"].item() == pytest.approx(
         10 * (1 - (2 / 11) * (3 / 12) * (4 / 13))
     )
