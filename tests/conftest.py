@@ -1,0 +1,49 @@
+"""What most tests of the serving half need: the tiny model, loaded, and a service around it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from serving.app import App
+from serving.classifier import Classifier
+from serving.settings import Settings
+from tests import invocations
+from tests.drawn import encoded, picture
+from tests.tiny_model import write_tiny_model
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory) -> Classifier:
+    return Classifier.load(write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx"))
+
+
+@pytest.fixture(scope="session")
+def red_jpeg() -> bytes:
+    return encoded(picture("red"))
+
+
+def no_fetch(url: str, *, timeout_s: float) -> bytes:
+    raise AssertionError(f"{url} was fetched, which this test does not expect")
+
+
+@pytest.fixture
+def app(classifier) -> App:
+    return App(classifier, Settings(), no_fetch)
+
+
+@pytest.fixture
+def call(app) -> Callable[..., invocations.Answer]:
+    """Send one HTTP request as an event of a kind, by default of an HTTP API."""
+
+    def send(
+        method: str = "POST",
+        path: str = "/predict",
+        *,
+        kind: str = "http_api_v2",
+        to: App = app,
+        **parts,
+    ) -> invocations.Answer:
+        event = invocations.event(kind, method, path, **parts)
+        return invocations.answer(event, to.handle(event, request_id="request-1"))
+
+    return send
