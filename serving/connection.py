@@ -24,8 +24,7 @@ from serving.urls import Target
 # urllib3 would log the URL, query and all, when a server sends headers that it cannot read.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
-# A name with more addresses than this is tried no further.
-_MAX_ADDRESSES = 4
+_MAX_TRIED = 4  # of a name's addresses; all are checked
 
 Resolve = Callable[[str, int], Sequence[str]]
 
@@ -63,9 +62,10 @@ class Guard:
                 "only public ones are fetched from."
             )
         failure: OSError | None = None
-        for tried, address in enumerate(addresses):
+        tried = addresses[:_MAX_TRIED]
+        for index, address in enumerate(tried):
             try:
-                return self._open(address, target.port, untried=len(addresses) - tried)
+                return self._open(address, target.port, untried=len(tried) - index)
             except OSError as error:
                 failure = error
         if isinstance(failure, TimeoutError) or self._watchdog.expired:
@@ -84,7 +84,7 @@ class Guard:
         addresses = [ip_address(text) for text in dict.fromkeys(found)]
         if not addresses:
             raise UnresolvableHostError("The URL's host has no address.")
-        return addresses[:_MAX_ADDRESSES]
+        return addresses
 
     def _open(self, address: Address, port: int, *, untried: int) -> socket.socket:
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6

@@ -6,6 +6,7 @@ Pillow cannot decode to their last row (UndecodableImageError).
 """
 
 import importlib
+import math
 import struct
 import warnings
 import zlib
@@ -64,7 +65,12 @@ _DECODER_FAULTS = (
     Image.DecompressionBombError,
 )
 
-_ORIENTATION_TAG = 0x0112  # EXIF 2.32, table 4
+# Each scan of a JPEG costs time in proportion to its pixels, and may take a few bytes: 200 kB can
+# keep a decoder busy for hours. A progressive JPEG has about 10 (libjpeg's default script).
+_MAX_SCANS_AT_PIXEL_CAP = 20
+
+_ORIENTATION_TAG = 274  # EXIF 2.32, table 4
+_TILE_SIZE_TAGS = (322, 323)  # TIFF 6.0, section 15: TileWidth and TileLength
 _UPRIGHT_BY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -99,6 +105,7 @@ def decode(data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None = N
             warnings.simplefilter("ignore")  # Pillow warns of damaged metadata, which is not used
             image = Image.open(BytesIO(data), formats=(file_format,))
             _check_size(image, max_pixels)
+            _check_cost(image, data, max_pixels)
             if for_size is not None:
                 _draft(image, for_size)
             image.load()
@@ -142,6 +149,23 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
         )
 
 
+def _check_cost(image: Image.Image, data: bytes, max_pixels: int) -> None:
+    """Refuse files that would cost far more to decode than their pixels tell."""
+    cost, allowed = image.width * image.height, max_pixels
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        cost *= data.count(b"\xff\xda")  # start of scan; cannot occur inside one
+        allowed *= _MAX_SCANS_AT_PIXEL_CAP
+    elif image.format == "TIFF":
+        tags = getattr(image, "tag_v2", {})
+        tile = [tags.get(tag, 0) for tag in _TILE_SIZE_TAGS]
+        cost = math.prod(side for side in tile if isinstance(side, int))
+    if cost > allowed:
+        raise UndecodableImageError(
+            f"The {image.format} image is built so that it would be costly to decode. "
+            "Open it and save it anew."
+        )
+
+
 def _draft(image: Image.Image, for_size: tuple[int, int]) -> None:
     """Let a JPEG that is far larger than needed be decoded at half its size."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -155,7 +179,7 @@ def _draft(image: Image.Image, for_size: tuple[int, int]) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
+        orientation = image.getexif().get(_ORIENTATION_TAG)  # Pillow has turned TIFF files already
     except _DECODER_FAULTS:
         return image  # a damaged EXIF block says nothing about the pixels, which are whole
     turn = _UPRIGHT_BY_ORIENTATION.get(orientation) if isinstance(orientation, int) else None

@@ -1,6 +1,9 @@
-"""What most tests of the serving half need: the tiny model, loaded, and a service around it."""
+"""What most tests need: the tiny model, loaded, a service around it, and no way to the outside."""
 
+import socket
 from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -20,6 +23,19 @@ def classifier(tmp_path_factory) -> Classifier:
 @pytest.fixture(scope="session")
 def red_jpeg() -> bytes:
     return encoded(picture("red"))
+
+
+@pytest.fixture(autouse=True)
+def no_way_out(monkeypatch) -> None:
+    """No test connects to anything but loopback, whatever the code under test would do."""
+    connect = socket.socket.connect
+
+    def connect_to_loopback(self: socket.socket, address: Any) -> None:
+        inside = self.family == socket.AF_UNIX or ip_address(address[0]).is_loopback
+        assert inside, f"a test would have connected to {address}"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_to_loopback)
 
 
 def no_fetch(url: str, *, timeout_s: float) -> bytes:
