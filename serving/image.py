@@ -6,6 +6,7 @@ Pillow cannot decode to their last row (UndecodableImageError).
 """
 
 import importlib
+import logging
 import math
 import struct
 import warnings
@@ -37,6 +38,8 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 # `decode` holds every image to its own cap before decoding; Pillow's guard would only warn, and at
 # another size.
 Image.MAX_IMAGE_PIXELS = None
+# Damaged files are answered, not logged.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 # Text chunks are inflated while a PNG is opened: 64 MB of them by default, for nothing.
 PngImagePlugin.MAX_TEXT_MEMORY = 4 * PngImagePlugin.MAX_TEXT_CHUNK  # 4 MB
 
@@ -58,7 +61,7 @@ _DECODER_FAULTS = (
     EOFError,
     OverflowError,
     MemoryError,
-    NotImplementedError,
+    RuntimeError,  # AVIF's decoder, and NotImplementedError
     struct.error,
     zlib.error,
     UnidentifiedImageError,
