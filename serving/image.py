@@ -35,9 +35,6 @@ _SIGNATURES = (
 )
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
-# `decode` holds every image to its own cap before decoding; Pillow's guard would only warn, and at
-# another size.
-Image.MAX_IMAGE_PIXELS = None
 # Damaged files are answered, not logged.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 # Text chunks are inflated while a PNG is opened: 64 MB of them by default, for nothing.
@@ -65,7 +62,6 @@ _DECODER_FAULTS = (
     struct.error,
     zlib.error,
     UnidentifiedImageError,
-    Image.DecompressionBombError,
 )
 
 # Each scan of a JPEG costs time in proportion to its pixels, and may take a few bytes: 200 kB can
@@ -106,13 +102,19 @@ def decode(data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None = N
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of damaged metadata, which is not used
+            # Pillow refuses what has more than twice as many, before it prepares for the pixels.
+            Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
             image = Image.open(BytesIO(data), formats=(file_format,))
-            _check_size(image, max_pixels)
             _check_cost(image, data, max_pixels)
             if for_size is not None:
                 _draft(image, for_size)
             image.load()
             return _to_rgb(_upright(image))
+    except Image.DecompressionBombError as error:
+        raise UndecodableImageError(
+            f"The image has more than {max_pixels:,} pixels, the most that are decoded. "
+            "Send a smaller one."
+        ) from error
     except _DECODER_FAULTS as error:
         raise UndecodableImageError(
             f"The {file_format} image is damaged or cut short and cannot be decoded. "
@@ -142,14 +144,6 @@ def _format(data: bytes) -> str:
     if found in _PLUGINS:
         importlib.import_module(f"PIL.{_PLUGINS[found]}")
     return found
-
-
-def _check_size(image: Image.Image, max_pixels: int) -> None:
-    if image.width * image.height > max_pixels:
-        raise UndecodableImageError(
-            f"The image has {image.width:,} x {image.height:,} pixels; at most {max_pixels:,} "
-            "pixels are decoded. Send a smaller one."
-        )
 
 
 def _check_cost(image: Image.Image, data: bytes, max_pixels: int) -> None:

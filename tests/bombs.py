@@ -43,6 +43,15 @@ def gif_of_a_frame_larger_than_its_screen() -> bytes:
     return b"GIF89a" + screen + b"\x80\0\0" + b"\0" * 6 + _gif_frame(65_535, 65_535) + b";"
 
 
+def gif_that_disposes_of_a_huge_frame() -> bytes:
+    """Disposal to the background is prepared while the file is opened, before its size is known."""
+    control = b"!\xf9\x04\x08\0\0\0\0"
+    screen = struct.pack("<HH", 10, 10)
+    return (
+        b"GIF89a" + screen + b"\x80\0\0" + b"\0" * 6 + control + _gif_frame(40_000, 40_000) + b";"
+    )
+
+
 def _gif_frame(width_px: int, height_px: int) -> bytes:
     return b"," + struct.pack("<HHHHB", 0, 0, width_px, height_px, 0) + b"\x02\x02\x4c\x01\0"
 
@@ -148,6 +157,7 @@ BOMBS: tuple[Callable[[], bytes], ...] = (
     png_of_a_huge_profile,
     gif_of_65_535_squared,
     gif_of_a_frame_larger_than_its_screen,
+    gif_that_disposes_of_a_huge_frame,
     webp_of_16_384_squared,
     webp_lossless_of_16_384_squared,
     jpeg_of_65_500_squared,

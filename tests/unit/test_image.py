@@ -252,7 +252,7 @@ def test_an_interlaced_png_comes_back_exactly():
 def test_as_many_pixels_as_allowed_are_decoded_and_one_row_more_is_not():
     data = encoded(picture(width_px=20, height_px=10), "PNG")
     assert decode(data, max_pixels=200).size == (20, 10)
-    with pytest.raises(UndecodableImageError, match="20 x 10 pixels; at most 199"):
+    with pytest.raises(UndecodableImageError, match="more than 199 pixels"):
         decode(data, max_pixels=199)
 
 
@@ -316,7 +316,7 @@ def test_half_a_jpeg_is_turned_like_a_whole_one():
 
 def test_the_cap_on_pixels_counts_those_of_the_file_and_not_of_its_half():
     data = encoded(edges(800, 800))
-    with pytest.raises(UndecodableImageError, match="800 x 800"):
+    with pytest.raises(UndecodableImageError, match="more than 160,000 pixels"):
         decode(data, max_pixels=400 * 400, for_size=(96, 96))
 
 
