@@ -21,4 +21,5 @@ app = build_app()
 
 def lambda_handler(event: Any, context: Any) -> Any:
     """Answer one event of any kind that `serving.events` knows; never raises."""
-    return app.handle(event, request_id=context.aws_request_id)
+    remaining_s = context.get_remaining_time_in_millis() / 1000
+    return app.handle(event, request_id=context.aws_request_id, remaining_s=remaining_s)

@@ -2,159 +2,174 @@
 response.
 """
 
-import json
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
-from serving import events, image, sources, telemetry
+from serving import accept, events, telemetry
 from serving.classifier import Classifier
 from serving.errors import (
-    InvalidRequestError,
     MethodNotAllowedError,
+    NotAcceptableError,
     NotFoundError,
     ServingError,
 )
 from serving.events import Request, Response, Source
-from serving.preprocess import Preprocessor
+from serving.predict import PROBLEM, Predictor, identity, problem
 from serving.settings import Settings
+from serving.sources import FetchUrl, Loader
 
-TOP_K_DEFAULT = 5
-PROBLEM_MEDIA_TYPE = "application/problem+json"  # RFC 9457
+JSON, TEXT, HTML = "application/json", "text/plain", "text/html"
+_PAGE = Path(__file__).with_name("page.html")
+
+# API Gateway answers for itself; a function URL and a load balancer leave CORS to the function.
+_CORS_SOURCES = frozenset({Source.FUNCTION_URL, Source.ALB})
+_PREFLIGHT_MAX_AGE_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one method of one path is answered, and in which media types, the favourite first."""
+
+    answer: Callable[[Request, float], Response]
+    offered: Sequence[str] = (JSON,)
 
 
 class App:
-    """The service: a loaded classifier, its limits, and how to fetch a URL."""
+    """The service: a loaded classifier, its limits, and how to fetch what a request refers to."""
 
     def __init__(
-        self, classifier: Classifier, settings: Settings, fetch_url: sources.FetchUrl
+        self,
+        classifier: Classifier,
+        settings: Settings,
+        fetch_url: FetchUrl,
+        fetch_s3: FetchUrl | None = None,
     ) -> None:
         self._classifier = classifier
         self._settings = settings
-        self._fetch_url = fetch_url
-        self._preprocess = Preprocessor(classifier.contract.preprocess)
-        self._routes: dict[tuple[str, str], Callable[[Request], Response]] = {
-            ("POST", "/predict"): self._predict,
-            ("GET", "/health"): self._health,
-            ("GET", "/model"): self._model,
+        self._predictor = Predictor(classifier, settings, Loader(settings, fetch_url, fetch_s3))
+        self._telemetry = telemetry.Telemetry(classifier.contract.name)
+        self._routes: dict[tuple[str, str], Route] = {
+            ("POST", "/predict"): Route(self._predict, (JSON, TEXT)),
+            ("GET", "/"): Route(self._page, (HTML,)),
+            ("GET", "/health"): Route(self._health),
+            ("GET", "/model"): Route(self._model),
+            ("GET", "/openapi.json"): Route(self._openapi),
         }
 
-    def handle(self, event: Any, request_id: str) -> Any:
-        """Answer one event. Never raises: what goes wrong becomes a problem document."""
+    def handle(self, event: Any, request_id: str, *, remaining_s: float = math.inf) -> Any:
+        """Answer one event. Never raises: what goes wrong becomes a problem document.
+
+        Args:
+            event: of any kind that `serving.events` knows, or anything else.
+            request_id: the invocation's id, which problems and the log repeat.
+            remaining_s: seconds until the invocation is ended.
+        """
         started = time.perf_counter()
         request = Request(Source.DIRECT, "POST", "/predict", {}, {}, {})
         try:
             request = events.read(event)
-            response = self._route(request)
+            response = self._route(request, remaining_s)
         except ServingError as error:
-            response = _problem(error.status, error.code, error.detail, request_id, error.headers)
+            response = _failed(error.status, error.code, error.detail, error.headers)
         except Exception:  # noqa: BLE001 - the one place where anything becomes a response
-            telemetry.log_failure(request_id)
-            response = _problem(
+            self._telemetry.log_failure(request_id)
+            response = _failed(
                 HTTPStatus.INTERNAL_SERVER_ERROR,
-                "internal_error",
+                ServingError.code,
                 "The server failed. Its log tells why, under this request id.",
-                request_id,
             )
-        telemetry.log_request(request, response, request_id, time.perf_counter() - started)
-        return events.write(response, request)
+        if response.media_type == PROBLEM:
+            response = replace(response, content={**response.content, "request_id": request_id})
+        duration_ms = (time.perf_counter() - started) * 1000
+        self._telemetry.log_request(request, response, request_id, duration_ms)
+        return events.write(self._dressed(response, request), request)
 
-    def _route(self, request: Request) -> Response:
+    def _route(self, request: Request, remaining_s: float) -> Response:
+        allowed = self._allowed(request.path)
+        if request.method == "OPTIONS":
+            return Response(HTTPStatus.NO_CONTENT, None, headers={"allow": ", ".join(allowed)})
         method = "GET" if request.method == "HEAD" else request.method
-        answer = self._routes.get((method, request.path))
-        if answer is not None:
-            return answer(request)
-        allowed = sorted(known for known, path in self._routes if path == request.path)
-        if not allowed:
-            paths = ", ".join(f"{known} {path}" for known, path in self._routes)
-            raise NotFoundError(f"There is nothing at this path. There is: {paths}.")
-        if "GET" in allowed:
-            allowed.append("HEAD")
-        raise MethodNotAllowedError(
-            f"{request.path} does not take {request.method}; use {' or '.join(allowed)}.",
-            headers={"allow": ", ".join(allowed)},
-        )
-
-    def _health(self, request: Request) -> Response:
-        return Response(HTTPStatus.OK, {"status": "ok", "model": self._identity()})
-
-    def _model(self, request: Request) -> Response:
-        contract = self._classifier.contract.to_json()
-        return Response(HTTPStatus.OK, {**contract, "model": self._identity()})
-
-    def _identity(self) -> dict[str, str]:
-        return {"name": self._classifier.contract.name, "version": self._classifier.version}
-
-    def _predict(self, request: Request) -> Response:
-        k = self._top_k(request)
-        timer = _StageTimer()
-        data = sources.image_bytes(request, self._settings, self._fetch_url)
-        timer.end("fetch")
-        picture = image.decode(data, max_pixels=self._settings.image_max_pixels)
-        timer.end("decode")
-        batch = self._preprocess(picture)  # (1, 3, H, W)
-        timer.end("preprocess")
-        logits = self._classifier.logits(batch)  # (1, C)
-        timer.end("inference")
-        probabilities = self._classifier.probabilities(logits)[0]  # (C,)
-        predictions = self._classifier.top_k(probabilities, k)
-        return Response(
-            HTTPStatus.OK,
-            {
-                "predictions": [
-                    {"label": p.label, "probability": round(p.probability, 6)} for p in predictions
-                ],
-                "label": predictions[0].label,
-                "unsure": predictions[0].probability < self._classifier.contract.unsure_below,
-                "model": self._identity(),
-                "timings_ms": timer.stages_ms,
-            },
-        )
-
-    def _top_k(self, request: Request) -> int:
-        """`?top_k=` of an HTTP request, the field `top_k` of a direct one."""
-        value: Any = TOP_K_DEFAULT
-        if request.source is Source.DIRECT:
-            value = request.event.get("top_k", value)
-        elif "top_k" in request.query:
-            text = request.query["top_k"][-1]
-            value = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else text
-        largest = self._settings.top_k_max
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
-            shown = json.dumps(value, ensure_ascii=False)[:40]
-            raise InvalidRequestError(
-                f"'top_k' is {shown}; it must be a whole number between 1 and {largest}."
+        route = self._routes.get((method, request.path))
+        if route is None:
+            raise MethodNotAllowedError(
+                f"{request.path} does not take {request.method[:20]}; use {' or '.join(allowed)}.",
+                headers={"allow": ", ".join(allowed)},
             )
-        return min(value, len(self._classifier.contract.classes))
+        if accept.choose(request.headers.get("accept", ""), route.offered) is None:
+            raise NotAcceptableError(
+                f"{request.path} answers with {' or '.join(route.offered)}, "
+                "none of which the header Accept takes."
+            )
+        return route.answer(request, remaining_s)
+
+    def _allowed(self, path: str) -> list[str]:
+        """The methods of a path; raises NotFoundError when there are none."""
+        allowed = [method for method, known in self._routes if known == path]
+        if not allowed:
+            there_is = ", ".join(f"{method} {known}" for method, known in self._routes)
+            raise NotFoundError(f"There is nothing at this path. There is: {there_is}.")
+        return [*allowed, *(["HEAD"] if "GET" in allowed else []), "OPTIONS"]
+
+    def _dressed(self, response: Response, request: Request) -> Response:
+        """The response in the media type that the client likes, with the headers for browsers."""
+        if request.source is Source.DIRECT:
+            return response
+        headers = {"x-content-type-options": "nosniff", "vary": "accept", **response.headers}
+        if request.source in _CORS_SOURCES:
+            headers.update(self._cors(request))
+        if response.media_type in (JSON, PROBLEM) and response.content is not None:
+            liked = accept.choose(request.headers.get("accept", ""), (JSON, TEXT))
+            if liked == TEXT:
+                from serving import plain  # only people at a terminal ask for it
+
+                return replace(
+                    response,
+                    content=plain.render(response.content),
+                    media_type=TEXT,
+                    headers=headers,
+                )
+        return replace(response, headers=headers)
+
+    def _cors(self, request: Request) -> dict[str, str]:
+        origin = request.headers.get("origin", "")
+        allowed = self._settings.cors_origins
+        if not origin or not ("*" in allowed or origin.lower() in allowed):
+            return {"vary": "accept, origin"} if allowed else {}
+        headers = {"vary": "accept, origin", "access-control-allow-origin": origin}
+        if request.method == "OPTIONS":
+            headers["access-control-allow-methods"] = "GET, HEAD, POST, OPTIONS"
+            headers["access-control-allow-headers"] = "content-type, accept"
+            headers["access-control-max-age"] = str(_PREFLIGHT_MAX_AGE_S)
+        return headers
+
+    def _predict(self, request: Request, remaining_s: float) -> Response:
+        return self._predictor(request, remaining_s=remaining_s)
+
+    def _health(self, request: Request, remaining_s: float) -> Response:
+        return Response(HTTPStatus.OK, {"status": "ok", "model": identity(self._classifier)})
+
+    def _model(self, request: Request, remaining_s: float) -> Response:
+        contract = self._classifier.contract.to_json()
+        return Response(HTTPStatus.OK, {**contract, "model": identity(self._classifier)})
+
+    def _openapi(self, request: Request, remaining_s: float) -> Response:
+        from serving import openapi  # asked for once in a while, by tools
+
+        document = openapi.describe(self._settings, self._classifier)
+        return Response(HTTPStatus.OK, document)
+
+    def _page(self, request: Request, remaining_s: float) -> Response:
+        from serving import page
+
+        return page.response(_PAGE.read_text(encoding="utf-8"))
 
 
-class _StageTimer:
-    """Milliseconds spent in each stage of one prediction."""
-
-    def __init__(self) -> None:
-        self.stages_ms: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def end(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.stages_ms[stage] = round((now - self._last) * 1000, 2)
-        self._last = now
-
-
-def _problem(
-    status: HTTPStatus,
-    code: str,
-    detail: str,
-    request_id: str,
-    headers: Mapping[str, str] | None = None,
+def _failed(
+    status: HTTPStatus, code: str, detail: str, headers: dict[str, str] | None = None
 ) -> Response:
-    problem = {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": status.value,
-        "detail": detail,
-        "code": code,
-        "request_id": request_id,
-    }
-    return Response(status, problem, PROBLEM_MEDIA_TYPE, headers or {})
+    return Response(status, problem(status, code, detail), PROBLEM, headers or {})

@@ -7,23 +7,16 @@ Imported by the first fetch, not at init: urllib3, ssl and http.client are not f
 import logging
 import socket
 import ssl
-import struct
-import threading
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from ipaddress import ip_address
-from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import Self
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from serving.addresses import Address, AddressPolicy
+from serving.deadline import Watchdog, in_time, timed_out
 from serving.errors import (
     ForbiddenUrlError,
     RemoteFailedError,
-    RemoteTimeoutError,
     UnresolvableHostError,
 )
 from serving.urls import Target
@@ -31,10 +24,7 @@ from serving.urls import Target
 # urllib3 would log the URL, query and all, when a server sends headers that it cannot read.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
-# A name with more addresses than this is tried no further.
-_MAX_ADDRESSES = 4
-
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger of socket(7): on, 0 seconds
+_MAX_TRIED = 4  # of a name's addresses; all are checked
 
 Resolve = Callable[[str, int], Sequence[str]]
 
@@ -47,76 +37,6 @@ def resolve_by_system(host: str, port: int) -> list[str]:
     """
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(answer[4][0]) for answer in answers]
-
-
-class Watchdog:
-    """Ends a fetch when its time is over, whatever it is waiting for.
-
-    Timeouts of a socket start anew with every byte that arrives, so a server that sends one now and
-    then would never run into them. This shuts the connection down from another thread instead.
-    """
-
-    def __init__(self, timeout_s: float) -> None:
-        self._ends_at = time.monotonic() + timeout_s
-        self._timer = threading.Timer(max(timeout_s, 0), self._expire)
-        self._timer.daemon = True
-        self._lock = threading.Lock()
-        self._watched: socket.socket | None = None
-        self._expired = timeout_s <= 0
-
-    def __enter__(self) -> Self:
-        self._timer.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._timer.cancel()
-        with self._lock:
-            self._release()
-
-    @property
-    def expired(self) -> bool:
-        """Whether the time is over."""
-        return self._expired or time.monotonic() >= self._ends_at
-
-    def remaining_s(self) -> float:
-        """Seconds left; raises RemoteTimeoutError when there are none."""
-        if self.expired:
-            raise timed_out()
-        return max(self._ends_at - time.monotonic(), 0.001)
-
-    def watch(self, sock: socket.socket) -> None:
-        """Watch this socket, and no longer the one before it."""
-        with self._lock:
-            self._release()
-            self.remaining_s()
-            self._watched = sock.dup()  # stays ours when TLS takes the socket over
-
-    def _expire(self) -> None:
-        with self._lock:
-            self._expired = True
-            self._release()
-
-    def _release(self) -> None:
-        if self._watched is None:
-            return
-        with suppress(OSError):  # the other side was quicker
-            # A reset rather than a goodbye: a server that still sends is told to stop.
-            self._watched.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            self._watched.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for it
-        self._watched.close()
-        self._watched = None
-
-
-def timed_out() -> RemoteTimeoutError:
-    """The error that says that a fetch took too long."""
-    return RemoteTimeoutError(
-        "The URL's server did not deliver the image in time. Try again, or send the image itself."
-    )
 
 
 class Guard:
@@ -142,9 +62,10 @@ class Guard:
                 "only public ones are fetched from."
             )
         failure: OSError | None = None
-        for tried, address in enumerate(addresses):
+        tried = addresses[:_MAX_TRIED]
+        for index, address in enumerate(tried):
             try:
-                return self._open(address, target.port, untried=len(addresses) - tried)
+                return self._open(address, target.port, untried=len(tried) - index)
             except OSError as error:
                 failure = error
         if isinstance(failure, TimeoutError) or self._watchdog.expired:
@@ -153,7 +74,9 @@ class Guard:
 
     def _addresses(self, target: Target) -> list[Address]:
         try:
-            found = self._in_time(lambda: self._resolve(target.host, target.port))
+            found = in_time(
+                lambda: self._resolve(target.host, target.port), self._watchdog.remaining_s()
+            )
         except (OSError, UnicodeError) as error:
             raise UnresolvableHostError(
                 "The URL's host cannot be resolved. Check its spelling."
@@ -161,26 +84,7 @@ class Guard:
         addresses = [ip_address(text) for text in dict.fromkeys(found)]
         if not addresses:
             raise UnresolvableHostError("The URL's host has no address.")
-        return addresses[:_MAX_ADDRESSES]
-
-    def _in_time(self, call: Callable[[], Sequence[str]]) -> Sequence[str]:
-        """`call()`, waited for no longer than the watchdog allows: DNS knows no timeout."""
-        outcome: SimpleQueue[Sequence[str] | Exception] = SimpleQueue()
-
-        def run() -> None:
-            try:
-                outcome.put(call())
-            except Exception as error:  # noqa: BLE001 - handed to the thread that waits
-                outcome.put(error)
-
-        threading.Thread(target=run, daemon=True).start()
-        try:
-            result = outcome.get(timeout=self._watchdog.remaining_s())
-        except Empty as error:
-            raise timed_out() from error
-        if isinstance(result, Exception):
-            raise result
-        return result
+        return addresses
 
     def _open(self, address: Address, port: int, *, untried: int) -> socket.socket:
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6

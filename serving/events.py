@@ -61,12 +61,14 @@ class Request:
             InvalidRequestError: the event calls it base64 and it is not.
         """
         text = self.event.get("body") or ""
+        if not isinstance(text, str):
+            raise InvalidRequestError("The event's field 'body' must be a string.")
         encoded = bool(self.event.get("isBase64Encoded"))
         size = len(text) * 3 // 4 - text.count("=", -2) if encoded else len(text)
         if size > max_bytes:
             raise _too_large(size, max_bytes)
         if not encoded:
-            body: bytes = text.encode()
+            body = text.encode(errors="surrogatepass")
             if len(body) > max_bytes:
                 raise _too_large(len(body), max_bytes)
             return body
@@ -85,12 +87,16 @@ def _too_large(size: int, max_bytes: int) -> TooLargeError:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer: a JSON value, or text when `media_type` is not JSON."""
+    """One answer: a JSON value, or text when `media_type` is not JSON.
 
-    status: int
+    `log` holds facts for the request's log line that are not part of the answer.
+    """
+
+    status: HTTPStatus
     content: Any
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    log: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self) -> str:
         """The body as it goes over the wire."""
@@ -128,7 +134,7 @@ def _read_payload_2(event: Event, context: Mapping[str, Any]) -> Request:
         source=Source.FUNCTION_URL if ".lambda-url." in domain else Source.HTTP_API,
         method=str(context["http"].get("method", "GET")).upper(),
         path=path,
-        headers=_lower(event.get("headers")),
+        headers=_lower(_object(event, "headers")),
         query=parse_qs(str(event.get("rawQueryString") or ""), keep_blank_values=True),
         event=event,
     )
@@ -138,15 +144,15 @@ def _read_payload_1(event: Event, context: Mapping[str, Any]) -> Request:
     """REST APIs and load balancers; either may send each header once or all its values."""
     many_headers = event.get("multiValueHeaders")
     headers = (
-        {name: ",".join(values) for name, values in many_headers.items()}
+        {name: ",".join(map(str, values or ())) for name, values in many_headers.items()}
         if isinstance(many_headers, Mapping)
-        else event.get("headers")
+        else _object(event, "headers")
     )
     many_values = event.get("multiValueQueryStringParameters")
     query = (
-        {name: list(values) for name, values in many_values.items()}
+        {name: [str(v) for v in values or ()] for name, values in many_values.items()}
         if isinstance(many_values, Mapping)
-        else {name: [v] for name, v in (event.get("queryStringParameters") or {}).items()}
+        else {name: [str(v)] for name, v in _object(event, "queryStringParameters").items()}
     )
     is_alb = "elb" in context
     if is_alb:  # a load balancer passes the query on as it was sent, still encoded
@@ -162,24 +168,31 @@ def _read_payload_1(event: Event, context: Mapping[str, Any]) -> Request:
     )
 
 
-def _lower(headers: Any) -> dict[str, str]:
-    return {str(name).lower(): str(value) for name, value in (headers or {}).items()}
+def _object(event: Event, name: str) -> Mapping[str, Any]:
+    value = event.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _lower(headers: Mapping[str, Any]) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in headers.items()}
 
 
 def write(response: Response, request: Request) -> Any:
     """Make of a Response what the sender of the Request's event wants back."""
     if request.source is Source.DIRECT:
         return response.content
-    headers = {"content-type": _with_charset(response.media_type), **response.headers}
+    headers = dict(response.headers)
+    if response.content is not None:
+        headers["content-type"] = _with_charset(response.media_type)
+    without_body = request.method == "HEAD" or response.status == HTTPStatus.NO_CONTENT
     answer: dict[str, Any] = {
-        "statusCode": response.status,
+        "statusCode": response.status.value,
         "headers": headers,
-        "body": "" if request.method == "HEAD" else response.text(),
+        "body": "" if without_body else response.text(),
         "isBase64Encoded": False,
     }
     if request.source is Source.ALB:
-        status = HTTPStatus(response.status)
-        answer["statusDescription"] = f"{status.value} {status.phrase}"
+        answer["statusDescription"] = f"{response.status.value} {response.status.phrase}"
     if isinstance(request.event.get("multiValueHeaders"), Mapping):
         answer["multiValueHeaders"] = {name: [value] for name, value in headers.items()}
     return answer

@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 
 from serving import urls
 from serving.addresses import AddressPolicy, is_public
+from serving.deadline import Watchdog, timed_out
 from serving.errors import (
     ForbiddenUrlError,
     InvalidRequestError,
@@ -27,7 +28,7 @@ from serving.urls import Target
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-    from serving.connection import Guard, Resolve, Watchdog
+    from serving.connection import Guard, Resolve
 
 MAX_REDIRECTS = 3
 _CHUNK_BYTES = 64 * 1024
@@ -78,7 +79,7 @@ class Fetcher:
         target = urls.parse(url, self._settings)  # refused URLs never cost the imports below
         from serving import connection
 
-        with connection.Watchdog(timeout_s) as watchdog:
+        with Watchdog(timeout_s) as watchdog:
             resolve = self._resolve or connection.resolve_by_system
             guard = connection.Guard(self._policy, resolve, watchdog)
             try:
@@ -89,7 +90,7 @@ class Fetcher:
                 # urllib3, http.client, ssl and socket raise a dozen unrelated kinds here, and what
                 # the watchdog cut off looks like any other failure.
                 if watchdog.expired or isinstance(error, TimeoutError):
-                    raise connection.timed_out() from error
+                    raise timed_out() from error
                 if isinstance(error, ServingError):
                     raise
                 raise _failure(error) from error

@@ -6,6 +6,7 @@ the deployment instead of weakening it.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,6 +17,8 @@ from serving.errors import SettingsError
 # Lambda gives a function one vCPU's worth of time for each 1,769 MB of memory
 # (AWS Lambda developer guide, "Configure Lambda function memory").
 MEMORY_MB_PER_VCPU = 1_769
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")  # RFC 6454, ASCII form
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
@@ -48,6 +51,19 @@ def _names(*, allowed: frozenset[str] | None = None) -> Callable[[str], frozense
     return parse
 
 
+def _path(text: str) -> Path:
+    if not text.strip():
+        raise ValueError("must name a file")
+    return Path(text)
+
+
+def _origins(text: str) -> frozenset[str]:
+    origins = frozenset(origin.strip().lower() for origin in text.split(",") if origin.strip())
+    if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError("takes * or origins such as https://example.com, separated by commas")
+    return origins
+
+
 def _ports(text: str) -> frozenset[int]:
     ports = frozenset(int(port) for port in text.split(",") if port.strip())
     if not all(1 <= port <= 65_535 for port in ports):
@@ -64,7 +80,7 @@ class Settings:
     """The service's limits. Field `body_max_bytes` is the variable BODY_MAX_BYTES, and so on."""
 
     model_path: Path = _setting(
-        Path("model/classifier.onnx"), Path, "path", "The model file, beside lambda_function.py."
+        Path("model/classifier.onnx"), _path, "path", "The model file, beside lambda_function.py."
     )
     body_max_bytes: int = _setting(
         # Lambda takes 6 MB of event, in which a binary body is base64, 4/3 of its size.
@@ -98,8 +114,18 @@ class Settings:
         "pixels",
         "Largest image, checked before it is decoded.",
     )
+    batch_max_items: int = _setting(
+        16, _integer(1, 256), "images", "Most images that one request may hold."
+    )
     top_k_max: int = _setting(
         20, _integer(1, 1_000), "classes", "Most predictions that a request may ask for."
+    )
+    cors_origins: frozenset[str] = _setting(
+        frozenset(),
+        _origins,
+        "list",
+        "Web pages' origins that may call a function URL or load balancer; * is any. "
+        "API Gateway has its own setting.",
     )
     inference_threads: int = _setting(
         0,

@@ -1,20 +1,66 @@
-"""A request's image reference in, the image file's bytes out.
+"""A request in, what it asks for out: references to images, and the options for the answer.
 
-A reference is a raw body, or JSON that names one image: {"image": BASE64} or {"url": URL}. Anything
-else is refused with an InvalidRequestError that names the field.
+A reference is a raw body, the parts of multipart/form-data, or JSON: {"url": URL}, {"image":
+BASE64}, {"s3": "s3://bucket/key"}, or {"images": [those, …]}. `Loader` turns a reference into the
+image file's bytes. What cannot be read as a request is refused with an error that names the field.
 """
 
 import base64
 import binascii
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
-from serving.errors import InvalidRequestError, TooLargeError
+from serving.errors import InvalidRequestError, RequestError, ServingError, TooLargeError
 from serving.events import Request, Source
 from serving.settings import Settings
 
-_FORMS = '{"url": "https://…"} or {"image": "BASE64"}'
+_FORMS = '{"url": "https://…"}, {"image": "BASE64"} or {"s3": "s3://bucket/key"}'
+OPTIONS = ("top_k", "threshold")
+_URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")  # RFC 4648, section 5; and line breaks fall out
+
+
+class Kind(StrEnum):
+    """Where an image's bytes come from."""
+
+    BODY = "body"
+    FORM = "form"
+    BASE64 = "base64"
+    URL = "url"
+    S3 = "s3"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether another server has to be asked, which is worth doing for several at once."""
+        return self in (Kind.URL, Kind.S3)
+
+
+_KIND_BY_FIELD = {"url": Kind.URL, "image": Kind.BASE64, "s3": Kind.S3}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One image as the request names it: its bytes, or the text that leads to them."""
+
+    kind: Kind
+    value: str | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request asks for.
+
+    Attributes:
+        items: for each image its reference, or the error that its answer will be.
+        is_batch: whether the answer is a list.
+        options: the members of OPTIONS that the request's body sets, as they came.
+    """
+
+    items: tuple[Reference | ServingError, ...]
+    is_batch: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class FetchUrl(Protocol):
@@ -23,24 +69,61 @@ class FetchUrl(Protocol):
     def __call__(self, url: str, *, timeout_s: float) -> bytes: ...
 
 
-def image_bytes(request: Request, settings: Settings, fetch_url: FetchUrl) -> bytes:
-    """The bytes of the image that a request refers to.
+class Loader:
+    """From a reference to the image file's bytes. Safe to call from several threads."""
+
+    def __init__(
+        self, settings: Settings, fetch_url: FetchUrl, fetch_s3: FetchUrl | None = None
+    ) -> None:
+        self._settings = settings
+        self._fetch_url = fetch_url
+        self._fetch_s3 = fetch_s3
+
+    def __call__(self, reference: Reference, *, timeout_s: float) -> bytes:
+        """The bytes of one image.
+
+        Raises:
+            InvalidRequestError: the reference is malformed.
+            TooLargeError: the image is larger than the settings allow.
+            ForbiddenUrlError, UnresolvableHostError, RemoteError: it cannot be fetched.
+        """
+        value = reference.value
+        if isinstance(value, bytes):
+            return value
+        if reference.kind is Kind.URL:
+            return self._fetch_url(value, timeout_s=timeout_s)
+        if reference.kind is Kind.S3:
+            return self._s3()(value, timeout_s=timeout_s)
+        return _decoded(value, max_bytes=self._settings.body_max_bytes)
+
+    def _s3(self) -> FetchUrl:
+        if self._fetch_s3 is None:
+            from serving.s3 import S3Fetcher  # boto3 is dear: only for those who ask for it
+
+            self._fetch_s3 = S3Fetcher(self._settings)
+        return self._fetch_s3
+
+
+def read(request: Request, settings: Settings) -> Wanted:
+    """What a request asks for.
 
     Raises:
-        InvalidRequestError: the request holds no image reference, or a malformed one.
-        TooLargeError: the body is larger than the settings allow.
-        RemoteError, ForbiddenUrlError, UnresolvableHostError: the URL cannot be fetched.
+        InvalidRequestError: the request names no image, or names it in no way that is known.
+        TooLargeError: the body is larger, or holds more images, than the settings allow.
     """
     if request.source is Source.DIRECT:
-        return _referenced(request.event, settings, fetch_url)
+        return _from_json(request.event, settings)
     body = request.body(max_bytes=settings.body_max_bytes)
     if not body:
         raise InvalidRequestError(
             f"The request has no body. Send an image file, or JSON: {_FORMS}."
         )
-    if request.media_type == "application/json" or request.media_type.endswith("+json"):
-        return _referenced(_json_object(body), settings, fetch_url)
-    return body
+    if request.media_type == "multipart/form-data":
+        return _from_form(request, body, settings)
+    # No image format starts with a brace, and many clients send JSON under another name.
+    if request.media_type.endswith(("/json", "+json")) or body.lstrip()[:1] == b"{":
+        return _from_json(_json_object(body), settings)
+    return Wanted((Reference(Kind.BODY, body),))
 
 
 def _json_object(body: bytes) -> Mapping[str, Any]:
@@ -53,28 +136,84 @@ def _json_object(body: bytes) -> Mapping[str, Any]:
     return value
 
 
-def _referenced(reference: Mapping[str, Any], settings: Settings, fetch_url: FetchUrl) -> bytes:
-    named = [name for name in ("url", "image") if name in reference]
-    if len(named) != 1:
-        found = ", ".join(repr(str(name)) for name in reference) or "none"
-        raise InvalidRequestError(f"The request must have one field of {_FORMS}; found: {found}.")
-    value = reference[named[0]]
-    if not isinstance(value, str) or not value:
-        raise InvalidRequestError(f"The field '{named[0]}' must be a string that is not empty.")
-    if named[0] == "url":
-        return fetch_url(value, timeout_s=settings.fetch_timeout_s)
-    return _decoded(value, max_bytes=settings.body_max_bytes)
+def _from_json(value: Mapping[str, Any], settings: Settings) -> Wanted:
+    options = {name: value[name] for name in OPTIONS if name in value}
+    named = {name: value[name] for name in value if name not in OPTIONS}
+    if "images" not in named:
+        return Wanted((_reference(named, "The request"),), options=options)
+    images = named.pop("images")
+    if named or not isinstance(images, list):
+        raise InvalidRequestError(
+            "The field 'images' must be a list, and no other image may stand beside it."
+        )
+    _check_count(len(images), settings)
+    items = tuple(_item(image, index) for index, image in enumerate(images))
+    return Wanted(items, is_batch=True, options=options)
+
+
+def _item(image: Any, index: int) -> Reference | RequestError:
+    where = f"The item images[{index}]"
+    if not isinstance(image, Mapping):
+        return InvalidRequestError(f"{where} is no object; send {_FORMS}.")
+    try:
+        return _reference(image, where)
+    except RequestError as error:
+        return error
+
+
+def _reference(value: Mapping[str, Any], where: str) -> Reference:
+    if len(value) != 1 or next(iter(value)) not in _KIND_BY_FIELD:
+        found = ", ".join(repr(str(name)[:40]) for name in list(value)[:8]) or "none"
+        raise InvalidRequestError(f"{where} must have one field of {_FORMS}; found: {found}.")
+    name, content = next(iter(value.items()))
+    if not isinstance(content, str) or not content:
+        raise InvalidRequestError(
+            f"{where}: the field '{name}' must be a string that is not empty."
+        )
+    return Reference(_KIND_BY_FIELD[name], content)
+
+
+def _from_form(request: Request, body: bytes, settings: Settings) -> Wanted:
+    from serving import form  # few requests are forms: the parser is imported for them alone
+
+    items: list[Reference] = []
+    options: dict[str, str] = {}
+    for part in form.parts(request.headers["content-type"], body):
+        if part.filename is not None:
+            if part.filename or part.data:  # an empty <input type="file"> has neither
+                items.append(Reference(Kind.FORM, part.data))
+        elif part.name in OPTIONS:
+            options[part.name] = part.text()
+        else:
+            items.append(_reference({part.name: part.text()}, "The form"))
+    _check_count(len(items), settings)
+    return Wanted(tuple(items), is_batch=len(items) > 1, options=options)
+
+
+def _check_count(count: int, settings: Settings) -> None:
+    if not count:
+        raise InvalidRequestError("The request holds no image. Send at least one.")
+    if count > settings.batch_max_items:
+        raise TooLargeError(
+            f"The request holds {count} images; at most {settings.batch_max_items} are taken. "
+            "Send the others in another request."
+        )
 
 
 def _decoded(text: str, *, max_bytes: int) -> bytes:
     if text.startswith("data:"):  # RFC 2397: data:image/jpeg;base64,…
-        text = text.partition(",")[2]
+        head, _, text = text.partition(",")
+        if not head.lower().endswith(";base64"):
+            raise InvalidRequestError("The field 'image' is a data: URL, but not a base64 one.")
     size = len(text) * 3 // 4
     if size > max_bytes:
         raise TooLargeError(
-            f"The field 'image' holds about {size:,} bytes; at most {max_bytes:,} are taken."
+            f"The field 'image' holds about {size:,} bytes; at most {max_bytes:,} are taken. "
+            "Send a smaller image, or a URL."
         )
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(text.translate(_URL_SAFE), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidRequestError("The field 'image' is not valid base64.") from error
+        raise InvalidRequestError(
+            "The field 'image' is not valid base64. Encode the image file's bytes whole."
+        ) from error

@@ -1,40 +1,150 @@
-"""What the service tells of itself: one line of JSON on standard output for each request.
+"""What the service tells of itself: for each request one line of JSON on standard output, which is
+its log entry and its metrics at once.
 
-Lambda sends standard output to CloudWatch Logs. Never logged: the image, a URL, a header.
+Lambda sends standard output to CloudWatch Logs, and CloudWatch makes metrics of the line's `_aws`
+member (CloudWatch embedded metric format). Never logged: an image, a URL, a header, a query.
 """
 
 import json
-import traceback
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from serving.events import Request, Response
 
+NAMESPACE = "PhotoClassifier"
+STAGES = ("fetch", "decode", "preprocess", "inference")
+_TOLD = ("label", "unsure", "code", "timings_ms")  # what the log repeats of an answer
+_MAX_VALUES = 100  # of one metric in one line, by the format's specification
 
-def log_request(request: Request, response: Response, request_id: str, duration_s: float) -> None:
-    """Write the request's one line: who asked, what was answered, how long it took."""
-    content = response.content if isinstance(response.content, dict) else {}
-    line: dict[str, Any] = {
-        "level": "ERROR" if response.status >= 500 else "INFO",
-        "message": "request",
-        "request_id": request_id,
-        "source": request.source,
-        "method": request.method,
-        "path": request.path[:200],
-        "status": int(response.status),
-        "duration_ms": round(duration_s * 1000, 2),
+# What makes CloudWatch count labels and errors one by one; everything else is by model alone.
+_BY_NAME = {"label": "predictions", "code": "errors"}
+
+
+def _write_line(line: str) -> None:
+    sys.stdout.write(line + "\n")  # looked up now: the runtime replaces it after our import
+    sys.stdout.flush()
+
+
+class Telemetry:
+    """Writes the service's log. The first request that it sees was a cold start.
+
+    Args:
+        model: the model's name, a dimension of every metric.
+        write: takes one line of text.
+    """
+
+    def __init__(self, model: str, write: Callable[[str], None] = _write_line) -> None:
+        self._model = model
+        self._write = write
+        self._is_cold = True
+
+    def log_request(
+        self, request: Request, response: Response, request_id: str, duration_ms: float
+    ) -> None:
+        """Write the request's line: who asked, what was answered, how long it took."""
+        outcomes = _outcomes(response)
+        line: dict[str, Any] = {
+            "level": "ERROR" if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "INFO",
+            "message": "request",
+            "request_id": request_id,
+            "source": request.source,
+            "method": request.method[:20],
+            "path": request.path[:200],
+            "status": response.status.value,
+            "model": self._model,
+            "cold_start": int(self._is_cold),
+            "duration_ms": round(duration_ms, 2),
+        }
+        self._is_cold = False
+        metrics = {"duration_ms": "Milliseconds", "cold_start": "Count"}
+        if outcomes:
+            line.update(_measured(outcomes, metrics))
+            line["images"] = outcomes
+        counts = {name: Counter(o[name] for o in outcomes if name in o) for name in _BY_NAME}
+        if not outcomes and "code" in _object(response.content):
+            counts["code"][response.content["code"]] = 1
+        alone = {name: counted for name, counted in counts.items() if len(counted) == 1}
+        for name, counted in alone.items():
+            line[name], line[_BY_NAME[name]] = next(iter(counted.items()))
+        line["_aws"] = _directives(metrics, alone)
+        self._write(json.dumps(line))
+        for name in counts.keys() - alone.keys():  # a dimension has one value in a line
+            for value, count in counts[name].items():
+                self._count(request_id, name, value, count)
+
+    def log_failure(self, request_id: str) -> None:
+        """Write the traceback of the exception that is being handled, for the log alone."""
+        import traceback
+
+        line = {
+            "level": "ERROR",
+            "message": "unexpected failure",
+            "request_id": request_id,
+            "traceback": traceback.format_exc(),
+        }
+        self._write(json.dumps(line))
+
+    def _count(self, request_id: str, name: str, value: str, count: int) -> None:
+        line = {
+            "level": "INFO",
+            "message": _BY_NAME[name],
+            "request_id": request_id,
+            "model": self._model,
+            name: value,
+            _BY_NAME[name]: count,
+            "_aws": _directives({}, [name]),
+        }
+        self._write(json.dumps(line))
+
+
+def _outcomes(response: Response) -> list[dict[str, Any]]:
+    """For each image of a prediction: where it came from, and what became of it."""
+    images: Sequence[Mapping[str, Any]] = response.log.get("images", ())
+    content = _object(response.content)
+    answers = content.get("results", [content])
+    return [{**image, **_told(answer)} for image, answer in zip(images, answers, strict=False)]
+
+
+def _told(answer: Mapping[str, Any]) -> dict[str, Any]:
+    facts = {name: answer[name] for name in _TOLD if name in answer}
+    if "predictions" in answer:
+        facts["probability"] = answer["predictions"][0]["probability"]
+    return facts
+
+
+def _measured(outcomes: Sequence[Mapping[str, Any]], metrics: dict[str, str]) -> dict[str, Any]:
+    """The members of the line that are metrics of its images; their units go into `metrics`."""
+    members: dict[str, Any] = {
+        "image_bytes": sum(outcome.get("bytes", 0) for outcome in outcomes),
+        "unsure": sum(outcome.get("unsure", False) for outcome in outcomes),
     }
-    for name in ("code", "label", "unsure", "timings_ms"):
-        if name in content:
-            line[name] = content[name]
-    print(json.dumps(line), flush=True)
+    metrics |= {"image_bytes": "Bytes", "unsure": "Count"}
+    for stage in STAGES:
+        values = [o["timings_ms"][stage] for o in outcomes if stage in o.get("timings_ms", ())]
+        if values:
+            members[f"{stage}_ms"] = values[:_MAX_VALUES] if len(values) > 1 else values[0]
+            metrics[f"{stage}_ms"] = "Milliseconds"
+    return members
 
 
-def log_failure(request_id: str) -> None:
-    """Write the traceback of the exception that is being handled, for the log alone."""
-    line = {
-        "level": "ERROR",
-        "message": "unexpected failure",
-        "request_id": request_id,
-        "traceback": traceback.format_exc(),
-    }
-    print(json.dumps(line), flush=True)
+def _directives(metrics: Mapping[str, str], counted: Iterable[str]) -> dict[str, Any]:
+    directives = [
+        {
+            "Namespace": NAMESPACE,
+            "Dimensions": [["model", name]],
+            "Metrics": [{"Name": _BY_NAME[name], "Unit": "Count"}],
+        }
+        for name in counted
+    ]
+    if metrics:
+        named = [{"Name": name, "Unit": unit} for name, unit in metrics.items()]
+        directives.append({"Namespace": NAMESPACE, "Dimensions": [["model"]], "Metrics": named})
+    return {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": directives}
+
+
+def _object(content: Any) -> Mapping[str, Any]:
+    return content if isinstance(content, Mapping) else {}

@@ -1,47 +1,66 @@
-"""What many tests share: a drawn data folder, and a real run trained on it."""
+"""What most tests need: the tiny model, loaded, a service around it, and no way to the outside."""
 
-from pathlib import Path
+import socket
+from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
-from tests.drawn import write_class_folders
-from train.config import DataConfig, FitConfig, NetworkConfig
+from serving.app import App
+from serving.classifier import Classifier
+from serving.settings import Settings
+from tests import invocations
+from tests.drawn import encoded, picture
+from tests.tiny_model import write_tiny_model
+from tests.training import drawn_data, photo_cache, tiny_run  # noqa: F401 - fixtures
 
 
 @pytest.fixture(scope="session")
-def drawn_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """{train,validation}/{blue,green,red}/*.jpg; read-only by agreement."""
-    return write_class_folders(tmp_path_factory.mktemp("drawn") / "colours")
+def classifier(tmp_path_factory) -> Classifier:
+    return Classifier.load(write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx"))
 
 
 @pytest.fixture(scope="session")
-def photo_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def red_jpeg() -> bytes:
+    return encoded(picture("red"))
 
 
-def tiny_config(data: Path, cache: Path, out: Path, **changes) -> FitConfig:
-    """Settings that train a small network without weights in a second or two."""
-    network: dict[str, Any] = {"backbone": "mobilenet_v3_small", "weights": "none", "input_px": 32}
-    network |= changes.pop("network", {})
-    reading: dict[str, Any] = {"data": data, "cache": cache, "workers": 0} | changes.pop(
-        "reading", {}
-    )
-    settings: dict[str, Any] = {"epochs": 3, "batch": 10, "lr": 1e-2, "threads": 1} | changes
-    return FitConfig(
-        out=out, data=DataConfig(**reading), network=NetworkConfig(**network), **settings
-    )
+@pytest.fixture(autouse=True)
+def no_way_out(monkeypatch) -> None:
+    """No test connects to anything but loopback, whatever the code under test would do."""
+    connect = socket.socket.connect
+
+    def connect_to_loopback(self: socket.socket, address: Any) -> None:
+        inside = self.family == socket.AF_UNIX or ip_address(address[0]).is_loopback
+        assert inside, f"a test would have connected to {address}"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_to_loopback)
 
 
-@pytest.fixture(scope="session")
-def tiny_run(drawn_data: Path, photo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was trained and exported; read-only by agreement."""
-    from train.export import ExportConfig, export
-    from train.fit import fit
+def no_fetch(url: str, *, timeout_s: float) -> bytes:
+    raise AssertionError(f"{url} was fetched, which this test does not expect")
 
-    out = tmp_path_factory.mktemp("runs") / "tiny"
-    # Untrained residual blocks pass enough of a picture's colour on for a head to learn it.
-    network = {"backbone": "resnet18"}
-    fit(tiny_config(drawn_data, photo_cache, out, epochs=20, network=network))
-    export(ExportConfig(run=out, cache=photo_cache))
-    return out
+
+@pytest.fixture
+def app(classifier) -> App:
+    return App(classifier, Settings(), no_fetch)
+
+
+@pytest.fixture
+def call(app) -> Callable[..., invocations.Answer]:
+    """Send one HTTP request as an event of a kind, by default of an HTTP API."""
+
+    def send(
+        method: str = "POST",
+        path: str = "/predict",
+        *,
+        kind: str = "http_api_v2",
+        to: App = app,
+        **parts,
+    ) -> invocations.Answer:
+        event = invocations.event(kind, method, path, **parts)
+        return invocations.answer(event, to.handle(event, request_id="request-1"))
+
+    return send

@@ -1,5 +1,7 @@
 """Pictures for the tests, drawn by this code: nothing here was photographed."""
 
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -42,3 +44,38 @@ def write_class_folders(root: Path, *, train: int = 10, validation: int = 6) -> 
                 seed += 1
                 (folder / f"{number}.jpg").write_bytes(encoded(picture(colour, seed=seed)))
     return root
+
+
+def png(
+    width_px: int,
+    height_px: int,
+    pixels: bytes,
+    *,
+    depth: int = 8,
+    colour: int = 2,
+    interlaced: bool = False,
+    before: bytes = b"",
+) -> bytes:
+    """A PNG written by hand, so that it may lie.
+
+    Args:
+        pixels: whole rows without their filter bytes; fewer than the size says, if need be.
+        depth, colour: the header's bits per channel and colour type (PNG specification, 11.2.2).
+        before: chunks that come before the pixels.
+    """
+    rows = b""
+    if pixels:
+        stride = len(pixels) // height_px
+        rows = b"".join(
+            b"\0" + pixels[start : start + stride] for start in range(0, len(pixels), stride)
+        )
+    header = struct.pack(">IIBBBBB", width_px, height_px, depth, colour, 0, 0, int(interlaced))
+    data = png_chunk(b"IDAT", zlib.compress(rows))
+    chunks = [png_chunk(b"IHDR", header), before, data, png_chunk(b"IEND")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def png_chunk(kind: bytes, content: bytes = b"") -> bytes:
+    """One chunk of a PNG with its length and checksum."""
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + checksum

@@ -1,4 +1,4 @@
-"""HTTP servers on 127.0.0.1 that say exactly what a test tells them to, honest or hostile."""
+"""HTTP servers on loopback that say exactly what a test tells them to, honest or hostile."""
 
 import socket
 import ssl
@@ -30,7 +30,7 @@ class Server:
     """A running server.
 
     Attributes:
-        port: where it listens on 127.0.0.1.
+        port: where it listens.
         heads: the head of each request that came, in order.
         accepted: how many connections were made, whether or not a request followed.
     """
@@ -41,9 +41,15 @@ class Server:
 
 
 @contextmanager
-def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
-    """Answer the n-th connection with the n-th answer, and all later ones with the last."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def serving(
+    *answers: Answer, tls: ssl.SSLContext | None = None, at: tuple[str, int] = ("127.0.0.1", 0)
+) -> Iterator[Server]:
+    """Answer the n-th connection with the n-th answer, and all later ones with the last.
+
+    `at` is where to listen: an address of loopback, and a port or 0 for any.
+    """
+    family = socket.AF_INET6 if ":" in at[0] else socket.AF_INET
+    listener = socket.create_server(at, family=family)
     server = Server(listener.getsockname()[1])
     over = threading.Event()
     threads: list[threading.Thread] = []
@@ -71,7 +77,7 @@ def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Ser
         yield server
     finally:
         over.set()
-        with socket.create_connection(("127.0.0.1", server.port)):
+        with socket.create_connection((at[0], server.port)):
             pass  # wakes the acceptor
         acceptor.join()
         listener.close()

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import tiny_config
 from tests.drawn import write_class_folders
+from tests.training import tiny_config
 from train import checkpoints, runs
 from train.errors import TrainError, UsageError
 from train.fit import fit

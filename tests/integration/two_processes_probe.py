@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from serving.preprocess import PreprocessSpec, scale_and_offset
-from tests.conftest import tiny_config
+from tests.training import tiny_config
 from train import checkpoints, data, loaders
 from train.fit import _accelerator, _evaluate
 

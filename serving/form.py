@@ -1,0 +1,119 @@
+"""A multipart/form-data body in, its parts out (RFC 7578), by python-multipart's parser.
+
+Imported by the first form that arrives.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+
+from serving.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+# Far above any form that holds as many images as a request may; it bounds what parsing costs.
+_MAX_PARTS = 300
+
+
+@dataclass(slots=True)
+class Part:
+    """One field of a form.
+
+    Attributes:
+        name: the field's name.
+        filename: of a file, its name, which may be empty; None when this is no file.
+        data: the content as it was sent.
+    """
+
+    name: str = ""
+    filename: str | None = None
+    data: bytes = b""
+
+    def text(self) -> str:
+        """The content of a field that is no file; raises InvalidRequestError if it is no text."""
+        try:
+            return self.data.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidRequestError(
+                f"The form's field '{self.name[:40]}' is not UTF-8. "
+                "Send an image as a file, with a filename."
+            ) from error
+
+
+def parts(content_type: str, body: bytes) -> list[Part]:
+    """The parts of a form, in order.
+
+    Raises:
+        InvalidRequestError: the Content-Type names no boundary, or the body is no whole form.
+    """
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    if not boundary:
+        raise InvalidRequestError(
+            "The Content-Type multipart/form-data names no boundary; let the HTTP client set it."
+        )
+    collector = _Collector()
+    try:
+        parser = MultipartParser(boundary, collector.callbacks())
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise InvalidRequestError("The body is no valid multipart/form-data.") from error
+    if not collector.is_whole:
+        raise InvalidRequestError("The body's multipart/form-data is cut short.")
+    return collector.parts
+
+
+class _Collector:
+    """What the parser calls as it goes along."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self.is_whole = False
+        self._name = b""
+        self._value = b""
+        self._chunks: list[bytes] = []
+
+    def callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_name,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._whole,
+        }
+
+    def _begin(self) -> None:
+        if len(self.parts) >= _MAX_PARTS:
+            raise InvalidRequestError(f"The form has more than {_MAX_PARTS} fields.")
+        self.parts.append(Part())
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            options = parse_options_header(self._value)[1]
+            part = self.parts[-1]
+            part.name = options.get(b"name", b"").decode(errors="replace")
+            if b"filename" in options:
+                part.filename = options[b"filename"].decode(errors="replace")
+        self._name = self._value = b""
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._chunks.append(data[start:end])
+
+    def _end(self) -> None:
+        self.parts[-1].data = b"".join(self._chunks)
+        self._chunks.clear()
+
+    def _whole(self) -> None:
+        self.is_whole = True

@@ -1,0 +1,78 @@
+"""An s3:// URI in, the object's bytes out. What may be read is the function's role's to decide.
+
+Imported by the first request that names an object: boto3 costs more than all else here together.
+"""
+
+import re
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from serving.deadline import in_time, timed_out
+from serving.errors import InvalidRequestError, RemoteFailedError, TooLargeError
+from serving.settings import Settings
+
+_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.{1,1024})", re.DOTALL)
+
+
+class S3Fetcher:
+    """Downloads images from S3; implements `serving.sources.FetchUrl`.
+
+    `client` is one made by boto3; None makes one from the function's environment.
+    """
+
+    def __init__(self, settings: Settings, client: Any = None) -> None:
+        self._settings = settings
+        self._client = client
+
+    def __call__(self, url: str, *, timeout_s: float) -> bytes:
+        """The bytes of an object.
+
+        Raises:
+            InvalidRequestError: the URI is not s3://bucket/key.
+            TooLargeError: the object is larger than FETCH_MAX_BYTES.
+            RemoteFailedError: S3 does not hand it out: not there, or not readable for this role.
+            RemoteTimeoutError: it does not arrive within `timeout_s`.
+        """
+        match = _URI.fullmatch(url)
+        if match is None:
+            raise InvalidRequestError("The field 's3' must be of the form s3://bucket/key.")
+        return in_time(lambda: self._download(match[1], match[2]), timeout_s)
+
+    def _made_client(self) -> Any:
+        """The client, made by the first URI that is one: making it looks for credentials."""
+        if self._client is None:
+            self._client = boto3.client(
+                "s3",
+                config=Config(
+                    connect_timeout=self._settings.fetch_timeout_s,
+                    read_timeout=self._settings.fetch_timeout_s,
+                    retries={"total_max_attempts": 1},
+                ),
+            )
+        return self._client
+
+    def _download(self, bucket: str, key: str) -> bytes:
+        max_bytes = self._settings.fetch_max_bytes
+        try:
+            answer = self._made_client().get_object(Bucket=bucket, Key=key)
+            if answer["ContentLength"] > max_bytes:
+                raise TooLargeError(
+                    f"The object is larger than the {max_bytes:,} bytes that are fetched. "
+                    "Send a smaller image."
+                )
+            with answer["Body"] as stream:
+                body: bytes = stream.read()  # no longer than ContentLength says
+            return body
+        except ClientError as error:
+            code = re.sub(r"[^A-Za-z0-9]", "", str(error.response.get("Error", {}).get("Code")))
+            raise RemoteFailedError(
+                f"S3 does not hand out the object ({code[:40]}). Check that it exists and that the "
+                "function's role may read it."
+            ) from error
+        except BotoCoreError as error:
+            if "Timeout" in type(error).__name__:
+                raise timed_out() from error
+            raise RemoteFailedError("S3 cannot be reached, or broke off.") from error

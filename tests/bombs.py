@@ -1,0 +1,177 @@
+"""Small image files that would cost much to decode: what a hostile client might send."""
+
+import struct
+import zlib
+from collections.abc import Callable
+
+from PIL import Image
+
+from tests.drawn import encoded, png, png_chunk
+
+
+def png_of_50_000_squared() -> bytes:
+    return png(50_000, 50_000, b"\0" * 300_000)
+
+
+def png_that_nests_text() -> bytes:
+    """Many compressed chunks of a megabyte each before the first pixel."""
+    text = b"comment\0\0" + zlib.compress(b"\0" * 1_000_000, 9)
+    return png(10, 10, b"\0" * 300, before=png_chunk(b"zTXt", text) * 1_000)
+
+
+def png_of_one_huge_text() -> bytes:
+    text = b"comment\0\0" + zlib.compress(b"\0" * 100_000_000, 1)
+    return png(10, 10, b"\0" * 300, before=png_chunk(b"zTXt", text))
+
+
+def png_of_a_huge_profile() -> bytes:
+    profile = b"profile\0\0" + zlib.compress(b"\0" * 60_000_000, 1)
+    return png(10, 10, b"\0" * 300, before=png_chunk(b"iCCP", profile))
+
+
+def png_of_more_rows_than_it_says() -> bytes:
+    return png(1_000, 1, b"\0" * 60_000_000)
+
+
+def gif_of_65_535_squared() -> bytes:
+    screen = struct.pack("<HH", 65_535, 65_535)
+    return b"GIF89a" + screen + b"\x80\0\0" + b"\0" * 6 + _gif_frame(65_535, 65_535) + b";"
+
+
+def gif_of_a_frame_larger_than_its_screen() -> bytes:
+    screen = struct.pack("<HH", 10, 10)
+    return b"GIF89a" + screen + b"\x80\0\0" + b"\0" * 6 + _gif_frame(65_535, 65_535) + b";"
+
+
+def gif_that_disposes_of_a_huge_frame() -> bytes:
+    """Disposal to the background is prepared while the file is opened, before its size is known."""
+    control = b"!\xf9\x04\x08\0\0\0\0"
+    screen = struct.pack("<HH", 10, 10)
+    return (
+        b"GIF89a" + screen + b"\x80\0\0" + b"\0" * 6 + control + _gif_frame(40_000, 40_000) + b";"
+    )
+
+
+def _gif_frame(width_px: int, height_px: int) -> bytes:
+    return b"," + struct.pack("<HHHHB", 0, 0, width_px, height_px, 0) + b"\x02\x02\x4c\x01\0"
+
+
+def webp_of_16_384_squared() -> bytes:
+    size = (16_383).to_bytes(3, "little")  # the header holds each side less 1
+    extended = b"VP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + size * 2
+    return _riff(extended + b"ANIM" + struct.pack("<I", 6) + b"\0" * 6)
+
+
+def webp_lossless_of_16_384_squared() -> bytes:
+    bits = 16_383 | 16_383 << 14
+    content = b"\x2f" + struct.pack("<I", bits) + b"\0" * 3
+    return _riff(b"VP8L" + struct.pack("<I", len(content)) + content)
+
+
+def _riff(chunks: bytes) -> bytes:
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
+
+
+def jpeg_of_65_500_squared() -> bytes:
+    data = bytearray(encoded(Image.new("L", (16, 16))))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 65_500, 65_500)
+    return bytes(data)
+
+
+def jpeg_of_a_thousand_scans() -> bytes:
+    data = encoded(Image.new("L", (6_000, 6_000), 128), progressive=True)
+    last_scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + last_scan * 1_000 + data[-2:]
+
+
+def bmp_of_a_million_squared() -> bytes:
+    data = bytearray(encoded(Image.new("L", (8, 8)), "BMP"))
+    data[18:26] = struct.pack("<ii", 1_000_000, 1_000_000)
+    return bytes(data)
+
+
+def tiff_of_a_million_squared() -> bytes:
+    return _tiff(1_000_000, 1_000_000, 16, 16, b"\0" * 256)
+
+
+def tiff_of_one_huge_tile() -> bytes:
+    return _tiff(10, 10, 8_000, 8_000, b"\0" * 64_000_000)
+
+
+def tiff_of_many_tags() -> bytes:
+    return b"II*\0" + struct.pack("<IH", 8, 65_535) + struct.pack("<HHII", 270, 2, 1, 0) * 65_535
+
+
+def jpeg_of_exif_that_claims_itself_over_and_over() -> bytes:
+    block = b"Exif\0\0" + _directory_of_claims(5_000)
+    marker = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+    data = encoded(Image.new("L", (16, 16)))
+    return data[:2] + marker + data[2:]
+
+
+def png_of_exif_that_claims_itself_over_and_over() -> bytes:
+    return png(10, 10, b"\0" * 300, before=png_chunk(b"eXIf", _directory_of_claims(60_000)))
+
+
+def _directory_of_claims(count: int) -> bytes:
+    """A TIFF directory in which each entry claims the same, nearly all, bytes of the block."""
+    claimed = 12 * count
+    entries = [struct.pack("<HHII", 1_000 + i, 7, claimed, 8) for i in range(count)]
+    return b"II*\0" + struct.pack("<IH", 8, count) + b"".join(entries) + b"\0" * 4
+
+
+def _tiff(width_px: int, height_px: int, tile_w: int, tile_h: int, pixels: bytes) -> bytes:
+    """A grey, deflated TIFF of one tile (TIFF 6.0, sections 2 and 15)."""
+    data = zlib.compress(pixels, 1)
+    long, short = 4, 3
+    tags = [
+        (256, long, width_px),
+        (257, long, height_px),
+        (258, short, 8),  # bits per sample
+        (259, short, 8),  # compression: deflate
+        (262, short, 1),  # black is zero
+        (277, short, 1),  # samples per pixel
+        (322, long, tile_w),
+        (323, long, tile_h),
+        (324, long, 8 + 2 + 12 * 10 + 4),  # where the tile is
+        (325, long, len(data)),
+    ]
+    entries = b"".join(
+        struct.pack("<HHI", tag, kind, 1) + struct.pack("<I", value) for tag, kind, value in tags
+    )
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + data
+
+
+def avif_of_65_535_squared() -> bytes:
+    data = bytearray(encoded(Image.new("RGB", (16, 16)), "AVIF"))
+    size = data.index(b"ispe") + 8
+    data[size : size + 8] = struct.pack(">II", 65_535, 65_535)
+    return bytes(data)
+
+
+BOMBS: tuple[Callable[[], bytes], ...] = (
+    png_of_50_000_squared,
+    png_that_nests_text,
+    png_of_one_huge_text,
+    png_of_a_huge_profile,
+    gif_of_65_535_squared,
+    gif_of_a_frame_larger_than_its_screen,
+    gif_that_disposes_of_a_huge_frame,
+    webp_of_16_384_squared,
+    webp_lossless_of_16_384_squared,
+    jpeg_of_65_500_squared,
+    jpeg_of_a_thousand_scans,
+    bmp_of_a_million_squared,
+    tiff_of_a_million_squared,
+    tiff_of_one_huge_tile,
+    tiff_of_many_tags,
+    avif_of_65_535_squared,
+)
+
+# Whole pictures with metadata that would be costly to read; they may be answered.
+HEAVY: tuple[Callable[[], bytes], ...] = (
+    jpeg_of_exif_that_claims_itself_over_and_over,
+    png_of_exif_that_claims_itself_over_and_over,
+    png_of_more_rows_than_it_says,
+)

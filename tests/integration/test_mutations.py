@@ -1,0 +1,197 @@
+"""Mutated images of every format through the handler: never a 500, never a hang, never a leak.
+
+The normal run tries a few hundred. `MUTATIONS=20000` in the environment, with `-m slow` or without
+a choice of marks, tries that many.
+"""
+
+import base64
+import os
+import random
+import time
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving import image
+from serving.app import App
+from serving.settings import Settings
+from tests.conftest import no_fetch
+from tests.drawn import encoded, picture
+
+MANY = int(os.environ.get("MUTATIONS", "0"))
+SEED = int(os.environ.get("MUTATION_SEED", "0")) or random.SystemRandom().getrandbits(32)
+FINDS = Path(__file__).parents[1] / "finds"
+MAX_PIXELS = 2_000_000
+HANG_S = 2.0
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """Images of each format, in the variants that take different paths through its decoder."""
+    drawn = picture("red", width_px=64, height_px=48)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    frames = {"save_all": True, "append_images": [picture("blue", width_px=64, height_px=48)]}
+    alpha = drawn.convert("RGBA")
+    alpha.putalpha(drawn.convert("L"))
+    grey16 = Image.fromarray(np.arange(64 * 48, dtype=np.uint16).reshape(48, 64) * 20)
+    return {
+        "JPEG": [
+            encoded(drawn, exif=exif),
+            encoded(drawn, progressive=True),
+            encoded(drawn.convert("CMYK")),
+            encoded(drawn.convert("L"), restart_marker_blocks=2),
+            encoded(drawn, "MPO", **frames),
+        ],
+        "PNG": [
+            encoded(drawn, "PNG", exif=exif),
+            encoded(alpha, "PNG"),
+            encoded(drawn.quantize(16), "PNG", transparency=3),
+            encoded(grey16, "PNG"),
+            encoded(drawn, "PNG", **frames),
+        ],
+        "WEBP": [
+            encoded(drawn, "WEBP", exif=exif),
+            encoded(alpha, "WEBP", lossless=True),
+            encoded(drawn, "WEBP", **frames),
+        ],
+        "GIF": [
+            encoded(drawn, "GIF"),
+            encoded(drawn.quantize(8), "GIF", transparency=1),
+            encoded(drawn, "GIF", **frames),
+        ],
+        "BMP": [
+            encoded(drawn, "BMP"),
+            encoded(drawn.quantize(16), "BMP"),
+            encoded(drawn.convert("1"), "BMP"),
+        ],
+        "TIFF": [
+            encoded(drawn, "TIFF", exif=exif),
+            encoded(drawn, "TIFF", compression="tiff_lzw"),
+            encoded(drawn, "TIFF", compression="jpeg"),
+            encoded(drawn.convert("1"), "TIFF", compression="group4"),
+            encoded(grey16, "TIFF", compression="tiff_deflate"),
+            encoded(drawn.convert("F"), "TIFF"),
+        ],
+        "AVIF": [encoded(drawn, "AVIF", exif=exif), encoded(alpha, "AVIF", quality=20)],
+    }
+
+
+def mutate(data: bytes, chance: random.Random) -> bytes:
+    """One to four of the changes that damage, or malice, makes to a file."""
+    changed = bytearray(data)
+    for _ in range(chance.randint(1, 4)):
+        kind = chance.randrange(7)
+        # Headers decide most, so half of the changes are made near the start.
+        near = len(changed) if chance.random() < 0.5 else min(len(changed), 200)
+        at = chance.randrange(max(1, near))
+        if kind == 0:
+            changed[at : at + 1] = bytes([chance.randrange(256)])
+        elif kind == 1:
+            changed[at : at + 1] = bytes(
+                [changed[at] ^ 1 << chance.randrange(8)] if changed else []
+            )
+        elif kind == 2:
+            size = chance.choice([2, 4])
+            number = chance.choice([0, 1, 0x7F, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x10000])
+            changed[at : at + size] = (number % 256**size).to_bytes(
+                size, chance.choice(["big", "little"])
+            )
+        elif kind == 3:
+            del changed[at : at + chance.randint(1, 64)]
+        elif kind == 4:
+            changed[at:at] = changed[at : at + chance.randint(1, 64)]
+        elif kind == 5:
+            changed[at:at] = chance.randbytes(chance.randint(1, 16))
+        else:
+            del changed[chance.randrange(len(changed) // 2, len(changed) + 1) :]
+        if len(changed) < 2:
+            return bytes(changed)
+    return bytes(changed)
+
+
+def decodes_whole(data: bytes) -> bool:
+    """Whether plain Pillow decodes the file to its last row, in a format and size that is taken."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            opened = Image.open(BytesIO(data), formats=image.FORMATS)
+            if opened.width * opened.height > MAX_PIXELS:
+                return False
+            opened.load()
+            opened.convert("RGB")
+    except Exception:  # noqa: BLE001 - whatever it raises, the file does not decode
+        return False
+    return True
+
+
+def status_of(app: App, data: bytes) -> int:
+    answer = app.handle({"image": base64.b64encode(data).decode()}, "request-1")
+    return int(answer.get("status", 200))
+
+
+@pytest.fixture
+def app(classifier):
+    return App(classifier, Settings(image_max_pixels=MAX_PIXELS), no_fetch)
+
+
+def try_mutations(app: App, count: int, folder: Path) -> dict[str, float]:
+    """Try mutations of each format in turn; keep in `folder` what is not answered as it must be."""
+    chance = random.Random(SEED)
+    print(f"MUTATION_SEED={SEED}")
+    by_format = list(seeds().items())
+    wrong: list[str] = []
+    slowest_s, whole = 0.0, 0
+    memory_mb: list[float] = []
+    for number in range(count):
+        file_format, files = by_format[number % len(by_format)]
+        data = mutate(chance.choice(files), chance)
+        started = time.perf_counter()
+        status = status_of(app, data)
+        duration_s = time.perf_counter() - started
+        slowest_s = max(slowest_s, duration_s)
+        expected = decodes_whole(data)
+        whole += expected
+        fine = status == 200 if expected else status in (200, 400, 413, 415, 422)
+        if not fine or duration_s > HANG_S:
+            name = f"{file_format.lower()}-{status}-{number}.bin"
+            (folder / name).write_bytes(data)
+            wrong.append(name)
+        if number % 1_000 == 999:
+            memory_mb.append(_resident_mb())
+    assert not wrong, f"{len(wrong)} of {count}, kept in {folder}: {wrong[:10]}"
+    grown_mb = memory_mb[-1] - memory_mb[len(memory_mb) // 4] if len(memory_mb) > 3 else 0.0
+    return {"slowest_s": slowest_s, "answered_200": whole, "grown_mb": grown_mb}
+
+
+def _resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def test_some_hundred_mutations_are_answered_or_refused(app, tmp_path):
+    report = try_mutations(app, 420, tmp_path)
+    assert report["answered_200"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MANY, reason="set MUTATIONS to how many to try")
+def test_many_mutations_are_answered_or_refused_in_time_and_memory(app, tmp_path, capsys):
+    report = try_mutations(app, MANY, tmp_path)
+    with capsys.disabled():
+        print(f"\n{MANY} mutations, seed {SEED}: {report}")
+    assert report["grown_mb"] < 50
+
+
+@pytest.mark.parametrize("find", sorted(FINDS.glob("*.bin")), ids=lambda find: find.name)
+def test_what_was_once_found_is_refused_now(app, find):
+    assert status_of(app, find.read_bytes()) in (200, 415, 422)
+
+
+@pytest.mark.parametrize("file_format", image.FORMATS)
+def test_the_seeds_themselves_are_answered(app, file_format):
+    assert [status_of(app, data) for data in seeds()[file_format]] == [200] * len(
+        seeds()[file_format]
+    )

@@ -1,0 +1,327 @@
+"""Image files as phones and the web make them become the picture that a person would see."""
+
+import struct
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving import image
+from serving.errors import UndecodableImageError, UnsupportedImageError
+from tests.drawn import encoded, picture, png
+
+CORNERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
+
+
+def decode(data, **options):
+    return image.decode(data, **{"max_pixels": 1_000_000, **options})
+
+
+def difference(decoded, expected) -> int:
+    """The largest difference of any channel of any pixel, 0..255."""
+    assert decoded.mode == "RGB"
+    assert decoded.size == expected.size
+    a, b = np.asarray(decoded, np.int16), np.asarray(expected, np.int16)
+    return int(np.abs(a - b).max())
+
+
+def four_corners(size=(48, 32)) -> Image.Image:
+    """Red, green, blue and black corners, clockwise from the upper left."""
+    drawn = Image.new("RGB", size)
+    half = (size[0] // 2, size[1] // 2)
+    drawn.paste(CORNERS["red"], (0, 0, *half))
+    drawn.paste(CORNERS["green"], (half[0], 0, size[0], half[1]))
+    drawn.paste(CORNERS["blue"], (*half, *size))
+    return drawn
+
+
+# --- formats
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options"),
+    [
+        ("PNG", {}),
+        ("PNG", {"compress_level": 0}),
+        ("WEBP", {"lossless": True}),
+        ("BMP", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_deflate"}),
+    ],
+)
+def test_a_lossless_format_comes_back_exactly(file_format, options):
+    drawn = picture("red")
+    assert difference(decode(encoded(drawn, file_format, **options)), drawn) == 0
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options", "tolerance"),
+    [
+        ("JPEG", {"quality": 95, "subsampling": 0}, 30),
+        ("JPEG", {"quality": 95, "subsampling": 0, "progressive": True}, 30),
+        ("WEBP", {"quality": 100}, 40),
+        ("AVIF", {"quality": 100, "subsampling": "4:4:4"}, 16),
+        ("GIF", {}, 48),
+    ],
+)
+def test_a_lossy_format_comes_back_closely(file_format, options, tolerance):
+    drawn = picture("green")
+    assert difference(decode(encoded(drawn, file_format, **options)), drawn) <= tolerance
+
+
+def test_every_format_that_is_named_is_taken():
+    for file_format in image.FORMATS:
+        assert decode(encoded(picture("blue"), file_format)).size == (60, 80)
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_of_an_animation_the_first_frame_is_taken(file_format):
+    frames = [picture("red"), picture("green"), picture("blue")]
+    data = encoded(frames[0], file_format, save_all=True, append_images=frames[1:])
+    red, green, blue = np.asarray(decode(data)).mean(axis=(0, 1))
+    assert red > 150 > 100 > max(green, blue)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"text",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"%PDF-1.7",
+        b"GIF86a",
+        b"RIFF\0\0\0\0WAVE",
+        b"\0\0\0\x18ftypmp42\0\0\0\0",
+        encoded(picture(), "PPM"),
+        encoded(picture(), "ICO"),
+        encoded(picture(), "TGA"),
+        encoded(picture().convert("L"), "PCX"),
+        encoded(picture(), "EPS"),
+    ],
+    ids=lambda data: repr(data[:12]),
+)
+def test_any_other_content_is_unsupported_and_told_what_is_taken(data):
+    with pytest.raises(UnsupportedImageError, match="JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF"):
+        decode(data)
+
+
+@pytest.mark.parametrize("file_format", image.FORMATS)
+def test_a_file_that_is_cut_short_is_undecodable(file_format):
+    data = encoded(picture("red", width_px=200, height_px=200), file_format)
+    for kept in (16, len(data) // 3, len(data) // 2):
+        with pytest.raises(UndecodableImageError, match="cut short"):
+            decode(data[:kept])
+
+
+def test_a_damaged_checksum_is_undecodable():
+    data = bytearray(encoded(picture("red"), "PNG"))
+    data[60] ^= 0xFF
+    with pytest.raises(UndecodableImageError):
+        decode(bytes(data))
+
+
+# --- orientation
+
+# EXIF 2.32, "Orientation": where the file's row 0 and column 0 are in the picture as it is seen.
+ROW_AND_COLUMN = {
+    1: ("top", "left"),
+    2: ("top", "right"),
+    3: ("bottom", "right"),
+    4: ("bottom", "left"),
+    5: ("left", "top"),
+    6: ("right", "top"),
+    7: ("right", "bottom"),
+    8: ("left", "bottom"),
+}
+
+
+def stored_for(orientation: int, seen: np.ndarray) -> np.ndarray:
+    """The pixels as a camera stores them under an orientation, by EXIF's words."""
+    row, column = ROW_AND_COLUMN[orientation]
+    stored = seen if row in ("top", "bottom") else seen.transpose(1, 0, 2)
+    if row in ("bottom", "right"):
+        stored = stored[::-1]
+    if column in ("bottom", "right"):
+        stored = stored[:, ::-1]
+    return np.ascontiguousarray(stored)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_its_exif_says(orientation, file_format):
+    seen = four_corners()
+    stored = Image.fromarray(stored_for(orientation, np.asarray(seen)))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options: dict[str, dict[str, int]] = {
+        "JPEG": {"quality": 100, "subsampling": 0},
+        "WEBP": {"lossless": True},
+    }
+    data = encoded(stored, file_format, exif=exif, **options.get(file_format, {}))
+    assert difference(decode(data), seen) <= 4
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65_535])
+def test_an_orientation_that_does_not_exist_is_ignored(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert difference(decode(encoded(four_corners(), "PNG", exif=exif)), four_corners()) == 0
+
+
+@pytest.mark.parametrize("block", [b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0"])
+def test_damaged_exif_leaves_the_picture_as_it_is(block):
+    data = encoded(four_corners(), "JPEG", quality=100, subsampling=0)
+    marker = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+    assert difference(decode(data[:2] + marker + data[2:]), four_corners()) <= 4
+
+
+# --- modes
+
+
+def test_transparency_is_laid_over_white():
+    drawn = Image.new("RGBA", (8, 8), (200, 0, 0, 0))
+    drawn.paste((200, 0, 0, 255), (0, 0, 8, 4))
+    drawn.paste((200, 0, 0, 102), (0, 4, 8, 6))  # 40 %: 255 * 0.6 + 200 * 0.4, and 255 * 0.6
+    for file_format in ("PNG", "WEBP", "TIFF", "AVIF"):
+        options = {"lossless": True} if file_format == "WEBP" else {}
+        decoded = decode(encoded(drawn, file_format, **options))
+        seen = [decoded.getpixel((4, y)) for y in (1, 5, 7)]
+        wanted = [(200, 0, 0), (233, 153, 153), (255, 255, 255)]
+        assert np.abs(np.subtract(seen, wanted)).max() <= (12 if file_format == "AVIF" else 1)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "CMYK", "YCbCr", "I;16", "I", "F"])
+def test_every_mode_that_a_file_can_have_becomes_rgb(mode):
+    drawn = picture("red").convert("L").convert(mode) if mode != "PA" else picture().convert("PA")
+    file_format = {"CMYK": "JPEG", "YCbCr": "JPEG", "PA": "GIF"}.get(mode, "TIFF")
+    if mode == "PA":
+        drawn = drawn.convert("P")
+    assert decode(encoded(drawn, file_format)).mode == "RGB"
+
+
+def test_a_palette_is_looked_up():
+    paletted = four_corners().quantize(4)
+    for file_format in ("PNG", "GIF", "BMP", "TIFF"):
+        assert difference(decode(encoded(paletted, file_format)), four_corners()) <= 2
+
+
+def test_a_palettes_transparent_entry_is_laid_over_white():
+    paletted = Image.new("P", (4, 4), 1)
+    paletted.putpalette([0, 0, 0, 10, 20, 30])
+    for file_format in ("PNG", "GIF"):
+        assert decode(encoded(paletted, file_format, transparency=1)).getpixel((2, 2)) == (255,) * 3
+        assert decode(encoded(paletted, file_format)).getpixel((2, 2)) == (10, 20, 30)
+
+
+def test_grey_becomes_three_equal_channels():
+    decoded = np.asarray(decode(encoded(picture("red").convert("L"), "PNG")))
+    assert (decoded == decoded[..., :1]).all()
+
+
+def test_sixteen_bits_of_grey_keep_their_upper_eight():
+    values = np.array([[0, 255, 256, 32_768, 65_535]], np.uint16)
+    for file_format in ("PNG", "TIFF"):
+        decoded = np.asarray(decode(encoded(Image.fromarray(values), file_format)))
+        assert decoded[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+def test_sixteen_bits_of_colour_keep_their_upper_eight():
+    pixels = struct.pack(">6H", 65_535, 32_768, 256, 0, 255, 512)
+    assert np.asarray(decode(png(2, 1, pixels, depth=16, colour=2)))[0].tolist() == [
+        [255, 128, 1],
+        [0, 0, 2],
+    ]
+
+
+def test_cmyk_is_seen_in_its_colours():
+    for colour, seen in {"red": 0, "green": 1, "blue": 2}.items():
+        data = encoded(picture(colour).convert("CMYK"), quality=95)
+        assert np.asarray(decode(data)).mean(axis=(0, 1)).argmax() == seen
+
+
+def test_an_interlaced_png_comes_back_exactly():
+    # Adam7 by hand: on an image of one pixel's height and width only the first pass is there.
+    assert decode(png(1, 1, bytes([9, 8, 7]), interlaced=True)).getpixel((0, 0)) == (9, 8, 7)
+
+
+# --- size
+
+
+def test_as_many_pixels_as_allowed_are_decoded_and_one_row_more_is_not():
+    data = encoded(picture(width_px=20, height_px=10), "PNG")
+    assert decode(data, max_pixels=200).size == (20, 10)
+    with pytest.raises(UndecodableImageError, match="more than 199 pixels"):
+        decode(data, max_pixels=199)
+
+
+# --- draft
+
+
+def edges(width_px, height_px):
+    y, x = np.mgrid[0:height_px, 0:width_px]
+    board = (((x // 37) + (y // 53)) % 2 * 255).astype(np.uint8)
+    return Image.fromarray(np.stack([board, 255 - board, np.roll(board, 11, 1)], -1))
+
+
+def noise(width_px, height_px):
+    random = np.random.default_rng(0)
+    return Image.fromarray(random.integers(0, 256, (height_px, width_px, 3)).astype(np.uint8))
+
+
+def waves(width_px, height_px):
+    y, x = np.mgrid[0:height_px, 0:width_px]
+    planes = [np.sin(x * a + y * b) for a, b in ((0.01, 0.02), (0.3, 0.1), (1.5, 2.5))]
+    return Image.fromarray((np.stack(planes, -1) * 127 + 128).astype(np.uint8))
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("drawn", [edges, noise, waves], ids=lambda drawn: drawn.__name__)
+def test_a_large_jpeg_that_is_decoded_at_half_its_size_stays_within_the_tolerance(
+    drawn, subsampling
+):
+    size = (96, 96)
+    for width_px, height_px in ((768, 800), (1_202, 770)):
+        data = encoded(drawn(width_px, height_px), quality=90, subsampling=subsampling)
+        half = decode(data, for_size=size)
+        assert half.size == (width_px // 2, height_px // 2)
+        whole = decode(data)
+        resized = [i.resize(size, Image.Resampling.BILINEAR) for i in (half, whole)]
+        assert difference(*resized) <= image.DRAFT_TOLERANCE
+
+
+def test_a_jpeg_that_is_not_much_larger_than_needed_is_decoded_whole():
+    data = encoded(edges(800, 766))
+    assert difference(decode(data, for_size=(96, 96)), decode(data)) == 0
+    assert decode(data, for_size=(10, 96)).size == (800, 766)
+
+
+@pytest.mark.parametrize("size", [(801, 800), (800, 801)])
+def test_a_jpeg_of_an_odd_size_is_decoded_whole_since_it_has_no_half(size):
+    assert decode(encoded(edges(*size)), for_size=(96, 96)).size == size
+
+
+def test_other_formats_are_always_decoded_whole():
+    assert decode(encoded(edges(800, 800), "PNG"), for_size=(96, 96)).size == (800, 800)
+
+
+def test_half_a_jpeg_is_turned_like_a_whole_one():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(four_corners((800, 1_000)), exif=exif)
+    assert decode(data, for_size=(96, 96)).size == (500, 400)
+    assert decode(data, for_size=(96, 96)).getpixel((5, 5)) == decode(data).getpixel((10, 10))
+
+
+def test_the_cap_on_pixels_counts_those_of_the_file_and_not_of_its_half():
+    data = encoded(edges(800, 800))
+    with pytest.raises(UndecodableImageError, match="more than 160,000 pixels"):
+        decode(data, max_pixels=400 * 400, for_size=(96, 96))
+
+
+def test_a_phones_multi_picture_jpeg_gives_its_first_picture():
+    buffer = BytesIO()
+    picture("red").save(buffer, "MPO", save_all=True, append_images=[picture("blue")])
+    red, _, blue = np.asarray(decode(buffer.getvalue())).mean(axis=(0, 1))
+    assert red > blue

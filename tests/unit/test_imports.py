@@ -1,0 +1,73 @@
+"""Who may know whom, and what a cold start must not pay for: tried in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny_model import write_tiny_model
+
+ROOT = Path(__file__).parents[2]
+
+
+def modules_after(code: str, **environment: str) -> set[str]:
+    """The modules that a new process has imported after running some code."""
+    script = f"import json, sys\n{code}\njson.dump(sorted(sys.modules), sys.stderr)"
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(result.stderr))
+
+
+@pytest.fixture(scope="module")
+def at_init(tmp_path_factory) -> set[str]:
+    path = write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+    return modules_after("import lambda_function", MODEL_PATH=str(path))
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    ["train", "local", "ops", "torch", "torchvision", "onnx", "sklearn", "matplotlib", "tests"],
+)
+def test_the_service_knows_nothing_of(at_init, unknown):
+    assert not {name for name in at_init if name == unknown or name.startswith(f"{unknown}.")}
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        *("boto3", "botocore", "urllib3", "python_multipart", "concurrent.futures", "asyncio"),
+        *("serving.connection", "serving.s3", "serving.form", "serving.openapi", "serving.plain"),
+        *("serving.page", "PIL.TiffImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin"),
+    ],
+)
+def test_a_cold_start_does_not_import_what_few_events_need(at_init, late):
+    assert late not in at_init
+
+
+@pytest.mark.parametrize("alone", ["errors", "settings"])
+def test_the_ground_floor_imports_nothing_above_it(alone):
+    ours = {m for m in modules_after(f"import serving.{alone}") if m.startswith("serving")}
+    assert ours <= {"serving", "serving.errors", f"serving.{alone}"}
+
+
+@pytest.mark.parametrize("room", ["image", "preprocess"])
+def test_image_and_preprocess_import_only_errors(room):
+    ours = {m for m in modules_after(f"import serving.{room}") if m.startswith("serving")}
+    assert ours == {"serving", "serving.errors", f"serving.{room}"}
+
+
+def test_only_the_entry_reads_the_environment():
+    for path in (ROOT / "serving").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "os.environ[" not in text, path
+        assert "getenv" not in text, path
+        assert "import os" not in text, path

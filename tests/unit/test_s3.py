@@ -1,0 +1,113 @@
+"""Objects from S3: boto3's own client, with botocore's stub where the network would be."""
+
+from io import BytesIO
+
+import boto3
+import pytest
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
+
+from serving.app import App
+from serving.errors import (
+    InvalidRequestError,
+    RemoteFailedError,
+    RemoteTimeoutError,
+    TooLargeError,
+)
+from serving.s3 import S3Fetcher
+from serving.settings import Settings
+from tests.conftest import no_fetch
+
+SETTINGS = Settings(fetch_max_bytes=10_000)
+
+
+@pytest.fixture
+def client():
+    return boto3.client(
+        "s3", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="y"
+    )
+
+
+def stubbed(client, body=b"picture", key="a/b c.jpg"):
+    stub = Stubber(client)
+    answer = {"Body": StreamingBody(BytesIO(body), len(body)), "ContentLength": len(body)}
+    stub.add_response("get_object", answer, {"Bucket": "my-bucket", "Key": key})
+    stub.activate()
+    return S3Fetcher(SETTINGS, client)
+
+
+def test_an_object_comes_back_as_it_is(client):
+    assert stubbed(client)("s3://my-bucket/a/b c.jpg", timeout_s=5) == b"picture"
+
+
+def test_a_request_may_name_an_object(client, classifier, red_jpeg):
+    app = App(classifier, SETTINGS, no_fetch, stubbed(client, red_jpeg, "red.jpg"))
+    assert app.handle({"s3": "s3://my-bucket/red.jpg"}, "request-1")["label"] == "red"
+
+
+def test_an_object_over_the_limit_is_not_read(client):
+    with pytest.raises(TooLargeError, match="10,000"):
+        stubbed(client, b"x" * 10_001)("s3://my-bucket/a/b c.jpg", timeout_s=5)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://",
+        "s3://bucket",
+        "s3://bucket/",
+        "s3:///key",
+        "s3://UPPER/key",
+        "s3://b/key",
+        "s3://arn:aws:s3:::bucket/key",
+        "s3://169.254.169.254:80/key",
+        "http://bucket/key",
+        "s3://my_bucket/key",
+        "s3://bucket/" + "k" * 1_025,
+    ],
+)
+def test_what_is_no_bucket_and_key_is_refused(client, uri):
+    with pytest.raises(InvalidRequestError, match="s3://bucket/key"):
+        S3Fetcher(SETTINGS, client)(uri, timeout_s=5)
+
+
+@pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchBucket", "AccessDenied"])
+def test_an_object_that_s3_does_not_hand_out_is_a_failed_remote(client, code):
+    stub = Stubber(client)
+    stub.add_client_error("get_object", code, "secret words", 404)
+    stub.activate()
+    with pytest.raises(RemoteFailedError, match=code) as failure:
+        S3Fetcher(SETTINGS, client)("s3://my-bucket/key", timeout_s=5)
+    assert "secret" not in failure.value.detail
+
+
+class Failing:
+    def __init__(self, error):
+        self.error = error
+
+    def get_object(self, **_):
+        raise self.error
+
+
+def test_a_network_that_fails_is_a_failed_or_late_remote():
+    fetch = S3Fetcher(SETTINGS, Failing(EndpointConnectionError(endpoint_url="x")))
+    with pytest.raises(RemoteFailedError, match="reached"):
+        fetch("s3://my-bucket/key", timeout_s=5)
+    fetch = S3Fetcher(SETTINGS, Failing(ReadTimeoutError(endpoint_url="x")))
+    with pytest.raises(RemoteTimeoutError):
+        fetch("s3://my-bucket/key", timeout_s=5)
+
+
+def test_an_object_that_does_not_come_is_not_waited_for():
+    import threading
+
+    over = threading.Event()
+
+    class Stalled:
+        def get_object(self, **_):
+            over.wait(10)
+
+    with pytest.raises(RemoteTimeoutError):
+        S3Fetcher(SETTINGS, Stalled())("s3://my-bucket/key", timeout_s=0.1)
+    over.set()

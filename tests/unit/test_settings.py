@@ -1,0 +1,114 @@
+"""Settings come from the environment, or stop the function and name themselves."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from serving.errors import SettingsError
+from serving.settings import Settings, threads_for_memory
+
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+def test_an_empty_environment_gives_the_defaults():
+    assert Settings.from_env({}) == Settings(inference_threads=1)
+
+
+def test_every_setting_is_read_from_its_variable():
+    environment = {
+        "MODEL_PATH": "/opt/m.onnx",
+        "BODY_MAX_BYTES": "10",
+        "FETCH_SCHEMES": "HTTPS",
+        "FETCH_PORTS": "443, 8443",
+        "FETCH_ALLOWED_HOSTS": "Photos.example,b.example",
+        "FETCH_MAX_BYTES": "11",
+        "FETCH_TIMEOUT_S": "1.5",
+        "IMAGE_MAX_PIXELS": "12",
+        "BATCH_MAX_ITEMS": "13",
+        "TOP_K_MAX": "14",
+        "CORS_ORIGINS": "https://app.example",
+        "INFERENCE_THREADS": "3",
+    }
+    assert set(environment) == {setting.name.upper() for setting in fields(Settings)}
+    assert Settings.from_env(environment) == Settings(
+        model_path=Path("/opt/m.onnx"),
+        body_max_bytes=10,
+        fetch_schemes=frozenset({"https"}),
+        fetch_ports=frozenset({443, 8443}),
+        fetch_allowed_hosts=frozenset({"photos.example", "b.example"}),
+        fetch_max_bytes=11,
+        fetch_timeout_s=1.5,
+        image_max_pixels=12,
+        batch_max_items=13,
+        top_k_max=14,
+        cors_origins=frozenset({"https://app.example"}),
+        inference_threads=3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MODEL_PATH", ""),
+        ("BODY_MAX_BYTES", "0"),
+        ("BODY_MAX_BYTES", "6000001"),
+        ("BODY_MAX_BYTES", "4.5 MB"),
+        ("BODY_MAX_BYTES", ""),
+        ("FETCH_SCHEMES", "http,file"),
+        ("FETCH_PORTS", "0"),
+        ("FETCH_PORTS", "65536"),
+        ("FETCH_PORTS", "eighty"),
+        ("FETCH_MAX_BYTES", "-1"),
+        ("FETCH_TIMEOUT_S", "nan"),
+        ("FETCH_TIMEOUT_S", "inf"),
+        ("FETCH_TIMEOUT_S", "0"),
+        ("IMAGE_MAX_PIXELS", "1e9"),
+        ("BATCH_MAX_ITEMS", "0"),
+        ("TOP_K_MAX", "0"),
+        ("CORS_ORIGINS", "example.com"),
+        ("CORS_ORIGINS", "https://example.com/path"),
+        ("INFERENCE_THREADS", "65"),
+    ],
+)
+def test_a_bad_value_stops_the_function_and_names_its_variable(variable, value):
+    with pytest.raises(SettingsError, match=variable):
+        Settings.from_env({variable: value})
+
+
+def test_an_empty_list_is_a_value():
+    settings = Settings.from_env({"FETCH_PORTS": "", "CORS_ORIGINS": "", "FETCH_SCHEMES": ""})
+    assert not settings.fetch_ports
+    assert not settings.cors_origins
+    assert not settings.fetch_schemes
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "threads"),
+    [("", 1), ("128", 1), ("1769", 1), ("3537", 1), ("3538", 2), ("10240", 5), ("much", 1)],
+)
+def test_threads_follow_the_functions_memory(memory_mb, threads):
+    assert threads_for_memory(memory_mb) == threads
+    environment = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": memory_mb}
+    assert Settings.from_env(environment).inference_threads == threads
+
+
+def test_threads_that_are_set_outweigh_the_memory():
+    environment = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "10240", "INFERENCE_THREADS": "2"}
+    assert Settings.from_env(environment).inference_threads == 2
+
+
+def shown(value) -> str:
+    if isinstance(value, frozenset):
+        return ",".join(str(item) for item in sorted(value)) or "(none)"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def test_the_documented_table_is_the_class_itself():
+    cells = [
+        (f"`{s.name.upper()}`", shown(s.default), s.metadata["unit"], s.metadata["about"])
+        for s in fields(Settings)
+    ]
+    rows = [f"| {' | '.join(row)} |" for row in cells]
+    lines = DOCUMENTED.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.startswith("| `")] == rows
