@@ -31,7 +31,7 @@ PHOTO_SUFFIXES = frozenset(
 MAX_PIXELS = Settings().image_max_pixels
 
 # Part of every cache key: raise it when decoding or resizing changes what it yields.
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -208,7 +208,11 @@ def _decode_into(file: Path, manifest: Manifest, spec: PreprocessSpec) -> None:
             index, photo = numbered
             path = manifest.root / photo.path
             try:
-                picture = image.decode(path.read_bytes(), max_pixels=MAX_PIXELS)
+                picture = image.decode(
+                    path.read_bytes(),
+                    max_pixels=MAX_PIXELS,
+                    for_size=(spec.width_px, spec.height_px),  # as serving decodes it
+                )
             except RequestError as error:
                 raise TrainError(f"{path}: {error.detail}") from error
             mapped[index] = np.asarray(resize(picture, spec))

@@ -39,7 +39,11 @@ def predict(config: PredictConfig) -> None:
     preprocess = Preprocessor(model.contract.preprocess)
     for source in config.images:
         data = read_image(source, settings)
-        picture = image.decode(data, max_pixels=settings.image_max_pixels)
+        picture = image.decode(
+            data,
+            max_pixels=settings.image_max_pixels,
+            for_size=(preprocess.spec.width_px, preprocess.spec.height_px),
+        )
         logits = model.logits(preprocess(picture)).astype(np.float64)  # (1, C)
         probabilities = softmax(logits / model.contract.temperature)[0]  # (C,)
         print(source)
