@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.preprocess import Preprocessor, PreprocessSpec, normalize
+from serving import image
+from serving.preprocess import Preprocessor, PreprocessSpec, normalize, resize
 from tests.drawn import encoded, picture, write_class_folders
 from train import data
 from train.errors import TrainError, UsageError
@@ -87,6 +88,19 @@ def test_cached_pixels_are_what_serving_feeds_its_network(folder: Path, tmp_path
     pixels = data.pixels(manifest, SPEC, tmp_path / "cache")
     served = Preprocessor(SPEC)(Image.open(folder / manifest.photos[7].path).convert("RGB"))
     np.testing.assert_array_equal(normalize(pixels[7:8], SPEC), served)
+
+
+def test_a_photo_that_serving_decodes_at_half_its_size_is_cached_so_too(tmp_path: Path):
+    large = picture("red", width_px=800, height_px=1000)
+    photo = encoded(large, quality=95)
+    for split in ("train", "validation"):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "0.jpg").write_bytes(photo)
+    pixels = data.pixels(data.scan(tmp_path).split("train"), SPEC, tmp_path / "cache")
+    halved = image.decode(photo, max_pixels=data.MAX_PIXELS, for_size=(24, 32))
+    assert halved.size == (400, 500)
+    np.testing.assert_array_equal(pixels[0], np.asarray(resize(halved, SPEC)))
 
 
 def test_the_cache_is_used_again_and_its_key_holds_content_and_size(folder: Path, tmp_path: Path):
