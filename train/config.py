@@ -157,3 +157,42 @@ def from_json(cls: type[Any], values: Mapping[str, Any]) -> Any:
         return cls(**read)
     except TypeError as error:
         raise UsageError(f"The saved config is incomplete: {error}.") from error
+
+
+def to_command(config: FitConfig) -> str:
+    """The command that trains with these settings anew.
+
+    Places that differ from machine to machine stand in capitals: DIR, RUN, and FILE where the
+    weights were a file.
+    """
+    words = ["python -m train fit --data DIR --out RUN"]
+    for part, defaults in (
+        (config.data, DataConfig(data=config.data.data)),
+        (config.network, NetworkConfig()),
+        (config, FitConfig(out=config.out, data=config.data)),
+    ):
+        for setting in fields(part):
+            value = getattr(part, setting.name)
+            if (
+                is_dataclass(value)
+                or setting.name in _PLACES
+                or value == getattr(defaults, setting.name)
+            ):
+                continue
+            words.append(_as_flag(setting.name, value))
+    return " ".join(words)
+
+
+# Where things lie and how fast they are read changes nothing in what is trained.
+_PLACES = frozenset({"out", "data", "cache", "workers", "threads", "resume", "tensorboard"})
+
+
+def _as_flag(name: str, value: Any) -> str:
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return flag if value else flag.replace("--", "--no-", 1)
+    if isinstance(value, tuple):
+        return " ".join([flag, *(str(item) for item in value)])
+    if name == "weights" and (Path(value).suffix or "/" in value):
+        return f"{flag} FILE"
+    return f"{flag} {value}"

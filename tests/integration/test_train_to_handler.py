@@ -51,6 +51,23 @@ def test_the_bundled_file_is_the_exported_one_and_the_report_names_it(
     assert report["version"] == Classifier.load(bundled / "classifier.onnx").version
 
 
+def test_the_card_names_the_recipe_the_figures_and_the_notes(
+    tiny_run: Path, photo_cache: Path, tmp_path: Path
+):
+    notes = tmp_path / "notes.md"
+    notes.write_text("## Limits\n\nDrawn colours only.\n")
+    bundle(BundleConfig(run=tiny_run, out=tmp_path / "model", cache=photo_cache, notes=notes))
+    card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    report = json.loads((tmp_path / "model" / "report.json").read_text())
+    split = report["splits"]["validation"]
+    assert report["version"] in card
+    assert "--backbone resnet18" in card
+    assert f"{split['correct']} of {split['photos']} photos right" in card
+    assert all(f"| {label} |" in card for label in ("blue", "green", "red"))
+    assert card.endswith("Drawn colours only.\n")
+    assert str(tmp_path) not in card
+
+
 def test_the_exported_file_is_one_file_with_a_dynamic_batch_and_its_contract(tiny_run: Path):
     model = onnx.load(str(tiny_run / "classifier.onnx"), load_external_data=False)
     onnx.checker.check_model(model)
@@ -72,7 +89,6 @@ def test_lambda_function_serves_a_bundle_named_by_the_environment(
     app = lambda_function.build_app()
     monkeypatch.setattr(lambda_function, "app", app)
     photo = (drawn_data / "validation/red/0.jpg").read_bytes()
-    answer = lambda_function.lambda_handler(
-        {"image": base64.b64encode(photo).decode()}, SimpleNamespace(aws_request_id="r-1")
-    )
+    context = SimpleNamespace(aws_request_id="r-1", get_remaining_time_in_millis=lambda: 10_000)
+    answer = lambda_function.lambda_handler({"image": base64.b64encode(photo).decode()}, context)
     assert {p["label"] for p in answer["predictions"]} == {"blue", "green", "red"}

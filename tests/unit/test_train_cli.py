@@ -1,5 +1,6 @@
 """The command line: flags from the configs, one line for what is wrong, exit codes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import tyro
 
 from train.__main__ import VERBS, main
-from train.config import FitConfig, from_json, to_json
+from train.config import FitConfig, from_json, to_command, to_json
 from train.errors import CheckFailedError, UsageError
 from train.export import compare, require_parity
 
@@ -27,6 +28,19 @@ def test_flags_are_flat_and_named_after_the_fields():
 def test_a_config_survives_being_saved():
     config = parse("--augment", "strong", "--progressive-px", "64", "96", "--choose-on", "holdout")
     assert from_json(FitConfig, to_json(config)) == config
+
+
+def test_the_command_of_a_run_trains_with_the_same_settings():
+    config = parse(
+        *("--augment", "strong", "--progressive-px", "64", "96", "--train-backbone"),
+        *("--choose-on", "holdout", "--weights", "/somewhere/own.pth", "--lr", "0.002"),
+    )
+    command = to_command(config)
+    assert command.startswith("python -m train fit --data DIR --out RUN ")
+    assert "somewhere" not in command
+    flags = command.replace("FILE", "/somewhere/own.pth").split()[4:]
+    again = tyro.cli(FitConfig, args=flags)
+    assert replace(again, out=config.out, data=replace(again.data, data=config.data.data)) == config
 
 
 def test_a_saved_config_with_an_unknown_field_is_refused_by_name():
