@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier
 from serving.contract import METADATA_KEY, Contract
 from train import checkpoints, metrics
+from train.calibration import Calibration, calibrate
+from train.checkpoints import TrainedModel
 from train.errors import CheckFailedError, UsageError
 from train.inference import TorchModel, contract_of, labelled_split, split_logits
 from train.network import Network
@@ -45,6 +47,9 @@ class ExportConfig:
     """Which photos to check with."""
     name: str | None = None
     """What the model is called in answers; DATA-BACKBONE if not given."""
+    calibrate_on: Path | None = None
+    """Run of the same recipe whose held-out photos temperature and threshold are fitted on; the run
+    itself if it held photos out."""
     tolerance: Annotated[float, tyro.conf.arg(metavar="LOGITS")] = 1e-3
     """Largest difference of any logit between torch and ONNX Runtime."""
     cache: Path = Path(".cache/photos")
@@ -67,7 +72,8 @@ def export(config: ExportConfig) -> None:
         CheckFailedError: ONNX Runtime's answers are not torch's; nothing is written.
     """
     trained = checkpoints.load_model(config.run)
-    contract = contract_of(trained, **({"name": config.name} if config.name else {}))
+    calibration = _calibration(config, trained)
+    contract = _contract(config, trained, calibration)
     root = config.data or trained.config.data.data
     if not root.is_dir():
         raise UsageError(f"{root} is missing: name the photos to check the file with, --data DIR.")
@@ -81,6 +87,7 @@ def export(config: ExportConfig) -> None:
         parity = compare(expected, actual)
         require_parity(parity, config.tolerance)
         figures = {
+            **(calibration.figures() if calibration else {}),
             f"{config.split}_accuracy": metrics.accuracy(actual, photos.labels()),
             f"{config.split}_photos": parity.photos,
         }
@@ -90,6 +97,31 @@ def export(config: ExportConfig) -> None:
         f"{parity.photos} photos of {config.split}: largest logit difference "
         f"{parity.largest_difference:.2e}, top-1 the same on all\n"
         f"The ONNX file is {out} ({len(described) / 1e6:.1f} MB)"
+    )
+
+
+def _calibration(config: ExportConfig, trained: TrainedModel) -> Calibration | None:
+    if config.calibrate_on is not None:
+        sibling = checkpoints.load_model(config.calibrate_on)
+        if sibling.classes != trained.classes:
+            raise UsageError(f"{config.calibrate_on} has other classes than {config.run}.")
+        return calibrate(config.calibrate_on, config.cache)
+    if trained.config.data.choose_on == "holdout":
+        return calibrate(config.run, config.cache)
+    return None
+
+
+def _contract(
+    config: ExportConfig, trained: TrainedModel, calibration: Calibration | None
+) -> Contract:
+    contract = contract_of(trained)
+    if config.name is not None:
+        contract = replace(contract, name=config.name)
+    if calibration is None:
+        print("not calibrated: name a run that held photos out, --calibrate-on RUN")
+        return contract
+    return replace(
+        contract, temperature=calibration.temperature, unsure_below=calibration.unsure_below
     )
 
 

@@ -4,7 +4,7 @@ Both go through serving's preprocessing, so their figures differ by the network 
 """
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -62,17 +62,15 @@ def open_model(path: Path) -> Model:
     raise UsageError(f"{path} is neither a run's folder nor an ONNX file.")
 
 
-def contract_of(trained: TrainedModel, **fields: Any) -> Contract:
-    """The contract of a run's model; `fields` are what training alone does not know."""
+def contract_of(trained: TrainedModel) -> Contract:
+    """What training alone knows of a run's contract: not yet calibrated, not yet measured."""
     size = trained.config.network.input_px
-    name = f"{trained.config.data.data.resolve().name}-{trained.config.network.backbone}"
-    known: dict[str, Any] = {
-        "name": name,
-        "classes": trained.classes,
-        "preprocess": PreprocessSpec(height_px=size, width_px=size),
-        "manifest_sha256": trained.manifest_sha256,
-    }
-    return Contract(**known | fields)
+    return Contract(
+        name=f"{trained.config.data.data.resolve().name}-{trained.config.network.backbone}",
+        classes=trained.classes,
+        preprocess=PreprocessSpec(height_px=size, width_px=size),
+        manifest_sha256=trained.manifest_sha256,
+    )
 
 
 def split_logits(model: Model, photos: Manifest, cache: Path) -> NDArray[np.float32]:

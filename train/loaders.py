@@ -100,13 +100,15 @@ def feature_loader(
     return DataLoader(FeatureRows(features, labels), batch_size=config.batch, sampler=order)
 
 
-def evaluation_loader(inputs: Tensor | Pixels, labels: Labels) -> DataLoader[tuple[Tensor, Tensor]]:
+def evaluation_loader(
+    inputs: Tensor | Pixels, labels: Labels, *, batch: int = 64
+) -> DataLoader[tuple[Tensor, Tensor]]:
     """All inputs once, in order: pixels ((B, 3, H, W) uint8) or features ((B, F)), and labels."""
     if isinstance(inputs, Tensor):
         dataset: Dataset[tuple[Tensor, Tensor]] = TensorDataset(inputs, torch.from_numpy(labels))  # type: ignore[assignment]
     else:
         dataset = _WholePhotos(inputs, labels)
-    return DataLoader(dataset, batch_size=64)
+    return DataLoader(dataset, batch_size=batch)
 
 
 class _WholePhotos(Dataset[tuple[Tensor, Tensor]]):
