@@ -25,7 +25,8 @@ _DEFAULT_MODEL = "model/classifier.onnx"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _interrupt)  # a shell's background job starts with SIGINT ignored
     try:
         return _serve(options) if options.command == "serve" else _demo(options)
     except LocalError as error:

@@ -63,15 +63,22 @@ def _refuse_fault(answer: bytes) -> None:
 
 
 def port_answers(port: int, *, timeout_s: float) -> bool:
-    """Wait until something accepts connections on 127.0.0.1:`port`."""
+    """Wait until an HTTP server answers on 127.0.0.1:`port`, whatever its status.
+
+    That the port is open tells nothing: Docker opens a container's before its server listens.
+    """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
+            connection.request("HEAD", "/")
+            connection.getresponse()
+        except (OSError, http.client.HTTPException):
             time.sleep(0.02)
         else:
             return True
+        finally:
+            connection.close()
     return False
 
 

@@ -41,7 +41,8 @@ def local(*words: str, environ) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def serve(*words: str, environ):
     """`python -m local serve` while the block runs; yields the process and its URL."""
-    command = [sys.executable, "-m", "local", "serve", "--port", "0", *words]
+    serve = [sys.executable, "-m", "local", "serve", "--port", "0", *words]
+    command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *serve]  # as a background job
     with subprocess.Popen(
         command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -54,7 +55,8 @@ def serve(*words: str, environ):
                 pytest.fail("`serve` ended before it named its URL")
         finally:
             if process.poll() is None:
-                process.kill()
+                process.terminate()
+                process.wait(20)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
