@@ -1,5 +1,6 @@
 # What the function runs and nothing else; .dockerignore lets nothing else through.
 FROM public.ecr.aws/lambda/python:3.13
+WORKDIR /var/task
 
 # Compiled bytecode stays: Lambda's file system is read-only, so each cold start would compile anew.
 COPY requirements.txt .

@@ -120,14 +120,20 @@ def _measured(outcomes: Sequence[Mapping[str, Any]], metrics: dict[str, str]) ->
     """The members of the line that are metrics of its images; their units go into `metrics`."""
     members: dict[str, Any] = {
         "image_bytes": sum(outcome.get("bytes", 0) for outcome in outcomes),
-        "unsure": sum(outcome.get("unsure", False) for outcome in outcomes),
     }
-    metrics |= {"image_bytes": "Bytes", "unsure": "Count"}
+    metrics["image_bytes"] = "Bytes"
+    by_image = {
+        # One value for each image, so that their averages are a share and a mean.
+        "unsure": ("Count", [int(o["unsure"]) for o in outcomes if "unsure" in o]),
+        "confidence": ("None", [o["probability"] for o in outcomes if "probability" in o]),
+    }
     for stage in STAGES:
         values = [o["timings_ms"][stage] for o in outcomes if stage in o.get("timings_ms", ())]
+        by_image[f"{stage}_ms"] = ("Milliseconds", values)
+    for name, (unit, values) in by_image.items():
         if values:
-            members[f"{stage}_ms"] = values[:_MAX_VALUES] if len(values) > 1 else values[0]
-            metrics[f"{stage}_ms"] = "Milliseconds"
+            members[name] = values[:_MAX_VALUES] if len(values) > 1 else values[0]
+            metrics[name] = unit
     return members
 
 

@@ -1,5 +1,5 @@
-"""A run's exported model in, what is deployed out: classifier.onnx, report.json and
-MODEL_CARD.md.
+"""A run's exported model in, what is deployed out: classifier.onnx, report.json, MODEL_CARD.md, and
+the golden pictures that ship with the deployment's hook.
 
 The figures are measured here once more, on the very file that is put into the folder.
 """
@@ -7,8 +7,11 @@ The figures are measured here once more, on the very file that is put into the f
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+import numpy as np
 import tyro
+from numpy.typing import NDArray
 
 from serving.classifier import Classifier
 from train import checkpoints
@@ -16,7 +19,8 @@ from train.card import CARD, model_card
 from train.errors import UsageError
 from train.evaluate import REPORT_JSON, make_report
 from train.export import ONNX_FILE
-from train.inference import labelled_split, split_logits
+from train.golden import golden_logits, write_goldens
+from train.inference import TorchModel, labelled_split, split_logits
 from train.runs import write_bytes, write_json, write_whole
 
 
@@ -34,6 +38,12 @@ class BundleConfig:
     """Which photos to measure with."""
     notes: Path | None = None
     """Markdown that ends the model card: origin of the photos, limits, what not to use it for."""
+    pictures: Path = Path(__file__).resolve().parent.parent / "samples"
+    """Folder of the golden pictures, *.jpg."""
+    golden: Path | None = None
+    """Folder for the golden pictures; ops/hook/golden beside --out if not given."""
+    golden_tolerance: Annotated[float, tyro.conf.arg(metavar="PROBABILITY")] = 1e-3
+    """Largest difference of any calibrated probability between checkpoint and exported file."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
@@ -53,11 +63,27 @@ def bundle(config: BundleConfig) -> None:
     logits = split_logits(classifier, photos, config.cache)
     report = make_report(classifier.contract, {config.split: (logits, photos)})
     report["version"] = classifier.version
+    report["answers"] = answers(classifier, logits)
+    pictures = sorted(config.pictures.glob("*.jpg"))
+    checkpoint = TorchModel(trained, classifier.contract)
+    expected = golden_logits(checkpoint, classifier, pictures, config.golden_tolerance)
     with exported.open("rb") as source:
         write_whole(config.out / ONNX_FILE, lambda file: shutil.copyfileobj(source, file))
     write_json(config.out / REPORT_JSON, report)
     card = model_card(trained, classifier.contract, classifier.version, report, notes)
     write_bytes(config.out / CARD, card.encode())
+    golden = config.golden or config.out.parent / "ops" / "hook" / "golden"
+    write_goldens(golden, classifier.contract, pictures, expected, config.golden_tolerance)
     accuracy = report["splits"][config.split]["accuracy"]
     print(f"{config.split} accuracy {accuracy:.4f} on {len(photos.photos)} photos")
+    print(f"{len(pictures)} golden pictures are in {golden}")
     print(f"The bundle is {config.out / ONNX_FILE}; serve it: make serve")
+
+
+def answers(classifier: Classifier, logits: NDArray[np.float32]) -> dict[str, Any]:
+    """What the alarms on drift compare with: mean top probability, and share of unsure answers."""
+    top = classifier.probabilities(logits).max(axis=1)  # (N,)
+    return {
+        "mean_confidence": float(top.mean()),
+        "unsure_share": float((top < classifier.contract.unsure_below).mean()),
+    }

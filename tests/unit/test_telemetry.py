@@ -113,3 +113,13 @@ def test_a_path_cannot_forge_a_line(logged):
     lines = logged(event("alb", "GET", '/x\n{"message": "forged"}' + "y" * 500))
     assert len(lines) == 1
     assert len(lines[0]["path"]) == 200
+
+
+def test_confidence_and_unsure_are_metrics_with_a_value_for_each_image(logged):
+    images = [reference("red"), reference("green")]
+    line, *_ = logged({"images": [*images, {"image": "eA=="}]})
+    made = metrics(line)
+    assert made["unsure"] == ("Count", [0, 0], {"model": "tiny"})
+    unit, values, dimensions = made["confidence"]
+    assert (unit, dimensions) == ("None", {"model": "tiny"})
+    assert values == [image["probability"] for image in line["images"][:2]]

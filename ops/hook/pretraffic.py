@@ -1,0 +1,141 @@
+"""The new version of the function in, CodeDeploy's verdict out: a version that answers the golden
+pictures otherwise than the checkpoint did gets no traffic.
+
+The expectations lie beside this file and ship with it: `python -m train bundle` writes them from
+the torch checkpoint. Nothing is read from the version that is judged, so a model that was changed
+together with its own contract fails all the same. An answer shows calibrated probabilities, not
+logits: the expected ones are made here from the checkpoint's logits and temperature.
+
+Runs on the runtime's own boto3 and nothing else.
+"""
+
+import base64
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+GOLDEN = Path(__file__).with_name("golden")
+EXPECTATIONS = "expectations.json"
+NEW_VERSION = "NEW_VERSION"  # the environment variable that names the version under test
+_MAX_TOP_K = 20  # the service's TOP_K_MAX, as the template sets it
+
+Answer = Mapping[str, Any]
+Ask = Callable[[dict[str, Any]], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """One picture and what the checkpoint said of it.
+
+    Attributes:
+        picture: the bytes of an image file.
+        probabilities: by class, each 0..1: softmax(logits / temperature).
+        tolerance: largest difference of any probability that is let pass.
+    """
+
+    name: str
+    picture: bytes
+    label: str
+    probabilities: Mapping[str, float]
+    tolerance: float
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """The direct invocation that asks for as many classes as an answer may list."""
+        top_k = min(len(self.probabilities), _MAX_TOP_K)
+        return {"image": base64.b64encode(self.picture).decode(), "top_k": top_k}
+
+
+def load(folder: Path = GOLDEN) -> list[Golden]:
+    """Read the golden pictures of a folder; raises OSError or ValueError when it holds none."""
+    expected = json.loads((folder / EXPECTATIONS).read_text(encoding="utf-8"))
+    goldens = [
+        Golden(
+            name=entry["file"],
+            picture=(folder / entry["file"]).read_bytes(),
+            label=entry["label"],
+            probabilities=dict(
+                zip(
+                    expected["classes"],
+                    softmax(entry["logits"], expected["temperature"]),
+                    strict=True,
+                )
+            ),
+            tolerance=expected["tolerance"],
+        )
+        for entry in expected["pictures"]
+    ]
+    if not goldens:
+        raise ValueError(f"{folder / EXPECTATIONS} names no picture.")
+    return goldens
+
+
+def softmax(logits: Sequence[float], temperature: float) -> list[float]:
+    """Logits of one picture -> its calibrated probabilities."""
+    highest = max(logits)
+    powers = [math.exp((logit - highest) / temperature) for logit in logits]
+    return [power / sum(powers) for power in powers]
+
+
+def differences(golden: Golden, answer: Answer) -> list[str]:
+    """What an answer says otherwise than the checkpoint, one line each; empty when it agrees."""
+    if "predictions" not in answer:
+        said = answer.get("detail") or answer.get("errorMessage") or json.dumps(answer)[:200]
+        return [f"{golden.name}: no prediction but: {said}"]
+    found = []
+    if answer.get("label") != golden.label:
+        found.append(f"{golden.name}: label {answer.get('label')}, expected {golden.label}")
+    answered = {p["label"]: p["probability"] for p in answer["predictions"]}
+    strangers = answered.keys() - golden.probabilities.keys()
+    if strangers or len(answered) != golden.event["top_k"]:
+        return [*found, f"{golden.name}: other classes than expected: {', '.join(answered)}"]
+    label = max(answered, key=lambda name: abs(answered[name] - golden.probabilities[name]))
+    off = abs(answered[label] - golden.probabilities[label])
+    if not off <= golden.tolerance:  # NaN is off as well
+        found.append(
+            f"{golden.name}: probability of {label} {answered[label]:.6f}, expected "
+            f"{golden.probabilities[label]:.6f} within {golden.tolerance:g}"
+        )
+    return found
+
+
+def check(goldens: Sequence[Golden], ask: Ask) -> list[str]:
+    """Every difference between the golden pictures' expectations and what `ask` answers."""
+    return [line for golden in goldens for line in differences(golden, ask(golden.event))]
+
+
+def verdict(goldens_in: Path, ask: Ask) -> list[str]:
+    """Like `check`, and a line for whatever keeps the check from being made: that fails, too."""
+    try:
+        return check(load(goldens_in), ask)
+    except Exception as error:  # noqa: BLE001 - a check that could not be made was not passed
+        return [f"The check could not be made: {type(error).__name__}: {error}"]
+
+
+def lambda_handler(event: Mapping[str, str], context: object) -> dict[str, Any]:
+    """Judge the version in NEW_VERSION and tell CodeDeploy."""
+    import boto3
+    from botocore.config import Config
+
+    version = os.environ[NEW_VERSION]
+    functions = boto3.client("lambda", config=Config(read_timeout=60))
+
+    def ask(request: dict[str, Any]) -> Answer:
+        done = functions.invoke(FunctionName=version, Payload=json.dumps(request).encode())
+        answer: Answer = json.loads(done["Payload"].read())
+        return answer
+
+    problems = verdict(GOLDEN, ask)
+    for line in problems or ["Every golden picture was answered as expected."]:
+        print(json.dumps({"level": "ERROR" if problems else "INFO", "message": line}))
+    status = "Failed" if problems else "Succeeded"
+    boto3.client("codedeploy").put_lifecycle_event_hook_execution_status(
+        deploymentId=event["DeploymentId"],
+        lifecycleEventHookExecutionId=event["LifecycleEventHookExecutionId"],
+        status=status,
+    )
+    return {"status": status, "problems": problems}
