@@ -1,22 +1,58 @@
 """The Lambda entry: the model is loaded at init, once; each event goes to serving.app."""
 
 import os
+import random
 from typing import Any
+
+import numpy as np
 
 from serving.app import App
 from serving.classifier import Classifier
 from serving.fetch import Fetcher
 from serving.settings import Settings
 
+try:  # the runtime of AWS's base image brings it; elsewhere nobody takes snapshots
+    from snapshot_restore_py import register_after_restore, register_before_snapshot
+except ImportError:
+    register_after_restore = register_before_snapshot = None
 
-def build_app() -> App:
-    """Read the settings and load the model; raises SetupError, which fails the deployment."""
+
+def load_classifier() -> Classifier:
+    """Load the model that the environment names; raises SetupError, which fails the deployment."""
     settings = Settings.from_env(os.environ)
-    classifier = Classifier.load(settings.model_path, threads=settings.inference_threads)
-    return App(classifier, settings, Fetcher(settings))
+    return Classifier.load(settings.model_path, threads=settings.inference_threads)
 
 
-app = build_app()
+def build_app(model: Classifier | None = None) -> App:
+    """Read the settings and put the service around a model; raises SetupError as above."""
+    settings = Settings.from_env(os.environ)
+    return App(model or load_classifier(), settings, Fetcher(settings))
+
+
+classifier = load_classifier()
+app = build_app(classifier)
+
+
+def warm_up() -> None:
+    """Infer once before SnapStart's snapshot, so that what the first inference allocates is in it."""
+    spec = classifier.contract.preprocess
+    classifier.logits(np.zeros((1, 3, spec.height_px, spec.width_px), np.float32))
+
+
+def renew() -> None:
+    """After a restore, replace what every instance from one snapshot would share.
+
+    The seed of random numbers, and the App with its connections and the credentials of its AWS
+    clients, which are temporary. The model stays.
+    """
+    global app
+    random.seed()
+    app = build_app(classifier)
+
+
+if register_before_snapshot is not None:
+    register_before_snapshot(warm_up)
+    register_after_restore(renew)
 
 
 def lambda_handler(event: Any, context: Any) -> Any:
