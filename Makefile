@@ -6,9 +6,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The emulator's binary comes with the SAM CLI, whose own requirements would clash with ours.
 SAM_VENV := .venv-sam
+# checkov's would, too.
+LINT_VENV := .venv-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint types pins data train clean
+.PHONY: help setup demo serve test check format lint lint-deploy types pins data train clean
+.PHONY: doctor smoke invoke logs teardown
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,7 +37,16 @@ $(VENV)/.train: train/requirements.txt $(VENV)/.serving
 	$(PIP) -r train/requirements.txt
 	touch $@
 
-$(VENV)/.tests: tests/requirements.txt $(VENV)/.train
+$(VENV)/.ops: ops/requirements.txt $(VENV)/.serving
+	$(PIP) -r ops/requirements.txt
+	touch $@
+
+$(LINT_VENV)/.lint: ops/lint-requirements.txt
+	$(PYTHON) -m venv $(LINT_VENV)
+	$(LINT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r ops/lint-requirements.txt
+	touch $@
+
+$(VENV)/.tests: tests/requirements.txt $(VENV)/.train $(VENV)/.ops
 	$(PIP) -r tests/requirements.txt
 	touch $@
 
@@ -54,6 +66,10 @@ lint: $(VENV)/.tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
+lint-deploy: $(LINT_VENV)/.lint  ## hadolint and checkov on the image and its stack
+	$(LINT_VENV)/bin/hadolint Dockerfile
+	$(LINT_VENV)/bin/checkov --config-file .checkov.yaml --file template.yaml Dockerfile
+
 types: $(VENV)/.tests
 	$(BIN)/mypy
 
@@ -63,6 +79,21 @@ check: lint types  ## format, lint, types, unit and integration tests: under two
 test: lint types $(VENV)/.emulator  ## every test; those of the image and of SAM where Docker answers
 	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory $(SAM_VENV)/.sam; fi
 	$(BIN)/python -m pytest -q
+
+doctor: $(VENV)/.ops  ## find what would fail after a deployment; PARAMETERS="NAME=VALUE …"
+	@$(BIN)/python -m ops.doctor $(PARAMETERS)
+
+smoke: $(VENV)/.ops  ## check a deployed endpoint; URL=https://… [TOKEN=…]
+	@$(BIN)/python -m ops.smoke "$(URL)" $(if $(TOKEN),--token "$(TOKEN)")
+
+invoke: $(VENV)/.ops  ## send a photo to a function by its name; FUNCTION=… IMAGE=photo.jpg
+	@$(BIN)/python -m ops.invoke "$(FUNCTION)" "$(or $(IMAGE),samples/pants.jpg)"
+
+logs: $(VENV)/.ops  ## show a function's last requests; FUNCTION=… [MINUTES=60]
+	@$(BIN)/python -m ops.logs "$(FUNCTION)" --minutes $(or $(MINUTES),60)
+
+teardown: $(VENV)/.ops  ## list what deleting a stack removes and leaves; STACK=… YES=1 deletes
+	@$(BIN)/python -m ops.teardown "$(STACK)" $(if $(YES),--yes)
 
 data:  ## clone the clothing photos into data/
 	@[ -d data/clothing-dataset-small ] || git clone --depth 1 \
@@ -74,4 +105,4 @@ pins: $(VENV)/.tests  ## write requirements.txt anew from requirements.in
 		--strip-extras --output-file requirements.txt requirements.in
 
 clean:  ## remove what was built, keep what was trained
-	rm -rf $(VENV) $(SAM_VENV) .aws-sam .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SAM_VENV) $(LINT_VENV) .aws-sam .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -34,7 +34,7 @@ app = build_app(classifier)
 
 
 def warm_up() -> None:
-    """Infer once before SnapStart's snapshot, so that what the first inference allocates is in it."""
+    """Infer once before SnapStart's snapshot, which then holds what that allocates."""
     spec = classifier.contract.preprocess
     classifier.logits(np.zeros((1, 3, spec.height_px, spec.width_px), np.float32))
 

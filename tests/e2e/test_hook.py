@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(binary_path() is None, reason=NO_EMULATOR)
 
 @contextmanager
 def deployed(model, monkeypatch):
-    """The function with this model as what boto3 finds under Lambda's address; yields CodeDeploy."""
+    """The function with this model is what boto3 finds as Lambda; yields CodeDeploy."""
     environ = {**os.environ, "MODEL_PATH": str(model)}
     function = backends.start("emulator", backends.FunctionConfig(environ, sys.stderr))
     assert isinstance(function, Emulator)

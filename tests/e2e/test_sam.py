@@ -84,3 +84,15 @@ def test_the_local_api_of_sam_classifies_a_photo_as_base64_in_json(built):
     assert answer.status == 200
     assert answer.json()["label"]
     assert mistake.status == 400
+
+
+def test_the_local_api_of_sam_answers_every_route(built):
+    routes = {"/": "<!doctype html", "/health": '"ok"', "/model": '"classes"'}
+    routes["/openapi.json"] = '"openapi"'
+    with start_api() as url:
+        answers = {path: send(f"{url}{path}") for path in routes}
+        unknown = send(f"{url}/nowhere")
+    assert {path: answer.status for path, answer in answers.items()} == dict.fromkeys(routes, 200)
+    for path, part in routes.items():
+        assert part in answers[path].body.decode().lower()
+    assert unknown.status == 404

@@ -119,7 +119,7 @@ def test_the_api_has_one_default_route_with_the_chosen_authorisation(auth):
     body = properties("ClassifierApi", **AUTHORISATIONS[auth])["Body"]
     assert list(body["paths"]) == ["$default"]
     (route,) = body["paths"]["$default"].values()
-    wanted: dict[str, list] = {"NONE": [], "IAM": [{"Iam": []}], "JWT": [{"Jwt": []}]}
+    wanted: dict[str, object] = {"NONE": [], "IAM": [{"Iam": []}], "JWT": [{"Jwt": []}]}
     assert route["security"] == wanted[auth]
     for requirement in route["security"]:
         assert requirement.keys() <= body["components"]["securitySchemes"].keys()

@@ -1,0 +1,23 @@
+"""What the day-two tools share: a client, and errors of AWS as one line."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+
+def client(service: str) -> Any:
+    """A client of the region and credentials that the environment names."""
+    return boto3.client(service, config=Config(read_timeout=60, retries={"total_max_attempts": 3}))
+
+
+def run(tool: Callable[[], int]) -> int:
+    """The tool's exit status; 1 with AWS's message where AWS or the network fails."""
+    try:
+        return tool()
+    except (BotoCoreError, ClientError, OSError, ValueError) as error:
+        print(f"ops: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,94 @@
+"""The model file and what ships beside it in; what the function would refuse or get wrong out."""
+
+import contextlib
+import io
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ops.finding import Finding
+from ops.hook import pretraffic
+from serving.app import App
+from serving.classifier import Classifier
+from serving.contract import Contract
+from serving.errors import ContractError
+from serving.settings import Settings
+
+_EXPORT = "export it again: python -m train export, then bundle"
+
+
+def check(model: Path) -> tuple[list[Finding], Contract | None]:
+    """Findings on the file, and its contract where it can be served."""
+    try:
+        graph = onnx.load(str(model), load_external_data=False)
+    except Exception as error:  # noqa: BLE001 - protobuf's errors share no base class with OSError
+        return [Finding(str(model), f"it cannot be read: {error}", _EXPORT)], None
+    found = _external_data(model, graph)
+    if found:
+        return found, None
+    try:
+        return [], Classifier.load(model).contract
+    except ContractError as error:
+        return [_refused(model, graph, str(error))], None
+
+
+def _external_data(model: Path, graph: onnx.ModelProto) -> list[Finding]:
+    stored = {
+        entry.value
+        for tensor in graph.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return [
+        Finding(
+            str(model),
+            f"its weights lie outside of it, in {name}"
+            + ("" if (model.parent / name).is_file() else ", which is missing")
+            + "; only the model file goes into the image",
+            "save it with external_data=False",
+        )
+        for name in sorted(stored)
+    ]
+
+
+def _refused(model: Path, graph: onnx.ModelProto, why: str) -> Finding:
+    """Why serving refuses the file; ONNX Runtime's own words name versions by number alone."""
+    runtime = f"onnxruntime {version('onnxruntime')}"
+    opset = max((o.version for o in graph.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    if "IR version" in why or "ir_version" in why:
+        problem = f"its IR version {graph.ir_version} is newer than {runtime} reads"
+        return Finding(str(model), problem, "export it with the pinned onnx, or raise onnxruntime")
+    if "opset" in why.lower():
+        problem = f"its opset {opset} is newer than {runtime} knows"
+        return Finding(str(model), problem, "export it with opset 18, or raise onnxruntime")
+    return Finding(str(model), f"this code refuses it: {why}", _EXPORT)
+
+
+def goldens(model: Path, folder: Path) -> list[Finding]:
+    """Whether the model answers the golden pictures as its checkpoint did."""
+
+    def no_fetch(url: str, *, timeout_s: float) -> bytes:
+        raise OSError(f"a golden picture is no URL: {url}")
+
+    app: Any = App(Classifier.load(model), Settings(), no_fetch)
+    with contextlib.redirect_stdout(io.StringIO()):  # the service's log
+        problems = pretraffic.verdict(folder, lambda event: app.handle(event, "doctor"))
+    if not problems:
+        return []
+    problem = f"{len(problems)} golden answers differ from the model's, first: {problems[0]}"
+    return [Finding(str(folder), problem, "write them with the model: python -m train bundle")]
+
+
+def report_is_of(model: Path, report: Path) -> list[Finding]:
+    """Whether the report was measured on this very file."""
+    try:
+        measured = json.loads(report.read_text()).get("version")
+    except (OSError, ValueError):
+        measured = None
+    if measured == Classifier.load(model).version:
+        return []
+    remedy = "write it with the model: python -m train bundle"
+    return [Finding(str(report), "it was not measured on this model file", remedy)]

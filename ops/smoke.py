@@ -1,0 +1,102 @@
+"""`make smoke URL=…`: is a deployed endpoint healthy, right and strict? One line a check.
+
+Health, the golden pictures against the checkpoint's expectations, and a few mistakes that must be
+answered with their status. Exit 0: all passed; 1: not; 2: wrong usage.
+"""
+
+import argparse
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.hook import pretraffic
+
+_MISTAKES = (
+    ("text in the place of a photo", "POST", "/predict", b"dear photo", 415),
+    ("an empty body", "POST", "/predict", b"", 400),
+    ("an unknown path", "GET", "/nowhere", None, 404),
+    ("a wrong method", "GET", "/predict", None, 405),
+    ("a private address", "POST", "/predict", b'{"url": "http://169.254.169.254/"}', 403),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to send requests, with which extra headers, and how long to wait for an answer."""
+
+    url: str
+    headers: dict[str, str]
+    timeout_s: float
+
+    def send(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
+        """Status and JSON of one answer; None where the body is none.
+
+        Raises:
+            OSError: nothing answers.
+        """
+        kind = "application/json" if (body or b"").startswith(b"{") else "image/jpeg"
+        request = urllib.request.Request(  # noqa: S310 - main refuses other schemes
+            self.url.rstrip("/") + path, body, {"content-type": kind, **self.headers}, method=method
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=self.timeout_s) as response:  # noqa: S310
+                return response.status, _json(response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, _json(error.read())
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def problems(endpoint: Endpoint, goldens: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each check's name and what is wrong; an empty list when it passed."""
+    status, health = endpoint.send("GET", "/health")
+    is_well = status == 200 and isinstance(health, dict) and health.get("status") == "ok"
+    yield "health", [] if is_well else [f"status {status}, {health}"]
+    for golden in pretraffic.load(goldens):
+        top_k = golden.event["top_k"]
+        status, answer = endpoint.send("POST", f"/predict?top_k={top_k}", golden.picture)
+        wrong = pretraffic.differences(golden, answer or {}) if status == 200 else [f"{status}"]
+        yield f"golden picture {golden.name}", wrong
+    for name, method, path, body, wanted in _MISTAKES:
+        status, problem = endpoint.send(method, path, body)
+        is_told = status == wanted and isinstance(problem, dict) and problem.get("status") == wanted
+        yield name, [] if is_told else [f"status {status}, expected {wanted} as a problem"]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Check an endpoint, print, and return the exit status."""
+    parser = argparse.ArgumentParser("ops.smoke", description=__doc__)
+    parser.add_argument("url", help="the stack's output Endpoint")
+    parser.add_argument("--token", help="sent as Authorization: Bearer, for ApiAuth=JWT")
+    parser.add_argument("--timeout-s", type=float, default=35, help="for one answer")
+    parser.add_argument("--goldens", type=Path, default=pretraffic.GOLDEN)
+    arguments = parser.parse_args(words)
+    if not arguments.url.startswith(("https://", "http://")):
+        parser.error("the URL must begin with https:// or http://")
+    headers = {"authorization": f"Bearer {arguments.token}"} if arguments.token else {}
+    endpoint = Endpoint(arguments.url, headers, arguments.timeout_s)
+    failed = 0
+    try:
+        for name, wrong in problems(endpoint, arguments.goldens):
+            print(f"FAIL {name}: {'; '.join(wrong)}" if wrong else f"ok   {name}")
+            failed += bool(wrong)
+    except (OSError, ValueError) as error:
+        print(f"FAIL {arguments.url}: {error}", file=sys.stderr)
+        return 1
+    print(f"{failed} checks failed." if failed else "All checks passed.")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""`make teardown STACK=…`: what deleting the stack removes and what stays; YES=1 deletes it."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ops import aws
+
+_STAYS = (
+    "the bucket and ECR repository that SAM made for uploads (stacks aws-sam-cli-managed-default "
+    "and NAME-…-CompanionStack): `sam delete` removes what it uploaded there",
+    "CloudWatch's metrics, for up to 15 months, and X-Ray's traces, for 30 days, at no cost",
+    "photos in S3: the stack never had more than leave to read them",
+)
+
+
+def plan(stacks: Any, stack: str) -> Iterator[str]:
+    """The resources that go, one line each, and then what stays."""
+    pages = stacks.get_paginator("list_stack_resources").paginate(StackName=stack)
+    for page in pages:
+        for resource in page["StackResourceSummaries"]:
+            name = resource.get("PhysicalResourceId", resource["LogicalResourceId"])
+            yield f"goes   {resource['ResourceType']} {name}"
+    for what in _STAYS:
+        yield f"stays  {what}"
+
+
+def teardown(stacks: Any, stack: str, *, is_meant: bool) -> int:
+    """Show the plan; delete the stack where that is meant, and wait until it is gone."""
+    for line in plan(stacks, stack):
+        print(line)
+    if not is_meant:
+        print(f"Nothing was deleted. To delete {stack}: make teardown STACK={stack} YES=1")
+        return 0
+    stacks.delete_stack(StackName=stack)
+    stacks.get_waiter("stack_delete_complete").wait(StackName=stack)
+    print(f"{stack} is deleted.")
+    return 0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Show or do it, and return the exit status."""
+    parser = argparse.ArgumentParser("ops.teardown", description=__doc__)
+    parser.add_argument("stack")
+    parser.add_argument("--yes", action="store_true", help="delete, not only tell")
+    arguments = parser.parse_args(words)
+    return aws.run(
+        lambda: teardown(aws.client("cloudformation"), arguments.stack, is_meant=arguments.yes)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

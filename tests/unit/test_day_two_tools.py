@@ -1,0 +1,123 @@
+"""logs and teardown against what AWS answers by its own service models; invoke's refusals."""
+
+import io
+import json
+
+import boto3
+import pytest
+from botocore.response import StreamingBody
+from botocore.stub import Stubber
+
+from ops import aws, invoke, logs, smoke, teardown
+
+
+def stubbed(service):
+    session = boto3.Session("none", "none", region_name="eu-west-1")
+    client = session.client(service)
+    return client, Stubber(client)
+
+
+REQUEST = {
+    **{"message": "request", "status": 200, "method": "POST", "path": "/predict"},
+    **{"duration_ms": 30.4, "label": "pants", "cold_start": 1, "request_id": "r-1"},
+}
+
+
+def test_logs_shows_each_request_on_a_line_and_other_lines_as_they_are():
+    functions, of_functions = stubbed("lambda")
+    groups, of_logs = stubbed("logs")
+    configuration = {"LoggingConfig": {"LogGroup": "the-group"}}
+    of_functions.add_response("get_function_configuration", configuration, {"FunctionName": "f"})
+    asked = {"logGroupName": "the-group", "startTime": 5}
+    first = [{"timestamp": 0, "message": json.dumps(REQUEST)}]
+    of_logs.add_response("filter_log_events", {"events": first, "nextToken": "more"}, asked)
+    second = [{"timestamp": 61_000, "message": "REPORT RequestId: r-1\n"}]
+    of_logs.add_response("filter_log_events", {"events": second}, {**asked, "nextToken": "more"})
+    with of_functions, of_logs:
+        shown = list(logs.lines(functions, groups, "f", 5))
+    assert shown == [
+        "00:00:00 200 POST /predict 30 ms pants cold start r-1",
+        "00:01:01 REPORT RequestId: r-1",
+    ]
+
+
+@pytest.fixture
+def stacks():
+    client, stubber = stubbed("cloudformation")
+    summary = {
+        "LogicalResourceId": "ClassifierFunction",
+        "PhysicalResourceId": "photos-function",
+        "ResourceType": "AWS::Lambda::Function",
+        "LastUpdatedTimestamp": 0,
+        "ResourceStatus": "CREATE_COMPLETE",
+    }
+    listed = {"StackResourceSummaries": [summary]}
+    stubber.add_response("list_stack_resources", listed, {"StackName": "photos"})
+    with stubber:
+        yield client, stubber
+
+
+def test_teardown_tells_what_goes_and_what_stays_and_deletes_nothing(stacks, capsys):
+    client, _ = stacks
+    assert teardown.teardown(client, "photos", is_meant=False) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "goes   AWS::Lambda::Function photos-function" in lines
+    assert any(line.startswith("stays ") and "ECR" in line for line in lines)
+    assert "Nothing was deleted" in lines[-1]
+
+
+def test_teardown_deletes_and_waits_when_it_is_meant(stacks, capsys):
+    client, stubber = stacks
+    stubber.add_response("delete_stack", {}, {"StackName": "photos"})
+    gone = {"StackName": "photos", "CreationTime": 0, "StackStatus": "DELETE_COMPLETE"}
+    stubber.add_response("describe_stacks", {"Stacks": [gone]}, {"StackName": "photos"})
+    assert teardown.teardown(client, "photos", is_meant=True) == 0
+    stubber.assert_no_pending_responses()
+    assert "photos is deleted." in capsys.readouterr().out
+
+
+def test_what_aws_refuses_is_one_line(capsys):
+    client, stubber = stubbed("cloudformation")
+    stubber.add_client_error("list_stack_resources", "ValidationError", "Stack x does not exist")
+    with stubber:
+        status = aws.run(lambda: teardown.teardown(client, "x", is_meant=False))
+    assert status == 1
+    error = capsys.readouterr().err
+    assert "Stack x does not exist" in error
+    assert error.count("\n") == 1
+
+
+def answered(payload, **more):
+    client, stubber = stubbed("lambda")
+    text = json.dumps(payload).encode()
+    body = StreamingBody(io.BytesIO(text), len(text))
+    stubber.add_response("invoke", {"StatusCode": 200, "Payload": body, **more})
+    stubber.activate()
+    return client
+
+
+def test_invoke_fails_for_a_problem_and_for_a_function_that_crashed(tmp_path):
+    photo = tmp_path / "p.jpg"
+    photo.write_bytes(b"jpeg")
+    problem = {"status": 415, "detail": "no image"}
+    assert invoke.invoke(answered(problem), "f", photo)[0] == 1
+    crashed = answered({"errorMessage": "x"}, FunctionError="Unhandled")
+    assert invoke.invoke(crashed, "f", photo)[0] == 1
+
+
+def test_invoke_refuses_a_photo_that_no_event_takes(tmp_path):
+    photo = tmp_path / "large.jpg"
+    photo.write_bytes(bytes(4_500_001))
+    with pytest.raises(ValueError, match="4,500,001 bytes"):
+        invoke.invoke(None, "f", photo)
+
+
+def test_smoke_of_an_address_where_nothing_answers_fails_in_one_line(capsys):
+    assert smoke.main(["http://127.0.0.1:9"]) == 1
+    assert "127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_smoke_wants_a_url():
+    with pytest.raises(SystemExit) as stop:
+        smoke.main(["file:///etc/passwd"])
+    assert stop.value.code == 2
