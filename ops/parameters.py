@@ -15,7 +15,7 @@ _MAX_FUNCTION_NAME = 64  # characters (AWS Lambda API reference, CreateFunction)
 _HOOK_PREFIX = "CodeDeployHook_"
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # it comes without types
     """Takes CloudFormation's short forms; what they mean is not needed here."""
 
 

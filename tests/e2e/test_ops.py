@@ -1,7 +1,7 @@
 """smoke against the local API, invoke against the emulator, doctor against the built image."""
 
 import json
-import sys
+import os
 
 import pytest
 
@@ -39,8 +39,9 @@ def test_smoke_fails_on_a_model_with_permuted_labels(emulate, tmp_path, capsys):
 
 
 @pytest.mark.skipif(binary_path() is None, reason=NO_EMULATOR)
-def test_invoke_shows_a_functions_answer_to_a_photo(monkeypatch, capsys):
-    function = backends.start("emulator", backends.FunctionConfig({}, sys.stderr))
+def test_invoke_shows_a_functions_answer_to_a_photo(monkeypatch, capsys, tmp_path):
+    log = (tmp_path / "log").open("w")
+    function = backends.start("emulator", backends.FunctionConfig(dict(os.environ), log))
     assert isinstance(function, Emulator)
     try:
         url = f"http://127.0.0.1:{function._interface._port}"
@@ -51,6 +52,7 @@ def test_invoke_shows_a_functions_answer_to_a_photo(monkeypatch, capsys):
         status = invoke.main(["function", str(ROOT / "samples" / "pants.jpg")])
     finally:
         function.close()
+        log.close()
     assert status == 0
     assert json.loads(capsys.readouterr().out)["label"] == "pants"
 

@@ -1,4 +1,4 @@
-"""docs/workshop.md is run, command by command, on a tiny drawn dataset, no photo."""
+"""docs/workshop.md is run, command by command, on a tiny drawn dataset in the place of the photos."""
 
 import re
 import shlex

@@ -1,0 +1,54 @@
+"""The worst month's bill in docs/deploy.md is arithmetic on the template's defaults."""
+
+import re
+
+import pytest
+
+from local.backends import ROOT
+from ops import parameters
+
+SECONDS = 31 * 86_400
+ROW = re.compile(r"^\| ([^|*]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def page():
+    return (ROOT / "docs" / "deploy.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def rows(page):
+    """What -> (quantity, price, dollars)."""
+    return {what: tuple(map(float, numbers)) for what, *numbers in ROW.findall(page)}
+
+
+def quantity(rows, beginning):
+    ((number, _, _),) = [row for what, row in rows.items() if what.startswith(beginning)]
+    return number
+
+
+def test_each_line_is_quantity_times_price(rows):
+    assert len(rows) == 9
+    for what, (number, price, dollars) in rows.items():
+        assert number * price == pytest.approx(dollars, abs=0.006), what
+
+
+def test_the_total_is_the_sum(rows, page):
+    (text,) = re.findall(r"\*\*([\d.]+)\*\* \|$", page, re.MULTILINE)
+    total = float(text)
+    assert total == pytest.approx(sum(dollars for _, _, dollars in rows.values()), abs=0.001)
+    assert f"${total:.0f}" in (ROOT / "README.md").read_text()
+
+
+def test_the_quantities_follow_from_the_templates_defaults(rows):
+    values = parameters.read(ROOT / "template.yaml", {})
+    gigabytes = int(values["MemorySizeMb"]) / 1_024
+    at_once = int(values["ReservedConcurrency"])
+    millions = int(values["ThrottleRatePerSecond"]) * SECONDS / 1e6
+    assert quantity(rows, "Lambda, GB-s") == pytest.approx(at_once * SECONDS * gigabytes, abs=1)
+    assert quantity(rows, "Lambda, million") == pytest.approx(millions)
+    assert quantity(rows, "HTTP API") == pytest.approx(millions)
+    assert quantity(rows, "Transfer out") == pytest.approx(millions * 13)
+    assert quantity(rows, "Logs") == pytest.approx(millions * 8)
+    sampled = SECONDS / 1e6 + 0.05 * (millions - SECONDS / 1e6)
+    assert quantity(rows, "X-Ray") == pytest.approx(sampled, abs=1e-3)
