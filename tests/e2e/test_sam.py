@@ -70,7 +70,7 @@ def test_the_function_answers_an_event_with_a_binary_body(built, tmp_path):
     assert event["isBase64Encoded"]
     path = tmp_path / "event.json"
     path.write_text(json.dumps(event))
-    output = sam("local", "invoke", "--skip-pull-image", "--event", str(path))
+    output = sam("local", "invoke", "ClassifierFunction", "--skip-pull-image", "--event", str(path))
     answer = json.loads(re.findall(r"^\{.*\}$", output, re.MULTILINE)[-1])
     assert answer["statusCode"] == 200
     assert json.loads(answer["body"])["label"]
