@@ -1,4 +1,4 @@
-"""docs/workshop.md is run, command by command, on a tiny drawn dataset in the place of the photos."""
+"""docs/workshop.md is run, command by command, on a tiny drawn dataset in the photos' place."""
 
 import re
 import shlex
