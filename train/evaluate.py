@@ -113,16 +113,21 @@ def draw_learning(model: Path) -> list[Picture]:
     if not (model / RECORD).is_file():
         return []
     record = read_json(model / RECORD)
-    chosen_on = record["photos"]["chosen_on"]
+    epochs, chosen_on = record["epochs"], record["photos"]["chosen_on"]
     return [
         plots.picture(
-            "report-learning.png",
-            "Learning curves",
-            "Train is measured while it trains, on the photos as augmented; the other line after "
-            "each epoch. A widening gap between the two losses is overfitting.",
-            lambda palette: plots.learning_curves(record["epochs"], chosen_on, palette),
-            wide=True,
-        )
+            "report-loss.png",
+            "Loss while training",
+            "Train is measured during the epoch, on the photos as augmented; the other line after "
+            "it. A widening gap between the two is overfitting.",
+            lambda palette: plots.learning_curve(epochs, "loss", chosen_on, palette),
+        ),
+        plots.picture(
+            "report-accuracy.png",
+            "Accuracy while training",
+            "The share of the photos that were named rightly, epoch by epoch.",
+            lambda palette: plots.learning_curve(epochs, "accuracy", chosen_on, palette),
+        ),
     ]
 
 

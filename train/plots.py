@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -52,12 +52,11 @@ class Picture:
     caption: str
     light: bytes
     dark: bytes
-    wide: bool = False
 
 
-def picture(name: str, title: str, caption: str, draw: Draw, *, wide: bool = False) -> Picture:
-    """Draw a picture in both colour schemes; a wide one has a row of the page to itself."""
-    return Picture(name, title, caption, png(draw(LIGHT)), png(draw(DARK)), wide)
+def picture(name: str, title: str, caption: str, draw: Draw) -> Picture:
+    """Draw a picture in both colour schemes."""
+    return Picture(name, title, caption, light=png(draw(LIGHT)), dark=png(draw(DARK)))
 
 
 def png(figure: Figure) -> bytes:
@@ -70,26 +69,31 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def learning_curves(epochs: Sequence[dict[str, Any]], chosen_on: str, palette: Palette) -> Figure:
-    """Loss and accuracy over the epochs of a run's record.
+def learning_curve(
+    epochs: Sequence[dict[str, Any]],
+    quantity: Literal["loss", "accuracy"],
+    chosen_on: str,
+    palette: Palette,
+) -> Figure:
+    """Loss or accuracy over the epochs of a run's record.
 
     Args:
         epochs: the record's entries.
+        quantity: which figure of the entries.
         chosen_on: what the figures called `validation` in the entries were measured on.
     """
-    figure, (losses, accuracies) = _figure(palette, 8, 3.4, columns=2)
+    figure, (axes,) = _figure(palette, 5.6, 3.6)
     lines = (("train", "train", palette.first, "o"), ("validation", chosen_on, palette.second, "s"))
-    for axes, quantity in ((losses, "loss"), (accuracies, "accuracy")):
-        for key, label, colour, mark in lines:
-            known = [e for e in epochs if e.get(f"{key}_{quantity}") is not None]
-            if known:
-                numbers = [float(e["epoch"]) for e in known]
-                values = [float(e[f"{key}_{quantity}"]) for e in known]
-                axes.plot(numbers, values, color=colour, marker=mark, markersize=3, label=label)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("loss, nats" if quantity == "loss" else quantity)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _legend(axes, palette)
+    for key, label, colour, mark in lines:
+        known = [e for e in epochs if e.get(f"{key}_{quantity}") is not None]
+        if known:
+            numbers = [float(e["epoch"]) for e in known]
+            values = [float(e[f"{key}_{quantity}"]) for e in known]
+            axes.plot(numbers, values, color=colour, marker=mark, markersize=3, label=label)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss, nats" if quantity == "loss" else "accuracy")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(axes, palette)
     return figure
 
 

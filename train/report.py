@@ -159,9 +159,8 @@ def _card(title: str, value: str, note: str) -> str:
 def _figure(each: Picture) -> str:
     dark = _data_uri("image/png", each.dark)
     light = _data_uri("image/png", each.light)
-    wide = ' class="wide"' if each.wide else ""
     return (
-        f"<figure{wide}><h3>{escape(each.title)}</h3><picture>"
+        f"<figure><h3>{escape(each.title)}</h3><picture>"
         f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
         f'<img src="{light}" alt="{escape(each.title)}"></picture>'
         f'<figcaption class="soft">{escape(each.caption)}</figcaption></figure>\n'

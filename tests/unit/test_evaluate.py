@@ -15,7 +15,7 @@ from tests.photo_folder import write_photo, write_photos
 from tests.tiny_model import CLASSES, write_tiny_model
 from train.__main__ import main
 from train.data import scan
-from train.evaluate import confident_mistakes
+from train.evaluate import confident_mistakes, draw_learning
 from train.report import Mistake, thumbnail
 
 HOSTILE = "<script>alert(1)</script> & $name |*"
@@ -95,6 +95,13 @@ def test_the_page_names_every_class_and_shows_every_mistake(measured):
     assert sum(url.startswith("data:image/jpeg") for url in page.loads) == 2
 
 
+def test_the_headlines_tell_what_calibration_and_the_threshold_do(measured):
+    text = Page((measured / "report.html").read_text()).text
+    assert "before temperature 2" in text
+    assert "Accuracy of the answered" in text
+    assert "probability 0.6 or more" in text
+
+
 def test_the_text_report_shows_pictures_that_lie_beside_it(measured):
     text = (measured / "report.md").read_text()
     names = [line.split("](")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")]
@@ -159,3 +166,15 @@ def test_the_surest_mistakes_come_first(tmp_path):
         ("red", "blue", 0.9),
         ("blue", "green", 0.8),
     ]
+
+
+def test_a_run_that_kept_its_record_gets_learning_curves(tmp_path):
+    epochs = [{"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5}]
+    record = {"epochs": epochs, "photos": {"chosen_on": "nothing"}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    names = [drawn.name for drawn in draw_learning(tmp_path)]
+    assert names == ["report-loss.png", "report-accuracy.png"]
+
+
+def test_an_onnx_file_gets_no_learning_curves(tmp_path):
+    assert draw_learning(write_tiny_model(tmp_path / "tiny.onnx")) == []

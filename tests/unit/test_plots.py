@@ -38,19 +38,19 @@ def names_on(axis) -> list[str]:
     return [label.get_text() for label in axis.get_ticklabels()]
 
 
-@pytest.mark.parametrize("palette", [plots.LIGHT, plots.DARK])
-def test_learning_curves_show_loss_and_accuracy_of_both_sets(palette):
-    figure = plots.learning_curves(EPOCHS, "holdout", palette)
-    losses, accuracies = axes_of(figure)
-    assert [line.get_label() for line in losses.lines] == ["train", "holdout"]
-    assert list(accuracies.lines[1].get_ydata()) == [0.55, 0.65]
-    assert losses.get_xlabel() == "epoch"
+@pytest.mark.parametrize(("quantity", "values"), [("loss", [1.1, 0.9]), ("accuracy", [0.55, 0.65])])
+def test_a_learning_curve_has_a_line_for_train_and_for_what_was_chosen_on(quantity, values):
+    figure = plots.learning_curve(EPOCHS, quantity, "holdout", plots.LIGHT)
+    (axes,) = axes_of(figure)
+    assert [line.get_label() for line in axes.lines] == ["train", "holdout"]
+    assert list(axes.lines[1].get_ydata()) == values
+    assert (axes.get_xlabel(), axes.get_ylabel()[: len(quantity)]) == ("epoch", quantity)
     assert plots.png(figure).startswith(PNG_MAGIC)
 
 
-def test_learning_curves_without_a_set_to_choose_on_show_train_alone():
+def test_a_learning_curve_without_a_set_to_choose_on_shows_train_alone():
     epochs = [{"epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5}]
-    figure = plots.learning_curves(epochs, "nothing", plots.LIGHT)
+    figure = plots.learning_curve(epochs, "loss", "nothing", plots.LIGHT)
     assert [line.get_label() for line in axes_of(figure)[0].lines] == ["train"]
 
 
