@@ -172,7 +172,7 @@ def find_all(root: Path, files: Sequence[Inspected]) -> list[Finding]:
 def _copies(files: Sequence[Inspected]) -> Iterator[Finding]:
     groups: defaultdict[str, list[Inspected]] = defaultdict(list)
     for file in files:
-        if file.sha256:
+        if not file.fault:  # two empty files are no photo twice
             groups[file.sha256].append(file)
     for group in groups.values():
         if len(group) == 1:

@@ -88,6 +88,12 @@ def test_an_unreadable_photo_is_named_with_its_fault(folder, content):
     assert finding.found.startswith("train/red/broken.jpg: The ")
 
 
+def test_two_empty_files_are_unreadable_and_not_the_same_photo(folder):
+    for split in ("train", "validation"):
+        (folder / split / "red/empty.jpg").write_bytes(b"")
+    assert [finding.kind for finding in found_in(folder)] == ["an unreadable photo"] * 2
+
+
 def test_a_png_that_is_called_jpg_has_a_wrong_extension(folder):
     (folder / "train/red/called.jpg").write_bytes(encoded(picture(), "PNG"))
     finding = the_finding(folder)
