@@ -15,6 +15,11 @@ from train.errors import TrainError
 
 # verb -> (module, config class, function, what it does); modules are imported when they are used.
 VERBS: dict[str, tuple[str, str, str]] = {
+    "inspect": (
+        "train.inspection",
+        "InspectConfig",
+        "Look at a folder of photos before training, or at one photo as numbers.",
+    ),
     "fit": ("train.fit", "FitConfig", "Train a network on a folder of photos."),
     "evaluate": ("train.evaluate", "EvaluateConfig", "Measure a run or an ONNX file on a split."),
     "predict": ("train.predict", "PredictConfig", "Classify files or URLs."),
