@@ -56,21 +56,30 @@ def summary(name: str, split: dict[str, Any]) -> str:
 def markdown(report: dict[str, Any], name: str, pictures: Sequence[Picture]) -> str:
     """The report of one split as Markdown, its pictures as files beside it."""
     split = report["splits"][name]
-    lines = [f"# {_plain(report['model'])}: {_plain(name)}", "", "| figure | value | |"]
-    lines.append("| --- | --- | --- |")
-    lines += [f"| {title} | {value} | {note} |" for title, value, note in headlines(split)]
+    lines = [f"# {_plain(report['model'])}: {_plain(name)}", "", *markdown_headlines(split)]
     for each in pictures:
         lines += ["", f"## {each.title}", "", f"![{each.title}]({each.name})", "", each.caption]
-    head = "| class | photos | precision | recall | F1 |"
-    lines += ["", "## Each class", "", head, "| --- | --- | --- | --- | --- |"]
-    for label, row in split["per_class"].items():
-        cells = " | ".join(f"{v} ({span})" for v, span in _class_figures(row))
-        lines.append(f"| {_plain(label)} | {row['photos']} | {cells} |")
-    lines += ["", "In brackets the 95 % interval.", "", "## What is taken for what", ""]
+    lines += ["", "## Each class", "", *markdown_classes(split)]
+    lines += ["", "## What is taken for what", ""]
     pairs = confused_pairs(split["confusion"], report["classes"], _PAIRS)
     lines += [f"- {_plain(true)} taken for {_plain(named)}: {n}" for true, named, n in pairs]
     lines += [] if pairs else ["Nothing: every photo was named rightly."]
     return "\n".join([*lines, ""])
+
+
+def markdown_headlines(split: dict[str, Any]) -> list[str]:
+    """The table of the figures that come first."""
+    rows = [f"| {title} | {value} | {note} |" for title, value, note in headlines(split)]
+    return ["| figure | value | |", "| --- | --- | --- |", *rows]
+
+
+def markdown_classes(split: dict[str, Any]) -> list[str]:
+    """The table of each class's figures, and what its brackets mean."""
+    lines = ["| class | photos | precision | recall | F1 |", "| --- | --- | --- | --- | --- |"]
+    for label, row in split["per_class"].items():
+        cells = " | ".join(f"{v} ({span})" for v, span in _class_figures(row))
+        lines.append(f"| {_plain(label)} | {row['photos']} | {cells} |")
+    return [*lines, "", "In brackets the 95 % interval."]
 
 
 def page(

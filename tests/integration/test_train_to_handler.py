@@ -62,7 +62,7 @@ def test_the_card_names_the_recipe_the_figures_and_the_notes(
     split = report["splits"]["validation"]
     assert report["version"] in card
     assert "--backbone resnet18" in card
-    assert f"{split['correct']} of {split['photos']} photos right" in card
+    assert f"{split['correct']} of {split['photos']};" in card
     assert all(f"| {label} |" in card for label in ("blue", "green", "red"))
     assert card.endswith("Drawn colours only.\n")
     assert str(tmp_path) not in card

@@ -120,3 +120,18 @@ def test_the_commonest_confusions_come_first_and_right_answers_are_none():
     confusion = [[5, 1, 0], [3, 4, 2], [0, 0, 9]]
     pairs = metrics.confused_pairs(confusion, ("a", "b", "c"), most=2)
     assert pairs == [("b", "a", 3), ("b", "c", 2)]
+
+
+def test_the_wilson_interval_is_newcombes_published_one():
+    # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3.
+    assert metrics.wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert metrics.wilson_interval(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
+    assert metrics.wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert metrics.wilson_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+
+
+def test_cross_entropy_is_the_mean_log_of_one_over_the_labels_probability():
+    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25]])) + 1000
+    labels = np.array([0, 2])
+    expected = (np.log(1 / 0.7) + np.log(1 / 0.25)) / 2
+    assert metrics.cross_entropy(logits, labels) == pytest.approx(expected)
