@@ -1,8 +1,8 @@
 """Many heads of one shape, trained together on the features of a frozen backbone.
 
 Each head has its own learning rate, dropout and seed; their weights are stacked, so that a step of
-all of them is one batched matrix product. A head's weights depend on its own setting alone, not on
-what it is stacked with: its order of photos and its dropout are drawn from its seed and the epoch,
+all of them is one batched matrix product. A head's weights depend, but for rounding, on its own
+setting alone, not on what it is stacked with: its order of photos and its dropout are drawn from its seed and the epoch,
 as in `fit`, and heads of one seed share these draws, which makes their comparison a paired one.
 """
 
