@@ -51,7 +51,7 @@ class Config:
     repeats: int = 1
     """Whole sweeps; the workshop's way is measured before, between and after them."""
     steps: int = 8
-    """Steps of 32 photos in each measurement of the workshop's way, after one that is not counted."""
+    """Steps of 32 photos in each measurement of the workshop's way; one before is not counted."""
     out: Path = Path("benchmarks/sweep.json")
     """Where the figures go."""
 
@@ -161,7 +161,7 @@ x {middle.validation_s * 1e3:.2f} ms = {epoch_s:,.1f} s
 x {grid.epochs * epoch_s:,.0f} s = {trainings * grid.epochs * epoch_s:,.0f} s \
 = {trainings * grid.epochs * epoch_s / 3600:,.1f} h
 The sweep: {median(sweeps_s):,.0f} s = {median(sweeps_s) / 60:.1f} min.
-Ratio of the medians: {ratio:,.0f} times; of the fastest workshop to the slowest sweep: {least:,.0f}.
+Ratio of the medians: {ratio:,.0f}; of the fastest workshop to the slowest sweep: {least:,.0f}.
 Target {TARGET_RATIO} times: {"reached" if least >= TARGET_RATIO else "NOT reached"}."""
 
 

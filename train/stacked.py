@@ -1,9 +1,9 @@
 """Many heads of one shape, trained together on the features of a frozen backbone.
 
 Each head has its own learning rate, dropout and seed; their weights are stacked, so that a step of
-all of them is one batched matrix product. A head's weights depend, but for rounding, on its own
-setting alone, not on what it is stacked with: its order of photos and its dropout are drawn from its seed and the epoch,
-as in `fit`, and heads of one seed share these draws, which makes their comparison a paired one.
+all of them is one batched matrix product. But for rounding, what a head learns depends on its own
+setting alone, not on what it is stacked with: its order of photos and its dropout are drawn from
+its seed and the epoch, as in `fit`. Heads of one seed share these draws, which pairs them.
 """
 
 from collections.abc import Callable, Iterator, Sequence

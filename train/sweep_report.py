@@ -64,8 +64,7 @@ Features took {seconds["features"]:.0f} s, training {seconds["training"]:.0f} s.
 - **p (Holm)** is the chance of a difference from the best at least this large, were the two equally
   good: the sign-flip test over the same photos (McNemar's exact test where there is one seed),
   counted whole, corrected by Holm for {record["comparisons"]} comparisons. **tied** is
-  {config["alpha"]:g} or more. It takes the trained seeds as they are: other seeds may differ by
-  about the sd.
+  {config["alpha"]:g} or more. It takes the trained seeds as they are: others may differ by the sd.
 - The best was picked by its accuracy on these photos, which flatters it a little. What a model is
   worth, say from photos that nothing was chosen on.
 """
@@ -123,7 +122,7 @@ def _cells(row: Row, *, is_best: bool) -> tuple[str, ...]:
         f"{row['train_accuracy']:.4f}",
         f"{row['gap']:+.4f}",
         "diverged" if row["loss"] is None else f"{row['loss']:.4f}",
-        "best" if is_best else f"{row['p_value_holm']:.3g}",
+        "best" if is_best else f"{row['p_value_holm']:.4g}",
         "yes" if row["tied"] else "no",
     )
 
@@ -157,7 +156,13 @@ def draw(record: Record, file: IO[bytes]) -> None:
     left, right = figure.subplots(1, 2)
     rows = sorted(record["settings"], key=lambda r: (r["inner"], r["dropout"], r["lr"]))
     sizes = sorted({row["inner"] for row in rows})
-    styles = dict(zip(sorted({r["dropout"] for r in rows}), itertools.cycle("-:"), strict=False))
+    styles = dict(
+        zip(
+            sorted({r["dropout"] for r in rows}),
+            itertools.cycle(("-", "--", ":", "-.")),
+            strict=False,
+        )
+    )
     markers = dict(zip(styles, itertools.cycle("osD^vP"), strict=False))
     for (inner, dropout), line in itertools.groupby(rows, lambda r: (r["inner"], r["dropout"])):
         points = list(line)
