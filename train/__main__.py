@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "Look at a folder of photos before training, or at one photo as numbers.",
     ),
     "fit": ("train.fit", "FitConfig", "Train a network on a folder of photos."),
+    "sweep": ("train.sweep", "SweepConfig", "Compare learning rates, head sizes and dropouts."),
     "evaluate": ("train.evaluate", "EvaluateConfig", "Measure a run or an ONNX file on a split."),
     "predict": ("train.predict", "PredictConfig", "Classify files or URLs."),
     "export": ("train.export", "ExportConfig", "Write a run's model as an ONNX file."),
