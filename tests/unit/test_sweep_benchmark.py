@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-
 from benchmarks.sweep import WorkshopWay, report, workshop_s
+
 from train.data import Manifest, Photo
 
 
