@@ -31,7 +31,7 @@ def commands() -> list[list[str]]:
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     prefix = ["python", "-m", "train"]
     words = [shlex.split(line, comments=True) for line in lines]
-    return [line[3:] for line in words if line[:3] == prefix]
+    return [line[3:] for line in words if line[:3] == prefix and "--help" not in line]
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def train_alone(member: Training, rows: Rows) -> torch.nn.Sequential:
                 values = torch.where(draws < member.setting.dropout, 0.0, values / kept)
             loss = cross_entropy(linears[-1](values), rows.labels[batch])
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
     return head.eval()
 
