@@ -4,6 +4,7 @@ Imported by the first request that names an object: boto3 costs more than all el
 """
 
 import re
+from threading import Lock
 from typing import Any
 
 import boto3
@@ -24,15 +25,9 @@ class S3Fetcher:
     """
 
     def __init__(self, settings: Settings, client: Any = None) -> None:
-        self._max_bytes = settings.fetch_max_bytes
-        self._client = client or boto3.client(
-            "s3",
-            config=Config(
-                connect_timeout=settings.fetch_timeout_s,
-                read_timeout=settings.fetch_timeout_s,
-                retries={"total_max_attempts": 1},
-            ),
-        )
+        self._settings = settings
+        self._client = client
+        self._making = Lock()  # boto3's default session is not safe to use from several threads
 
     def __call__(self, url: str, *, timeout_s: float) -> bytes:
         """The bytes of an object.
@@ -49,11 +44,12 @@ class S3Fetcher:
         return in_time(lambda: self._download(match[1], match[2]), timeout_s)
 
     def _download(self, bucket: str, key: str) -> bytes:
+        max_bytes = self._settings.fetch_max_bytes
         try:
-            answer = self._client.get_object(Bucket=bucket, Key=key)
-            if answer["ContentLength"] > self._max_bytes:
+            answer = self._made_client().get_object(Bucket=bucket, Key=key)
+            if answer["ContentLength"] > max_bytes:
                 raise TooLargeError(
-                    f"The object is larger than the {self._max_bytes:,} bytes that are fetched. "
+                    f"The object is larger than the {max_bytes:,} bytes that are fetched. "
                     "Send a smaller image."
                 )
             with answer["Body"] as stream:
@@ -69,3 +65,17 @@ class S3Fetcher:
             if "Timeout" in type(error).__name__:
                 raise timed_out() from error
             raise RemoteFailedError("S3 cannot be reached, or broke off.") from error
+
+    def _made_client(self) -> Any:
+        with self._making:
+            if self._client is None:
+                timeout_s = self._settings.fetch_timeout_s
+                self._client = boto3.client(
+                    "s3",
+                    config=Config(
+                        connect_timeout=timeout_s,
+                        read_timeout=timeout_s,
+                        retries={"total_max_attempts": 1},
+                    ),
+                )
+            return self._client
