@@ -15,7 +15,7 @@ from serving.deadline import in_time, timed_out
 from serving.errors import InvalidRequestError, RemoteFailedError, TooLargeError
 from serving.settings import Settings
 
-_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.{1,1024})", re.DOTALL)
+_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([^\ud800-\udfff]{1,1024})")
 
 
 class S3Fetcher:
