@@ -4,8 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# The emulator's binary comes with the SAM CLI, whose own requirements would clash with ours.
+SAM_VENV := .venv-sam
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint types pins data train clean
+.PHONY: help setup demo serve test check format lint types pins data train bench-sweep clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +20,16 @@ $(VENV)/.serving: requirements.txt local/requirements.txt
 	$(PIP) -r local/requirements.txt
 	touch $@
 
+$(VENV)/.emulator: local/sam-requirements.txt $(VENV)/.serving
+	rm -rf $(VENV)/emulator
+	$(PIP) --no-deps --target $(VENV)/emulator -r local/sam-requirements.txt
+	touch $@
+
+$(SAM_VENV)/.sam: local/sam-requirements.txt
+	$(PYTHON) -m venv $(SAM_VENV)
+	$(SAM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r local/sam-requirements.txt
+	touch $@
+
 $(VENV)/.train: train/requirements.txt $(VENV)/.serving
 	$(PIP) -r train/requirements.txt
 	touch $@
@@ -25,7 +38,13 @@ $(VENV)/.tests: tests/requirements.txt $(VENV)/.train
 	$(PIP) -r tests/requirements.txt
 	touch $@
 
-setup: $(VENV)/.tests  ## install everything into .venv
+setup: $(VENV)/.tests $(VENV)/.emulator  ## install everything into .venv
+
+demo: $(VENV)/.emulator  ## classify a picture over HTTP and show the answer; IMAGE=photo.jpg takes yours
+	@$(BIN)/python -m local demo $(if $(IMAGE),--image "$(IMAGE)")
+
+serve: $(VENV)/.emulator  ## serve on this machine, without Docker; PORT=8080
+	@exec $(BIN)/python -m local serve --port $(or $(PORT),8080)
 
 format: $(VENV)/.tests  ## format the code
 	$(BIN)/ruff format .
@@ -41,12 +60,21 @@ types: $(VENV)/.tests
 check: lint types  ## format, lint, types, unit and integration tests: under two minutes
 	$(BIN)/python -m pytest -q -m "not slow and not docker and not browser" tests/unit tests/integration
 
-test: lint types  ## every test
+test: lint types $(VENV)/.emulator  ## every test; those of the image and of SAM where Docker answers
+	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory $(SAM_VENV)/.sam; fi
 	$(BIN)/python -m pytest -q
+
+data:  ## clone the clothing photos into data/
+	@[ -d data/clothing-dataset-small ] || git clone --depth 1 \
+		https://github.com/alexeygrigorev/clothing-dataset-small data/clothing-dataset-small
+	@echo "data/clothing-dataset-small is there."
+
+bench-sweep: $(VENV)/.train  ## time the sweep against the workshop's way: DATA=folder [WEIGHTS=file]
+	$(BIN)/python -m benchmarks.sweep --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 pins: $(VENV)/.tests  ## write requirements.txt anew from requirements.in
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-options --no-header \
 		--strip-extras --output-file requirements.txt requirements.in
 
 clean:  ## remove what was built, keep what was trained
-	rm -rf $(VENV) .venv-sam .aws-sam .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SAM_VENV) .aws-sam .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ from serving.settings import Settings
 from tests import invocations
 from tests.drawn import encoded, picture
 from tests.tiny_model import write_tiny_model
+from tests.training import drawn_data, photo_cache, tiny_run  # noqa: F401 - fixtures
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +32,11 @@ def no_way_out(monkeypatch) -> None:
     connect = socket.socket.connect
 
     def connect_to_loopback(self: socket.socket, address: Any) -> None:
-        inside = self.family == socket.AF_UNIX or ip_address(address[0]).is_loopback
+        inside = (
+            self.family == socket.AF_UNIX
+            or address[0] == "localhost"
+            or ip_address(address[0]).is_loopback
+        )
         assert inside, f"a test would have connected to {address}"
         connect(self, address)
 

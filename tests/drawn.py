@@ -3,6 +3,7 @@
 import struct
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -30,6 +31,19 @@ def encoded(image: Image.Image, file_format: str = "JPEG", **options) -> bytes:
     buffer = BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
+
+
+def write_class_folders(root: Path, *, train: int = 10, validation: int = 6) -> Path:
+    """A data folder of drawn photos, ROOT/{train,validation}/COLOUR/*.jpg, no two alike."""
+    seed = 0
+    for split, count in (("train", train), ("validation", validation)):
+        for colour in COLOURS:
+            folder = root / split / colour
+            folder.mkdir(parents=True)
+            for number in range(count):
+                seed += 1
+                (folder / f"{number}.jpg").write_bytes(encoded(picture(colour, seed=seed)))
+    return root
 
 
 def png(

@@ -1,0 +1,21 @@
+# What the function runs and nothing else; .dockerignore lets nothing else through.
+FROM public.ecr.aws/lambda/python:3.13
+
+# Compiled bytecode stays: Lambda's file system is read-only, so each cold start would compile anew.
+COPY requirements.txt .
+RUN python -m pip install --no-cache-dir --no-deps --require-hashes --root-user-action ignore \
+        --disable-pip-version-check --target . --requirement requirements.txt \
+    # Never loaded by inference: onnxruntime's C library (its Python module holds a copy of its own),
+    # tools and quantisation; numpy's compilers; everyone's tests.
+    && rm -rf requirements.txt bin \
+        onnxruntime/capi/libonnxruntime.so.* \
+        onnxruntime/datasets onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
+        numpy/f2py numpy/_core/include numpy/_core/lib numpy/_pyinstaller \
+    && find . -type d \( -name tests -o -name test \) -prune -exec rm -rf {} +
+
+COPY lambda_function.py .
+COPY serving serving
+COPY model model
+RUN python -m compileall -q lambda_function.py serving
+
+CMD ["lambda_function.lambda_handler"]

@@ -1,0 +1,154 @@
+"""`python -m local serve` keeps the bundle up on this machine; `demo` tries it once and ends.
+
+Exit status: 0 done, 1 it failed, 2 wrong usage.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from local import backends, demo
+from local.backends import ROOT, Backend, FunctionConfig
+from local.errors import BackendError, LocalError
+from local.gateway import Gateway, HttpRequest, answer
+
+_DEFAULT_MODEL = "model/classifier.onnx"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _interrupt)  # a shell's background job starts with SIGINT ignored
+    try:
+        return _serve(options) if options.command == "serve" else _demo(options)
+    except LocalError as error:
+        print(f"local: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # as in `… demo | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 0 if options.command == "serve" else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="serve until Ctrl-C")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    serve.add_argument("--port", type=_port, default=8080, help="0 takes a free one")
+    show = commands.add_parser("demo", help="classify a picture over HTTP, print the answer")
+    show.add_argument("--image", type=Path, help="your own photo instead of the drawn sample")
+    for command in (serve, show):
+        command.add_argument("--backend", choices=("auto", *backends.NAMES), default="auto")
+        command.add_argument("--timeout-s", type=_timeout_s, default=30, help="of the function")
+        command.add_argument("--handler", default=backends.HANDLER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError("must lie between 0 and 65535")
+    return port
+
+
+def _timeout_s(text: str) -> int:
+    timeout_s = int(text)
+    if not 1 <= timeout_s <= 900:  # Lambda's range
+        raise argparse.ArgumentTypeError("must lie between 1 and 900 seconds")
+    return timeout_s
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _serve(options: argparse.Namespace) -> int:
+    with _gateway(options, options.host, options.port, sys.stderr) as gateway:
+        print(f"Serving on {gateway.url}; Ctrl-C ends it.")
+        print(f"  The function runs in {gateway.backend.title}.")
+        print(f"  curl --data-binary @photo.jpg {gateway.url}/predict", flush=True)
+        gateway.serve_forever(poll_interval=0.1)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    image = options.image
+    if image is not None and not image.is_file():
+        raise LocalError(f"There is no file {image}.")
+    with tempfile.TemporaryFile("w+") as log:
+        try:
+            with _gateway(options, "127.0.0.1", 0, log) as gateway:
+                print(f"The function runs in {gateway.backend.title}.\n")
+                return demo.run(gateway, image)
+        except LocalError:
+            log.seek(0)
+            sys.stderr.writelines(log.readlines()[-15:])
+            raise
+
+
+@contextlib.contextmanager
+def _gateway(options: argparse.Namespace, host: str, port: int, log: IO[Any]) -> Iterator[Gateway]:
+    """The HTTP API with its function, tried once; both are ended on the way out."""
+    try:
+        gateway = Gateway(host, port, _NOT_STARTED)
+    except OSError as error:
+        raise LocalError(
+            f"{host}:{port} cannot be listened on: {error.strerror}. Choose another --port."
+        ) from error
+    try:
+        gateway.backend = _started(options, log)
+        try:
+            _check_health(gateway.backend)
+            yield gateway
+        finally:
+            gateway.backend.close()
+    finally:
+        gateway.server_close()
+
+
+class _NotStarted:
+    title = "nothing"
+
+    def invoke(self, event: bytes) -> bytes:
+        raise BackendError("The function is not started yet.")
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+_NOT_STARTED = _NotStarted()
+
+
+def _started(options: argparse.Namespace, log: IO[Any]) -> Backend:
+    name = options.backend
+    if name == "auto":
+        name = backends.choose()
+        if name != "emulator":
+            print(f"Backend {name}: {backends.reason(name)}.", flush=True)
+    model = ROOT / os.environ.get("MODEL_PATH", _DEFAULT_MODEL)
+    if not model.is_file():
+        raise LocalError(f"There is no model file {model}. `python -m train bundle` writes one.")
+    config = FunctionConfig(
+        environ=dict(os.environ), log=log, handler=options.handler, timeout_s=options.timeout_s
+    )
+    return backends.start(name, config)
+
+
+def _check_health(backend: Backend) -> None:
+    response = answer(HttpRequest("GET", "/health"), backend)
+    if response.status != 200:
+        raise LocalError("The function does not start; its output above tells why.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

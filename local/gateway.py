@@ -1,0 +1,285 @@
+"""A small HTTP API in front of the function: API Gateway's part, on this machine.
+
+An HTTP request becomes an event of payload format 2.0, the function's answer becomes the response.
+Sources: API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs". Binary
+bodies reach the function as base64, as they do behind the deployed API. What API Gateway refuses or
+reports itself, it does in documents of one field, `message`: 411, 413, 502 and 504 here.
+"""
+
+import base64
+import binascii
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+from uuid import uuid4
+
+from local.backends import Backend
+from local.errors import BackendError, FunctionFailedError, FunctionTimeoutError
+
+# Lambda's limit of a synchronous event, 6 MB, as its emulator states it. The emulator cuts a longer
+# event without a word.
+MAX_EVENT_BYTES = 6_291_556
+_MAX_DRAINED_BYTES = 64_000_000
+_SOCKET_TIMEOUT_S = 30.0
+# Media types whose bodies API Gateway passes on as text; all others are base64.
+_TEXT_TYPES = frozenset({"application/json", "application/javascript", "application/xml"})
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What a client sent; `headers` as received, one pair per line."""
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    source_ip: str = "127.0.0.1"
+    protocol: str = "HTTP/1.1"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """What the client gets."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+@dataclass(slots=True)
+class RefusedError(Exception):
+    """The request is answered without the function."""
+
+    status: HTTPStatus
+    message: str
+    headers: tuple[tuple[str, str], ...] = field(default=())
+
+    def response(self) -> HttpResponse:
+        """The refusal as API Gateway words it."""
+        body = json.dumps({"message": self.message}).encode()
+        return HttpResponse(self.status, (("content-type", "application/json"),), body)
+
+
+def event_of(request: HttpRequest) -> dict[str, Any]:
+    """The event of payload format 2.0 that API Gateway makes of a request."""
+    raw_path, _, query = request.target.partition("?")
+    path = unquote(raw_path) or "/"
+    headers = _joined((name.lower(), value.strip()) for name, value in request.headers)
+    cookies = [part.strip() for part in headers.pop("cookie", "").split(";") if part.strip()]
+    now = datetime.now(UTC)
+    event: dict[str, Any] = {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": headers,
+        "requestContext": {
+            "accountId": "anonymous",
+            "apiId": "local",
+            "domainName": "localhost",
+            "domainPrefix": "localhost",
+            "http": {
+                "method": request.method,
+                "path": path,
+                "protocol": request.protocol,
+                "sourceIp": request.source_ip,
+                "userAgent": headers.get("user-agent", ""),
+            },
+            "requestId": str(uuid4()),
+            "routeKey": "$default",
+            "stage": "$default",
+            "time": now.strftime("%d/%b/%Y:%H:%M:%S +0000"),
+            "timeEpoch": int(now.timestamp() * 1000),
+        },
+        "isBase64Encoded": False,
+    }
+    if cookies:
+        event["cookies"] = cookies
+    if query:
+        event["queryStringParameters"] = _joined(parse_qsl(query, keep_blank_values=True))
+    if request.body:
+        event["body"], event["isBase64Encoded"] = _body(request.body, headers)
+    return event
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Pairs as an object; values of one name are joined by commas."""
+    joined: dict[str, str] = {}
+    for name, value in pairs:
+        joined[name] = f"{joined[name]},{value}" if name in joined else value
+    return joined
+
+
+def _body(body: bytes, headers: Mapping[str, str]) -> tuple[str, bool]:
+    """The body as the event holds it, and whether that is base64."""
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if "content-encoding" not in headers and (
+        media_type.startswith("text/") or media_type in _TEXT_TYPES
+    ):
+        try:
+            return body.decode(), False
+        except UnicodeDecodeError:
+            pass
+    return base64.b64encode(body).decode("ascii"), True
+
+
+def response_of(answer: bytes) -> HttpResponse:
+    """The response that API Gateway makes of a function's answer.
+
+    Raises:
+        RefusedError: 502, the answer is none that API Gateway understands.
+    """
+    value = json.loads(answer)
+    if not isinstance(value, dict) or "statusCode" not in value:  # payload format 2.0 infers it
+        return HttpResponse(HTTPStatus.OK, (("content-type", "application/json"),), answer)
+    try:
+        status = int(value["statusCode"])
+        headers = [(str(n).lower(), str(v)) for n, v in (value.get("headers") or {}).items()]
+        headers += [("set-cookie", str(cookie)) for cookie in value.get("cookies") or ()]
+        body = str(value.get("body") or "").encode()
+        if value.get("isBase64Encoded"):
+            body = base64.b64decode(body, validate=True)
+    except (TypeError, ValueError, AttributeError, binascii.Error) as error:
+        raise _bad_gateway() from error
+    if not 200 <= status <= 599 or any("\n" in v or "\r" in v for _, v in headers):
+        raise _bad_gateway()
+    if all(name != "content-type" for name, _ in headers):
+        headers.append(("content-type", "application/json"))
+    return HttpResponse(status, tuple(headers), body)
+
+
+def _bad_gateway() -> RefusedError:
+    return RefusedError(HTTPStatus.BAD_GATEWAY, "Internal Server Error")
+
+
+def _too_large() -> RefusedError:
+    return RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Request Entity Too Large")
+
+
+def answer(request: HttpRequest, backend: Backend) -> HttpResponse:
+    """Send a request through the function; what fails becomes 413, 502 or 504."""
+    try:
+        event = json.dumps(event_of(request), separators=(",", ":")).encode()
+        if len(event) > MAX_EVENT_BYTES:
+            raise _too_large()
+        return response_of(backend.invoke(event))
+    except RefusedError as error:
+        return error.response()
+    except FunctionTimeoutError:
+        return RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "Endpoint request timed out").response()
+    except (FunctionFailedError, BackendError):
+        return _bad_gateway().response()
+
+
+class Gateway(ThreadingHTTPServer):
+    """The HTTP server; its backend takes one invocation at a time."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, host: str, port: int, backend: Backend) -> None:
+        self.backend = backend
+        super().__init__((host, port), _Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that went away; anything else is a fault of this file."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    @property
+    def url(self) -> str:
+        """Where clients reach it."""
+        host, port = self.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Gateway
+    protocol_version = "HTTP/1.1"
+    server_version = "local-gateway"
+    timeout = _SOCKET_TIMEOUT_S
+    disable_nagle_algorithm = True  # else a small answer waits 40 ms for the client's delayed ACK
+    error_content_type = "application/json"
+    error_message_format = '{"message": "%(message)s"}'
+
+    def _answer(self) -> None:
+        try:
+            request = HttpRequest(
+                method=self.command,
+                target=self.path,
+                headers=tuple(self.headers.items()),
+                body=self._body(),
+                source_ip=self.client_address[0],
+                protocol=self.request_version,
+            )
+        except RefusedError as refusal:
+            self._refuse(refusal)
+        else:
+            self._send(answer(request, self.server.backend))
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer  # noqa: N815
+
+    def handle_expect_100(self) -> bool:
+        """Refuse before the client sends a body that is not taken."""
+        try:
+            self._content_length()
+        except RefusedError as refusal:
+            self.close_connection = True
+            self._send(refusal.response())
+            return False
+        return super().handle_expect_100()
+
+    def _body(self) -> bytes:
+        length = self._content_length()
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "Bad Request")
+        return body
+
+    def _content_length(self) -> int:
+        if "transfer-encoding" in self.headers:
+            raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "Length Required")
+        text = self.headers.get("content-length", "0").strip()
+        if not (text.isascii() and text.isdigit()) or len(text) > 18:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "Bad Request")
+        if int(text) > MAX_EVENT_BYTES:
+            raise _too_large()
+        return int(text)
+
+    def _refuse(self, refusal: RefusedError) -> None:
+        """Answer, then read what the client still sends: a reset would lose it the answer."""
+        self.close_connection = True
+        self._send(refusal.response())
+        deadline = time.monotonic() + _SOCKET_TIMEOUT_S
+        left = min(_declared_length(self.headers.get("content-length")), _MAX_DRAINED_BYTES)
+        while left > 0 and time.monotonic() < deadline:
+            chunk = self.rfile.read1(min(left, 65_536))
+            if not chunk:
+                return
+            left -= len(chunk)
+
+    def _send(self, response: HttpResponse) -> None:
+        self.send_response(response.status)
+        for name, value in response.headers:
+            if name not in ("content-length", "connection", "transfer-encoding"):
+                self.send_header(name, value)
+        self.send_header("content-length", str(len(response.body)))
+        if self.close_connection:
+            self.send_header("connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(response.body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Silent: the function writes one line for each request itself."""
+
+
+def _declared_length(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else 0

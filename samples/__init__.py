@@ -1,0 +1,1 @@
+"""Sample pictures, one for each class of the bundled model, drawn by `python -m samples.draw`."""

@@ -1,0 +1,78 @@
+"""The Lambda image: what lies in it, and that it answers."""
+
+import os
+import sys
+from pathlib import PurePosixPath
+
+import pytest
+
+from local import backends
+from tests.client import send
+from tests.e2e.conftest import serving
+from tests.e2e.engine import ROOT, missing_engine, run
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing_engine()), reason=missing_engine() or "-"),
+]
+SAMPLE = ROOT / "samples" / "pants.jpg"
+
+
+@pytest.fixture(scope="module")
+def container():
+    config = backends.FunctionConfig(dict(os.environ), sys.stderr)
+    with serving(backends.start("container", config)) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def files(container):
+    """Every file of the image's task folder, relative to it."""
+    shell = ("docker", "run", "--rm", "--entrypoint", "sh", backends.IMAGE, "-c")
+    return [PurePosixPath(p) for p in run(*shell, "cd /var/task && find . -type f").splitlines()]
+
+
+def test_the_image_classifies_a_raw_body(container):
+    answer = send(f"{container.url}/predict", "POST", SAMPLE.read_bytes())
+    assert answer.status == 200
+    assert answer.json()["predictions"]
+
+
+def test_the_image_decodes_every_common_format(container):
+    from tests.drawn import encoded, picture
+
+    for file_format in ("PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"):
+        body = encoded(picture("red"), file_format)
+        answer = send(f"{container.url}/predict", "POST", body)
+        assert answer.status == 200, (file_format, answer.body)
+
+
+def test_the_image_holds_the_service_and_one_model(files):
+    own = {p for p in files if p.parts[0] in ("lambda_function.py", "serving", "model")}
+    assert PurePosixPath("lambda_function.py") in own
+    assert {p.name for p in own if p.parts[0] == "model"} == {"classifier.onnx"}
+    code = {p.as_posix() for p in own if p.suffix == ".py"}
+    there = {p.relative_to(ROOT).as_posix() for p in (ROOT / "serving").rglob("*.py")}
+    assert code == there | {"lambda_function.py"}
+
+
+@pytest.mark.parametrize(
+    "name", ["tests", "test", "torch", "torchvision", "train", "onnx", "local"]
+)
+def test_the_image_has_no_folder_that_serving_does_not_need(files, name):
+    assert [p for p in files if name in p.parts[:-1]] == []
+
+
+def test_the_image_has_no_cache_of_pip():
+    shell = ("docker", "run", "--rm", "--entrypoint", "sh", backends.IMAGE, "-c")
+    found = run(
+        *shell,
+        "find / -xdev -path '*/.cache/pip*' -o -xdev -name '*.whl' | grep -v ensurepip || true",
+    )
+    assert found == ""
+
+
+def test_the_code_in_the_image_is_compiled(files):
+    compiled = {p.name.partition(".")[0] for p in files if p.suffix == ".pyc"}
+    assert {"lambda_function", "app", "classifier", "onnxruntime_inference_collection"} <= compiled

@@ -1,0 +1,248 @@
+"""Training, on drawn photos and small networks: real runs, no fakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.drawn import write_class_folders
+from tests.training import tiny_config
+from train import checkpoints, runs
+from train.errors import TrainError, UsageError
+from train.fit import fit
+from train.network import build
+
+FINE_TUNING = {
+    "network": {"train_backbone": True, "dropout": 0.2},
+    "augment": "strong",
+    "optimizer": "adamw",
+    "schedule": "onecycle",
+    "ema": 0.9,
+    "mixup": 0.2,
+    "progressive_px": (32, 48),
+    "epochs": 4,
+    "lr": 1e-3,
+}
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(run / runs.MODEL, weights_only=True)["weights"]
+    return weights
+
+
+def same_bits(one: Path, other: Path) -> bool:
+    first, second = weights_of(one), weights_of(other)
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def epochs_of(run: Path) -> list[dict[str, Any]]:
+    epochs: list[dict[str, Any]] = json.loads((run / runs.RECORD).read_text())["epochs"]
+    return epochs
+
+
+@pytest.fixture(scope="module")
+def fine_tuned(
+    drawn_data: Path, photo_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    out = tmp_path_factory.mktemp("fit") / "whole"
+    fit(tiny_config(drawn_data, photo_cache, out, **FINE_TUNING))
+    return out
+
+
+def test_a_frozen_backbone_keeps_its_weights_and_its_batchnorm_statistics(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    config = tiny_config(drawn_data, photo_cache, tmp_path / "run", augment="light", epochs=1)
+    fit(config)
+    torch.manual_seed(config.seed)
+    before = build(config.network, 3).state_dict()
+    after = weights_of(tmp_path / "run")
+    backbone = [name for name in before if name.startswith("backbone.")]
+    assert all(torch.equal(before[name], after[name]) for name in backbone)
+    assert not torch.equal(before["head.0.weight"], after["head.0.weight"])
+
+
+def test_cached_features_train_the_same_head_as_passing_the_photos_each_epoch(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    on_features = tiny_config(drawn_data, photo_cache, tmp_path / "features", epochs=8)
+    fit(on_features)
+    history = epochs_of(tmp_path / "features")
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    # The model's own forward pass, on pixels, gives the accuracy measured on features.
+    from train.evaluate import EvaluateConfig, evaluate
+
+    evaluate(EvaluateConfig(model=tmp_path / "features", data=drawn_data, cache=photo_cache))
+    report = json.loads((tmp_path / "features" / "report.json").read_text())
+    best = max(entry["validation_accuracy"] for entry in history)
+    assert report["splits"]["validation"]["accuracy"] == pytest.approx(best)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
+    fine_tuned: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    config = tiny_config(drawn_data, photo_cache, tmp_path / "again", **FINE_TUNING)
+    fit(config)
+    assert same_bits(fine_tuned, tmp_path / "again")
+    fit(replace(config, out=tmp_path / "other", seed=1))
+    assert not same_bits(fine_tuned, tmp_path / "other")
+
+
+def start_in_a_process(out: Path, data: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
+    flags = (
+        "--backbone mobilenet_v3_small --weights none --input-px 32 --train-backbone --dropout 0.2 "
+        "--augment strong --optimizer adamw --schedule onecycle --ema 0.9 --mixup 0.2 "
+        "--progressive-px 32 48 --epochs 4 --lr 1e-3 --batch 10 --threads 1 --workers 0"
+    ).split()
+    where = ["--data", str(data), "--cache", str(cache), "--out", str(out)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "train", "fit", *where, *flags, *more],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_epochs(run: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Watch the run's record, which appears whole, until `count` epochs are in it."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (run / runs.RECORD).is_file() and len(epochs_of(run)) >= count:
+            return
+        if process.poll() is not None:
+            raise AssertionError(f"fit ended early: {process.communicate()[1]}")
+        os.sched_yield()
+    raise AssertionError(f"{count} epochs did not pass in two minutes")
+
+
+def test_a_run_killed_and_resumed_ends_with_the_same_bits(
+    fine_tuned: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    killed = tmp_path / "killed"
+    process = start_in_a_process(killed, drawn_data, photo_cache)
+    wait_for_epochs(killed, 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert len(epochs_of(killed)) < 4, "it was to be killed before it was done"
+
+    resumed = start_in_a_process(killed, drawn_data, photo_cache, "--resume")
+    _, stderr = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, stderr
+    assert len(epochs_of(killed)) == 4
+    assert same_bits(fine_tuned, killed)
+
+
+def test_a_full_disk_is_named_and_leaves_the_last_good_checkpoint(tmp_path: Path):
+    file = tmp_path / "last.pt"
+    runs.save_checkpoint(file, {"epoch": 1})
+
+    class FullDisk:
+        """Pickles into a disk that fills up after a while."""
+
+        def __reduce__(self):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(TrainError, match="No space left on device"):
+        runs.save_checkpoint(file, {"epoch": 2, "rest": FullDisk()})
+    assert runs.load_checkpoint(file) == {"epoch": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_truncated_checkpoint_is_named_and_the_run_is_left_as_it_is(
+    fine_tuned: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(fine_tuned, run)
+    whole = (run / runs.LAST).read_bytes()
+    (run / runs.LAST).write_bytes(whole[: len(whole) // 2])
+    config = tiny_config(drawn_data, photo_cache, run, **FINE_TUNING)
+    with pytest.raises(UsageError, match=r"last\.pt is damaged"):
+        fit(replace(config, resume=True))
+    assert same_bits(fine_tuned, run)
+
+
+def test_a_folder_with_a_run_is_not_trained_over(
+    fine_tuned: Path, drawn_data: Path, photo_cache: Path
+):
+    with pytest.raises(UsageError, match="holds a run already"):
+        fit(tiny_config(drawn_data, photo_cache, fine_tuned, **FINE_TUNING))
+
+
+def test_resuming_with_another_setting_names_it(
+    fine_tuned: Path, drawn_data: Path, photo_cache: Path
+):
+    config = tiny_config(drawn_data, photo_cache, fine_tuned, **FINE_TUNING)
+    with pytest.raises(UsageError, match=r"--lr is 0\.002, but the run was started with 0\.001"):
+        fit(replace(config, lr=2e-3, resume=True))
+
+
+def test_patience_stops_a_run_that_no_longer_improves(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    config = tiny_config(drawn_data, photo_cache, tmp_path / "run", lr=1e-9, epochs=9, patience=2)
+    fit(config)
+    history = epochs_of(tmp_path / "run")
+    assert len(history) < 9
+    assert history[-1]["epoch"] - checkpoints.best_epoch(history)["epoch"] == 2
+
+
+def test_the_kept_model_is_the_best_epoch_not_the_newest(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    fit(tiny_config(drawn_data, photo_cache, tmp_path / "run", lr=0.3, epochs=6))
+    history = epochs_of(tmp_path / "run")
+    kept = torch.load(tmp_path / "run" / runs.MODEL, weights_only=True)["epoch"]
+    assert kept == checkpoints.best_epoch(history)
+    assert kept["validation_accuracy"] == max(e["validation_accuracy"] for e in history)
+
+
+def test_choosing_on_a_held_out_share_never_reads_the_validation_split(
+    photo_cache: Path, tmp_path: Path
+):
+    data = write_class_folders(tmp_path / "data", train=10, validation=1)
+    for photo in (data / "validation").rglob("*.jpg"):
+        photo.unlink()
+    reading = {"choose_on": "holdout", "holdout": 0.2}
+    fit(tiny_config(data, photo_cache, tmp_path / "run", reading=reading))
+    record = json.loads((tmp_path / "run" / runs.RECORD).read_text())
+    assert record["photos"] == {"train": 24, "chosen_on": "holdout", "choosing": 6}
+
+
+def test_an_unreadable_photo_is_named_and_left_out_or_stops_a_strict_run(
+    photo_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    data = write_class_folders(tmp_path / "data")
+    broken = data / "train/red/broken.jpg"
+    broken.write_bytes((data / "train/red/0.jpg").read_bytes()[:300])
+    fit(tiny_config(data, photo_cache, tmp_path / "run", epochs=1))
+    assert str(broken) in capsys.readouterr().out
+    record = json.loads((tmp_path / "run" / runs.RECORD).read_text())
+    assert record["photos"]["train"] == 30
+
+    with pytest.raises(UsageError, match=r"broken\.jpg"):
+        fit(tiny_config(data, photo_cache, tmp_path / "strict", reading={"strict": True}))
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0", "mobilenet_v3_small"])
+def test_other_backbones_train_without_weights(
+    backbone: str, drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    network = {"backbone": backbone, "inner": 8, "train_backbone": True}
+    config = tiny_config(drawn_data, photo_cache, tmp_path / "run", network=network, epochs=1)
+    fit(config)
+    model = checkpoints.load_model(tmp_path / "run")
+    with torch.inference_mode():
+        logits = model.network(torch.zeros(2, 3, 32, 32))
+    assert logits.shape == (2, 3)
+    assert np.isfinite(logits.numpy()).all()

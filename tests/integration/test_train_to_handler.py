@@ -1,0 +1,94 @@
+"""Drawn photos -> fit -> export -> bundle -> handler: the whole way, with nothing faked."""
+
+import base64
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import onnx
+import pytest
+
+from serving.app import App
+from serving.classifier import Classifier
+from serving.contract import METADATA_KEY
+from serving.settings import Settings
+from train.bundle import BundleConfig, bundle
+from train.data import scan
+
+
+@pytest.fixture(scope="module")
+def bundled(tiny_run: Path, photo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle") / "model"
+    bundle(BundleConfig(run=tiny_run, out=folder, cache=photo_cache))
+    return folder
+
+
+def no_fetch(url: str, *, timeout_s: float) -> bytes:
+    raise AssertionError(f"nothing here names a URL, and {url} was asked for")
+
+
+def test_the_handler_answers_every_validation_photo_as_the_report_says(
+    bundled: Path, drawn_data: Path
+):
+    app = App(Classifier.load(bundled / "classifier.onnx"), Settings(), no_fetch)
+    photos = scan(drawn_data, ("validation",)).photos
+    right = 0
+    for photo in photos:
+        image = base64.b64encode((drawn_data / photo.path).read_bytes()).decode()
+        right += app.handle({"image": image}, "test")["label"] == photo.label
+
+    report = json.loads((bundled / "report.json").read_text())
+    assert report["splits"]["validation"]["correct"] == right
+    assert right > len(photos) / 2, "three colours should be easier than guessing"
+
+
+def test_the_bundled_file_is_the_exported_one_and_the_report_names_it(
+    bundled: Path, tiny_run: Path
+):
+    exported = (tiny_run / "classifier.onnx").read_bytes()
+    assert (bundled / "classifier.onnx").read_bytes() == exported
+    report = json.loads((bundled / "report.json").read_text())
+    assert report["version"] == Classifier.load(bundled / "classifier.onnx").version
+
+
+def test_the_card_names_the_recipe_the_figures_and_the_notes(
+    tiny_run: Path, photo_cache: Path, tmp_path: Path
+):
+    notes = tmp_path / "notes.md"
+    notes.write_text("## Limits\n\nDrawn colours only.\n")
+    bundle(BundleConfig(run=tiny_run, out=tmp_path / "model", cache=photo_cache, notes=notes))
+    card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    report = json.loads((tmp_path / "model" / "report.json").read_text())
+    split = report["splits"]["validation"]
+    assert report["version"] in card
+    assert "--backbone resnet18" in card
+    assert f"{split['correct']} of {split['photos']};" in card
+    assert all(f"| {label} |" in card for label in ("blue", "green", "red"))
+    assert card.endswith("Drawn colours only.\n")
+    assert str(tmp_path) not in card
+
+
+def test_the_exported_file_is_one_file_with_a_dynamic_batch_and_its_contract(tiny_run: Path):
+    model = onnx.load(str(tiny_run / "classifier.onnx"), load_external_data=False)
+    onnx.checker.check_model(model)
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+    batch, *rest = model.graph.input[0].type.tensor_type.shape.dim
+    assert batch.dim_param
+    assert [d.dim_value for d in rest] == [3, 32, 32]
+    contract = json.loads({p.key: p.value for p in model.metadata_props}[METADATA_KEY])
+    assert contract["classes"] == ["blue", "green", "red"]
+    assert contract["metrics"]["validation_photos"] == 18
+
+
+def test_lambda_function_serves_a_bundle_named_by_the_environment(
+    bundled: Path, drawn_data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MODEL_PATH", str(bundled / "classifier.onnx"))
+    import lambda_function
+
+    app = lambda_function.build_app()
+    monkeypatch.setattr(lambda_function, "app", app)
+    photo = (drawn_data / "validation/red/0.jpg").read_bytes()
+    context = SimpleNamespace(aws_request_id="r-1", get_remaining_time_in_millis=lambda: 10_000)
+    answer = lambda_function.lambda_handler({"image": base64.b64encode(photo).decode()}, context)
+    assert {p["label"] for p in answer["predictions"]} == {"blue", "green", "red"}

@@ -1,0 +1,45 @@
+"""The files that a deployment is made from agree with the code."""
+
+import re
+from dataclasses import fields
+
+from local.backends import ROOT
+from serving.settings import Settings
+
+
+def _template_variables() -> dict[str, str]:
+    block = re.search(
+        r"\n        Variables:\n((?: {10}.*\n)+)", (ROOT / "template.yaml").read_text()
+    )
+    assert block
+    pairs = (line.strip().split(": ", 1) for line in block.group(1).splitlines())
+    return {name: value.strip('"') for name, value in pairs}
+
+
+def test_the_template_names_every_setting_but_the_path_of_the_model():
+    names = {setting.name.upper() for setting in fields(Settings)} - {"MODEL_PATH"}
+    assert _template_variables().keys() == names
+
+
+def test_the_values_in_the_template_are_the_defaults():
+    assert Settings.from_env(_template_variables()) == Settings.from_env({})
+
+
+def test_the_readme_names_every_setting():
+    readme = (ROOT / "README.md").read_text()
+    missing = [s.name.upper() for s in fields(Settings) if f"`{s.name.upper()}`" not in readme]
+    assert missing == []
+
+
+def test_the_readme_names_every_make_target_that_is_for_users():
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    readme = (ROOT / "README.md").read_text()
+    for target in {"demo", "serve", "test", "check", "data"} & set(targets):
+        assert f"make {target}" in readme, target
+
+
+def test_the_docker_context_is_denied_but_for_four_names():
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = {line[1:] for line in lines if line.startswith("!")}
+    assert "*" in lines
+    assert allowed == {"requirements.txt", "lambda_function.py", "serving", "model/classifier.onnx"}

@@ -1,0 +1,50 @@
+"""Temperature and threshold, on logits whose right answer is known."""
+
+import numpy as np
+import pytest
+
+from serving.classifier import softmax
+from train.calibration import fit_calibration, fit_temperature, sure_threshold
+
+
+def sampled(temperature: float, photos: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, and labels drawn from the softmax of logits / temperature."""
+    random = np.random.default_rng(11)
+    logits = random.normal(0, 4, (photos, 5))
+    cumulative = softmax(logits / temperature).cumsum(axis=1)
+    labels = (random.random((photos, 1)) > cumulative).sum(axis=1)
+    return logits, labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_drew_the_labels_is_found_again(temperature: float):
+    logits, labels = sampled(temperature)
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_calibration_lowers_the_error_of_an_overconfident_network():
+    logits, labels = sampled(2.5)
+    fitted = fit_calibration(logits.astype(np.float32), labels)
+    assert fitted.ece_before > 0.1
+    assert fitted.ece_after < 0.02
+    assert fitted.sure_accuracy >= 0.95
+    assert 0 < fitted.coverage < 1
+
+
+def test_the_threshold_is_the_lowest_that_keeps_the_promise():
+    confidence = np.array([0.9, 0.8, 0.7, 0.6])
+    right = np.array([True, True, False, True])
+    # At 0.8: 2 of 2. At 0.7: 2 of 3. At 0.6: 3 of 4.
+    assert sure_threshold(confidence, right, target=0.95) == 0.8
+    assert sure_threshold(confidence, right, target=0.75) == 0.6
+    assert sure_threshold(confidence, right, target=0.70) == 0.6
+
+
+def test_answers_of_the_same_confidence_are_taken_together():
+    confidence = np.array([0.9, 0.8, 0.8])
+    right = np.array([True, True, False])
+    assert sure_threshold(confidence, right, target=0.95) == 0.9
+
+
+def test_a_network_that_is_never_right_is_always_unsure():
+    assert sure_threshold(np.array([0.9, 0.4]), np.array([False, False])) == 1.0

@@ -1,0 +1,126 @@
+"""Manifest, held-out share and cache, on drawn photos."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving import image
+from serving.preprocess import Preprocessor, PreprocessSpec, normalize, resize
+from tests.drawn import encoded, picture, write_class_folders
+from train import data
+from train.errors import TrainError, UsageError
+
+SPEC = PreprocessSpec(height_px=32, width_px=24)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_class_folders(tmp_path / "photos", train=5, validation=2)
+
+
+def test_a_manifest_names_every_photo_with_its_label_and_split(folder: Path):
+    manifest = data.scan(folder)
+    assert manifest.classes == ("blue", "green", "red")
+    assert len(manifest.split("train").photos) == 15
+    photo = manifest.split("validation").photos[-1]
+    assert (photo.path.as_posix(), photo.label) == ("validation/red/1.jpg", "red")
+    assert manifest.split("train").labels().tolist() == [0] * 5 + [1] * 5 + [2] * 5
+
+
+def test_the_manifest_hash_changes_with_content_and_with_label_but_not_with_place(
+    folder: Path, tmp_path: Path
+):
+    before = data.scan(folder).sha256()
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    assert data.scan(tmp_path / "elsewhere").sha256() == before
+    (folder / "train/red/0.jpg").rename(folder / "train/blue/new.jpg")
+    moved = data.scan(folder).sha256()
+    (folder / "train/blue/new.jpg").write_bytes(encoded(picture("red", seed=99)))
+    assert len({before, moved, data.scan(folder).sha256()}) == 3
+
+
+def leave_only(root: Path, colour: str) -> None:
+    for folder in root.glob("*/*"):
+        if folder.name != colour:
+            shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda root: shutil.rmtree(root / "validation"), r"validation is missing"),
+        (lambda root: shutil.rmtree(root / "train"), r"train is missing"),
+        (lambda root: (root / "validation/mauve").mkdir(), None),
+        (
+            lambda root: shutil.copytree(root / "validation/red", root / "validation/mauve"),
+            "not in train: mauve",
+        ),
+        (lambda root: leave_only(root, "blue"), "one class folder"),
+        (lambda root: [p.unlink() for p in (root / "train").rglob("*.jpg")], "no photos"),
+    ],
+)
+def test_a_folder_that_cannot_be_trained_on_is_refused_by_name(folder: Path, damage, message):
+    damage(folder)
+    if message is None:  # an empty class folder is harmless
+        assert data.scan(folder).classes == ("blue", "green", "red")
+        return
+    with pytest.raises(UsageError, match=message):
+        data.scan(folder)
+
+
+def test_holding_out_takes_the_share_of_each_class_and_nothing_twice(folder: Path):
+    training = data.scan(folder).split("train")
+    kept, held = data.hold_out(training, 0.2, seed=3)
+    assert np.bincount(held.labels()).tolist() == [1, 1, 1]
+    assert {p.path for p in kept.photos} | {p.path for p in held.photos} == {
+        p.path for p in training.photos
+    }
+    assert data.hold_out(training, 0.2, seed=3) == (kept, held)
+    assert data.hold_out(training, 0.2, seed=4) != (kept, held)
+
+
+def test_cached_pixels_are_what_serving_feeds_its_network(folder: Path, tmp_path: Path):
+    manifest = data.scan(folder).split("train")
+    pixels = data.pixels(manifest, SPEC, tmp_path / "cache")
+    served = Preprocessor(SPEC)(Image.open(folder / manifest.photos[7].path).convert("RGB"))
+    np.testing.assert_array_equal(normalize(pixels[7:8], SPEC), served)
+
+
+def test_a_photo_that_serving_decodes_at_half_its_size_is_cached_so_too(tmp_path: Path):
+    large = picture("red", width_px=800, height_px=1000)
+    photo = encoded(large, quality=95)
+    for split in ("train", "validation"):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "0.jpg").write_bytes(photo)
+    pixels = data.pixels(data.scan(tmp_path).split("train"), SPEC, tmp_path / "cache")
+    halved = image.decode(photo, max_pixels=data.MAX_PIXELS, for_size=(24, 32))
+    assert halved.size == (400, 500)
+    np.testing.assert_array_equal(pixels[0], np.asarray(resize(halved, SPEC)))
+
+
+def test_the_cache_is_used_again_and_its_key_holds_content_and_size(folder: Path, tmp_path: Path):
+    cache = tmp_path / "cache"
+    manifest = data.scan(folder).split("train")
+    data.pixels(manifest, SPEC, cache)
+    (folder / "train/red/0.jpg").unlink()  # the cache is all that is read the second time
+    data.pixels(manifest, SPEC, cache)
+    assert len(list(cache.iterdir())) == 1
+
+    (folder / "train/red/0.jpg").write_bytes(encoded(picture("red", seed=77)))
+    changed = data.scan(folder).split("train")
+    data.pixels(changed, SPEC, cache)
+    data.pixels(changed, replace(SPEC, height_px=40), cache)
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_a_photo_that_disappears_is_named_and_leaves_no_half_cache(folder: Path, tmp_path: Path):
+    manifest = data.scan(folder).split("train")
+    (folder / "train/red/0.jpg").write_bytes(b"no longer an image")
+    with pytest.raises(TrainError, match=r"red.0\.jpg"):
+        data.pixels(manifest, SPEC, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []

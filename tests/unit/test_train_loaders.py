@@ -1,0 +1,53 @@
+"""Order and augmentation depend on the seed, the epoch and the photo, and on nothing else."""
+
+import numpy as np
+import torch
+
+from train.loaders import AugmentedPhotos, EpochOrder, mixed_seed
+from train.transforms import augmentation
+
+
+def photos() -> AugmentedPhotos:
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 48, 48, 3), np.uint8)
+    return AugmentedPhotos(pixels, np.arange(4), augmentation("strong", 32), seed=9)
+
+
+def test_a_variant_is_the_same_whatever_was_drawn_before_it():
+    alone, _ = photos()[(2, 3)]
+    after_others = photos()
+    for draw in [(0, 3), (2, 1), (2, 2)]:
+        after_others[draw]
+    torch.rand(5)
+    again, label = after_others[(2, 3)]
+    assert torch.equal(alone, again)
+    assert alone.shape == (3, 32, 32)
+    assert alone.dtype == torch.uint8
+    assert label == 3
+
+
+def test_a_variant_changes_with_the_epoch_and_leaves_torchs_random_state_alone():
+    dataset = photos()
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    first, _ = dataset[(0, 0)]
+    assert torch.equal(torch.rand(1), expected)
+    second, _ = dataset[(1, 0)]
+    assert not torch.equal(first, second)
+
+
+def test_each_epoch_has_every_photo_once_in_its_own_order():
+    order = EpochOrder(20, seed=4)
+    first = list(order)
+    assert sorted(index for _, index in first) == list(range(20))
+    order.epoch = 1
+    second = list(order)
+    assert {epoch for epoch, _ in second} == {1}
+    assert [i for _, i in first] != [i for _, i in second]
+    order.epoch = 0
+    assert list(order) == first
+
+
+def test_mixed_seeds_of_near_numbers_differ():
+    seeds = {mixed_seed(a, b, c) for a in range(5) for b in range(5) for c in range(5)}
+    assert len(seeds) == 125

@@ -1,0 +1,96 @@
+"""Backbones, heads and weights: what is frozen, what is refused and how."""
+
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from train.config import NetworkConfig
+from train.errors import UsageError
+from train.network import build, load_pretrained, make_head, pretrained_backbone
+
+
+@pytest.mark.parametrize(
+    ("backbone", "width"),
+    [
+        ("mobilenet_v2", 1280),
+        ("mobilenet_v3_small", 1024),
+        ("resnet18", 512),
+        ("efficientnet_b0", 1280),
+        ("shufflenet_v2_x0_5", 1024),
+        ("squeezenet1_1", None),
+    ],
+)
+def test_a_backbone_yields_pooled_features_of_its_width(backbone: str, width: int | None):
+    config = NetworkConfig(backbone=backbone, weights="none")
+    if width is None:
+        with pytest.raises(UsageError, match="does not end in a linear layer"):
+            pretrained_backbone(config)
+        return
+    model, features = pretrained_backbone(config)
+    assert features == width
+    with torch.inference_mode():
+        assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, width)
+
+
+def test_the_inner_layer_and_dropout_are_there_only_when_asked_for():
+    kinds = [type(layer) for layer in make_head(8, 3, inner=5, dropout=0.5)]
+    assert kinds == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
+    assert [type(layer) for layer in make_head(8, 3, inner=0, dropout=0)] == [nn.Linear]
+
+
+def test_a_frozen_backbone_stays_in_eval_mode_while_the_head_trains():
+    network = build(NetworkConfig(weights="none", dropout=0.5), classes=3).train()
+    assert not any(module.training for module in network.backbone.modules())
+    assert all(module.training for module in network.head.modules())
+    assert not any(parameter.requires_grad for parameter in network.backbone.parameters())
+
+
+def test_a_trained_backbone_trains():
+    network = build(NetworkConfig(weights="none", train_backbone=True), classes=3).train()
+    assert all(module.training for module in network.modules())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_weights_come_from_a_state_dict_file(tmp_path: Path):
+    torch.manual_seed(5)
+    original = models.mobilenet_v3_small()
+    torch.save(original.state_dict(), tmp_path / "weights.pth")
+    loaded = load_pretrained("mobilenet_v3_small", str(tmp_path / "weights.pth"))
+    pairs = zip(original.state_dict().values(), loaded.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_weights_that_do_not_fit_are_refused_in_one_line(tmp_path: Path):
+    torch.save(models.mobilenet_v3_small().state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(UsageError, match="does not fit resnet18") as caught:
+        load_pretrained("resnet18", str(tmp_path / "weights.pth"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
+def test_a_weights_file_that_torch_cannot_read_is_refused(tmp_path: Path, content: bytes):
+    file = tmp_path / "weights.pth"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match="not a state-dict file"):
+        load_pretrained("mobilenet_v2", str(file))
+
+
+def test_without_a_network_one_line_names_the_way_out(monkeypatch: pytest.MonkeyPatch):
+    def unreachable(*args, **kwargs):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
+    with pytest.raises(UsageError, match="--weights FILE") as caught:
+        load_pretrained("mobilenet_v2", "IMAGENET1K_V2")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(UsageError, match="resnet18"):
+        load_pretrained("resnet17", "none")
+    with pytest.raises(UsageError, match="IMAGENET1K_V1, IMAGENET1K_V2"):
+        load_pretrained("mobilenet_v2", "IMAGENET22K")

@@ -1,0 +1,1 @@
+"""From class folders of photos to `model/classifier.onnx`: `python -m train VERB`."""

@@ -1,0 +1,62 @@
+"""The command line: `python -m train VERB`, its flags made from each verb's config.
+
+Exit codes: 0 done, 1 a check or gate failed, 2 the command or a file is wrong.
+"""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import tyro
+
+from serving.errors import ServingError
+from train.errors import TrainError
+
+# verb -> (module, config class, function, what it does); modules are imported when they are used.
+VERBS: dict[str, tuple[str, str, str]] = {
+    "inspect": (
+        "train.inspection",
+        "InspectConfig",
+        "Look at a folder of photos before training, or at one photo as numbers.",
+    ),
+    "fit": ("train.fit", "FitConfig", "Train a network on a folder of photos."),
+    "sweep": ("train.sweep", "SweepConfig", "Compare learning rates, head sizes and dropouts."),
+    "evaluate": ("train.evaluate", "EvaluateConfig", "Measure a run or an ONNX file on a split."),
+    "predict": ("train.predict", "PredictConfig", "Classify files or URLs."),
+    "export": ("train.export", "ExportConfig", "Write a run's model as an ONNX file."),
+    "bundle": ("train.bundle", "BundleConfig", "Put a run's ONNX file and report under model/."),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one verb; returns the exit code."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: python -m train VERB [flags]; python -m train VERB --help lists the flags\n")
+        for verb, (_, _, about) in VERBS.items():
+            print(f"  {verb:<10} {about}")
+        return 0 if arguments else 2
+    verb, flags = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        print(f"train: {verb} is not a verb; there are: {', '.join(VERBS)}.", file=sys.stderr)
+        return 2
+    module_name, config_name, about = VERBS[verb]
+    try:
+        module = import_module(module_name)
+        config_class: Callable[..., Any] = getattr(module, config_name)
+        config = tyro.cli(config_class, prog=f"train {verb}", description=about, args=flags)
+        getattr(module, verb)(config)
+    except TrainError as error:
+        print(f"train {verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except ServingError as error:
+        print(f"train {verb}: {error.detail}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"train {verb}: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

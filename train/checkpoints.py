@@ -1,0 +1,218 @@
+"""What a run keeps of its training: the model, what going on needs, and the record for people."""
+
+import platform
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+from train import runs
+from train.config import FitConfig, from_json, to_json
+from train.data import Manifest
+from train.errors import UsageError
+from train.network import Network, build
+
+FORMAT = 1
+PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow", "onnx", "onnxruntime")
+
+Epoch = dict[str, Any]
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """All that changes while a run trains, but what the seed and the epoch's number give anew."""
+
+    trained: nn.Module
+    optimizer: Any
+    schedule: LRScheduler
+    average: AveragedModel | None
+    scaler: Any
+    history: list[Epoch]
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {
+            "trained": self.trained,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "average": self.average,
+            "scaler": self.scaler,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything as tensors and plain values."""
+        states = {name: part.state_dict() for name, part in self._parts().items()}
+        return {"format": FORMAT, "history": self.history, **states}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over everything that `state_dict` gave."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.history[:] = state["history"]
+
+
+def open_run(config: FitConfig, *, first: bool) -> None:
+    """Make the run's folder, or check that going on with it is what its settings mean.
+
+    Raises:
+        UsageError: the folder holds another run, or `--resume` comes with other settings.
+    """
+    saved = config.out / runs.CONFIG
+    settings = to_json(replace(config, resume=False))
+    begun = (config.out / runs.LAST).is_file() or (config.out / runs.MODEL).is_file()
+    if begun and not config.resume:
+        raise UsageError(
+            f"{config.out} holds a run already: go on with it (--resume) or give another --out."
+        )
+    if begun:
+        _refuse_changes(runs.read_json(saved), settings, saved)
+    elif first:
+        runs.write_json(saved, settings)
+
+
+# What may differ between a run and its resumption: where things lie and how fast they are read.
+_FREE = frozenset({"out", "data.data", "data.cache", "data.workers", "threads", "tensorboard"})
+
+
+def _refuse_changes(before: dict[str, Any], now: dict[str, Any], saved: Path) -> None:
+    old, new = _flat(before), _flat(now)
+    for name in sorted((old.keys() | new.keys()) - _FREE):
+        if old.get(name) != new.get(name):
+            flag = "--" + name.rpartition(".")[2].replace("_", "-")
+            raise UsageError(
+                f"{flag} is {new.get(name)}, but the run was started with {old.get(name)} "
+                f"({saved}). Give the same value, or another --out."
+            )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def save_last(run: Path, state: TrainingState) -> None:
+    """Write what going on needs, whole or not at all."""
+    runs.save_checkpoint(run / runs.LAST, state.state_dict())
+
+
+def load_last(run: Path, state: TrainingState) -> None:
+    """Go on from the last whole epoch; a run killed in its first starts from the beginning.
+
+    Raises:
+        UsageError: the checkpoint is damaged, or of another format.
+    """
+    if not (run / runs.LAST).is_file():
+        return
+    saved = runs.load_checkpoint(run / runs.LAST)
+    if saved.get("format") != FORMAT:
+        raise UsageError(f"{run / runs.LAST} is of another version of this code: train anew.")
+    state.load_state_dict(saved)
+
+
+def is_kept(config: FitConfig, history: list[Epoch]) -> bool:
+    """Whether the newest epoch's weights become the run's model."""
+    if config.keep == "last" or config.data.choose_on == "nothing":
+        return True
+    return bool(best_epoch(history) is history[-1])
+
+
+def best_epoch(history: list[Epoch]) -> Epoch:
+    """The most accurate epoch; among equals the one with the lowest loss, then the first."""
+    return max(history, key=lambda e: (e["validation_accuracy"], -e["validation_loss"]))
+
+
+def out_of_patience(config: FitConfig, history: list[Epoch]) -> bool:
+    """Whether `patience` epochs have passed without a better one."""
+    if not config.patience or not history or "validation_accuracy" not in history[-1]:
+        return False
+    return bool(history[-1]["epoch"] - best_epoch(history)["epoch"] >= config.patience)
+
+
+def save_model(
+    config: FitConfig, manifest: Manifest, whole: Network, kept: nn.Module, entry: Epoch
+) -> None:
+    """Write the run's model: the network's weights with `kept`'s in place of what was trained."""
+    weights = whole.state_dict()
+    prefix = "head." if kept is whole.head or _same_keys(kept, whole.head) else ""
+    weights |= {prefix + name: value for name, value in kept.state_dict().items()}
+    runs.save_checkpoint(
+        config.out / runs.MODEL,
+        {
+            "format": FORMAT,
+            "weights": {name: value.cpu() for name, value in weights.items()},
+            "classes": list(manifest.classes),
+            "config": to_json(config),
+            "manifest_sha256": manifest.sha256(),
+            "epoch": entry,
+        },
+    )
+
+
+def _same_keys(one: nn.Module, other: nn.Module) -> bool:
+    return one.state_dict().keys() == other.state_dict().keys()
+
+
+def save_record(
+    config: FitConfig,
+    manifest: Manifest,
+    training: Manifest,
+    choosing: Manifest | None,
+    history: list[Epoch],
+) -> None:
+    """Write run.json: what was trained on, with which versions, and every epoch's figures."""
+    runs.write_json(
+        config.out / runs.RECORD,
+        {
+            "classes": list(manifest.classes),
+            "manifest_sha256": manifest.sha256(),
+            "photos": {
+                "train": len(training.photos),
+                "chosen_on": config.data.choose_on,
+                "choosing": len(choosing.photos) if choosing else 0,
+            },
+            "versions": {"python": platform.python_version(), **_versions()},
+            "seed": config.seed,
+            "epochs": history,
+        },
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in PACKAGES}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A run's model: the network in eval mode on the CPU, and what it was trained from."""
+
+    network: Network
+    classes: tuple[str, ...]
+    config: FitConfig
+    manifest_sha256: str
+    epoch: Epoch
+
+
+def load_model(run: Path) -> TrainedModel:
+    """Read a run's model; raises UsageError when it is missing or damaged."""
+    saved = runs.load_checkpoint(run / runs.MODEL)
+    if saved.get("format") != FORMAT:
+        raise UsageError(f"{run / runs.MODEL} is of another version of this code: train anew.")
+    config: FitConfig = from_json(FitConfig, saved["config"])
+    shape = replace(config.network, weights="none")
+    with torch.random.fork_rng(devices=[]):
+        network = build(shape, len(saved["classes"]))
+    network.load_state_dict(saved["weights"])
+    network.eval()
+    return TrainedModel(
+        network, tuple(saved["classes"]), config, saved["manifest_sha256"], saved["epoch"]
+    )

@@ -1,0 +1,198 @@
+"""The settings of a training run: frozen dataclasses from which the command line is made, and which
+are saved beside every output.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import tyro
+
+from train.errors import UsageError
+
+ChooseOn = Literal["validation", "holdout", "nothing"]
+Augment = Literal["none", "light", "strong"]
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["constant", "onecycle", "cosine", "step"]
+Precision = Literal["auto", "no", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataConfig:
+    """Which photos, and how they are read."""
+
+    data: Path
+    """Folder with {train,validation}/CLASS/*.jpg."""
+    choose_on: ChooseOn = "validation"
+    """What the epochs are compared on: the validation split, a share of train that is then kept
+    out of training, or nothing, which trains on all of train and keeps the last epoch."""
+    holdout: float = 0.1
+    """Share of each class of train that `--choose-on holdout` keeps out of training."""
+    strict: bool = False
+    """Stop at a photo that cannot be read, instead of naming it and going on."""
+    cache: Path = Path(".cache/photos")
+    """Folder of decoded photos and features; safe to delete."""
+    workers: int = -1
+    """Processes that augment photos; -1 takes one per core, 8 at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Which network, from which weights, and what of it is trained."""
+
+    backbone: str = "mobilenet_v2"
+    """Any torchvision classification model by name."""
+    weights: str = "IMAGENET1K_V2"
+    """A torchvision weights name, a state-dict file, or `none`."""
+    train_backbone: bool = False
+    """Train the whole network rather than the head alone."""
+    inner: int = 0
+    """Units of an inner layer between features and logits; 0 leaves it out."""
+    dropout: float = 0.0
+    """Share of the head's inputs that are dropped in training."""
+    input_px: int = 224
+    """Height and width of the network's input."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitConfig:
+    """Train a network on a folder of photos."""
+
+    out: Path
+    """Folder of the run; everything the run leaves is in it."""
+    data: Annotated[DataConfig, tyro.conf.arg(name="")]
+    network: Annotated[NetworkConfig, tyro.conf.arg(name="")] = field(default_factory=NetworkConfig)
+    epochs: int = 10
+    batch: int = 32
+    """Photos in a step, over all processes together."""
+    lr: float = 1e-3
+    """Peak learning rate of the head, or of the backbone where it is trained."""
+    head_lr_factor: float = 5.0
+    """Where the backbone is trained, the head learns this many times faster."""
+    optimizer: Optimizer = "adam"
+    weight_decay: float = 0.0
+    schedule: Schedule = "constant"
+    warmup: float = 0.2
+    """Share of the steps over which one-cycle and cosine raise the learning rate."""
+    label_smoothing: float = 0.0
+    class_weights: bool = False
+    """Weigh each class by the inverse of its share of train."""
+    augment: Augment = "none"
+    progressive_px: tuple[int, ...] = ()
+    """Sizes of the training photos, one after another over the epochs in equal parts; empty trains
+    at the input's size throughout."""
+    mixup: float = 0.0
+    """Strength (alpha) of mixup; 0 is off."""
+    cutmix: float = 0.0
+    """Strength (alpha) of cutmix; 0 is off."""
+    ema: float = 0.0
+    """Decay of the moving average of the weights that is kept as the model; 0 is off."""
+    batchnorm_momentum: float = 0.1
+    """Share that a batch's statistics take in batch-norm's running ones."""
+    clip_norm: float = 0.0
+    """Largest norm of the gradient; 0 is off."""
+    patience: int = 0
+    """Stop after this many epochs without a better checkpoint; 0 is off."""
+    keep: Literal["best", "last"] = "best"
+    """Which epoch's weights the run's model has."""
+    seed: int = 0
+    deterministic: bool = False
+    """Use only algorithms that give the same bits each time, also on a GPU."""
+    precision: Precision = "auto"
+    """Mixed precision; `auto` is bf16 where the processor has units for it."""
+    threads: int = 0
+    """Threads of torch on the CPU; 0 leaves torch's choice."""
+    resume: bool = False
+    """Go on with an interrupted run in the same folder."""
+    tensorboard: bool = False
+    """Write TensorBoard events into the run's folder as well."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.data.holdout < 1, "--holdout", "between 0 and 1", self.data.holdout)
+        _require(0 <= self.network.dropout < 1, "--dropout", "from 0 to below 1", "")
+        _require(self.network.input_px >= 32, "--input-px", "32 or more", self.network.input_px)
+        _require(self.network.inner >= 0, "--inner", "0 or more", self.network.inner)
+        _require(self.epochs >= 1, "--epochs", "1 or more", self.epochs)
+        _require(self.batch >= 1, "--batch", "1 or more", self.batch)
+        _require(self.lr > 0, "--lr", "above 0", self.lr)
+        _require(0 <= self.ema < 1, "--ema", "from 0 to below 1", self.ema)
+        _require(0 <= self.warmup < 1, "--warmup", "from 0 to below 1", self.warmup)
+        _require(self.patience >= 0, "--patience", "0 or more", self.patience)
+
+
+def _require(holds: bool, flag: str, takes: str, found: Any) -> None:
+    if not holds:
+        raise UsageError(f"{flag} takes a number {takes}; found {found}.")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A config as JSON values; paths become strings."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    return values
+
+
+def from_json(cls: type[Any], values: Mapping[str, Any]) -> Any:
+    """Read a config that `to_json` wrote.
+
+    Raises:
+        UsageError: a field is unknown or missing; the message names it.
+    """
+    hints = get_type_hints(cls)
+    known = {f.name for f in fields(cls)}
+    unknown = set(values) - known
+    if unknown:
+        raise UsageError(f"The saved config has unknown fields: {', '.join(sorted(unknown))}.")
+    read = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if is_dataclass(hint):
+            read[name] = from_json(hint, value)  # type: ignore[arg-type]
+        elif hint is Path:
+            read[name] = Path(value)
+        else:
+            read[name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return cls(**read)
+    except TypeError as error:
+        raise UsageError(f"The saved config is incomplete: {error}.") from error
+
+
+def to_command(config: FitConfig) -> str:
+    """The command that trains with these settings anew.
+
+    Places that differ from machine to machine stand in capitals: DIR, RUN, and FILE where the
+    weights were a file.
+    """
+    words = ["python -m train fit --data DIR --out RUN"]
+    for part, defaults in (
+        (config.data, DataConfig(data=config.data.data)),
+        (config.network, NetworkConfig()),
+        (config, FitConfig(out=config.out, data=config.data)),
+    ):
+        for setting in fields(part):
+            value = getattr(part, setting.name)
+            if (
+                is_dataclass(value)
+                or setting.name in _PLACES
+                or value == getattr(defaults, setting.name)
+            ):
+                continue
+            words.append(_as_flag(setting.name, value))
+    return " ".join(words)
+
+
+# Where things lie and how fast they are read changes nothing in what is trained.
+_PLACES = frozenset({"out", "data", "cache", "workers", "threads", "resume", "tensorboard"})
+
+
+def _as_flag(name: str, value: Any) -> str:
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return flag if value else flag.replace("--", "--no-", 1)
+    if isinstance(value, tuple):
+        return " ".join([flag, *(str(item) for item in value)])
+    if name == "weights" and (Path(value).suffix or "/" in value):
+        return f"{flag} FILE"
+    return f"{flag} {value}"

@@ -1,0 +1,167 @@
+"""A model and a split in, its figures out: report.json for programs, report.md and report.html
+for people, with the pictures as PNG files beside them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from serving.classifier import Classifier, softmax
+from serving.contract import Contract
+from train import metrics, plots, report
+from train.data import Manifest
+from train.errors import UsageError
+from train.inference import labelled_split, open_model, split_logits
+from train.plots import Picture
+from train.report import Mistake
+from train.runs import RECORD, read_json, write_bytes, write_json
+
+REPORT_JSON, REPORT_MD, REPORT_HTML = "report.json", "report.md", "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateConfig:
+    """Measure a run or an ONNX file on a split."""
+
+    model: tyro.conf.Positional[Path]
+    """A run's folder, or an ONNX file."""
+    data: Path
+    """Folder with SPLIT/CLASS/*.jpg."""
+    split: str = "validation"
+    """Which photos to measure on."""
+    out: Path | None = None
+    """Folder for the report; the run's own, or the ONNX file's, if not given."""
+    mistakes: int = 24
+    """How many of the most confident mistakes the report shows."""
+    cache: Path = Path(".cache/photos")
+    """Folder of decoded photos; safe to delete."""
+
+    def __post_init__(self) -> None:
+        if self.mistakes < 0:
+            raise UsageError(f"--mistakes takes a number 0 or more; found {self.mistakes}.")
+
+
+def evaluate(config: EvaluateConfig) -> None:
+    """Measure, and write the report.
+
+    Raises:
+        UsageError: the model or the photos are not what the command takes them for.
+    """
+    model = open_model(config.model)
+    photos = labelled_split(config.data, config.split, config.cache, model.contract.classes)
+    logits = split_logits(model, photos, config.cache)
+    figures = make_report(model.contract, {config.split: (logits, photos)})
+    if isinstance(model, Classifier):
+        figures["version"] = model.version
+    probabilities = softmax(logits.astype(np.float64) / model.contract.temperature)
+    mistakes = confident_mistakes(probabilities, photos, config.mistakes)
+    split = figures["splits"][config.split]
+    split["mistakes"] = [mistake.to_json() for mistake in mistakes]
+    pictures = draw_learning(config.model) + draw_split(split, probabilities, photos)
+    out = config.out or (config.model if config.model.is_dir() else config.model.parent)
+    write_json(out / REPORT_JSON, figures)
+    for picture in pictures:
+        write_bytes(out / picture.name, picture.light)
+    write_bytes(out / REPORT_MD, report.markdown(figures, config.split, pictures).encode())
+    page = report.page(figures, config.split, pictures, mistakes)
+    write_bytes(out / REPORT_HTML, page.encode())
+    print(report.summary(config.split, split))
+    print(f"The report is {out / REPORT_HTML}; for programs, {out / REPORT_JSON}")
+
+
+def make_report(
+    contract: Contract, splits: dict[str, tuple[NDArray[np.float32], Manifest]]
+) -> dict[str, Any]:
+    """The figures of (N, C) logits on each split's photos, as JSON values."""
+    return {
+        "model": contract.name,
+        "classes": list(contract.classes),
+        "manifest_sha256": contract.manifest_sha256,
+        "splits": {
+            name: metrics.figures(logits, photos.labels(), contract)
+            for name, (logits, photos) in splits.items()
+        },
+    }
+
+
+def confident_mistakes(
+    probabilities: NDArray[np.float64], photos: Manifest, most: int
+) -> tuple[Mistake, ...]:
+    """The photos that (N, C) probabilities name wrongly, the surest first, `most` at most."""
+    labels, predicted = photos.labels(), probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+    return tuple(
+        Mistake(
+            photo=photos.root / photos.photos[i].path,
+            label=photos.photos[i].label,
+            predicted=photos.classes[predicted[i]],
+            probability=float(confidence[i]),
+            label_probability=float(probabilities[i, labels[i]]),
+        )
+        for i in surest
+    )
+
+
+def draw_learning(model: Path) -> list[Picture]:
+    """The learning curves, where the model is a run that has kept its record."""
+    if not (model / RECORD).is_file():
+        return []
+    record = read_json(model / RECORD)
+    epochs, chosen_on = record["epochs"], record["photos"]["chosen_on"]
+    return [
+        plots.picture(
+            "report-loss.png",
+            "Loss while training",
+            "Train is measured during the epoch, on the photos as augmented; the other line after "
+            "it. A widening gap between the two is overfitting.",
+            lambda palette: plots.learning_curve(epochs, "loss", chosen_on, palette),
+        ),
+        plots.picture(
+            "report-accuracy.png",
+            "Accuracy while training",
+            "The share of the photos that were named rightly, epoch by epoch.",
+            lambda palette: plots.learning_curve(epochs, "accuracy", chosen_on, palette),
+        ),
+    ]
+
+
+def draw_split(
+    split: dict[str, Any], probabilities: NDArray[np.float64], photos: Manifest
+) -> list[Picture]:
+    """The pictures of a split's figures."""
+    labels, below = photos.labels(), split["unsure"]["below"]
+    return [
+        plots.picture(
+            "report-confusion.png",
+            "Confusion matrix",
+            "A row is a true class, a column what it was called; the diagonal is right. The fuller "
+            "the colour, the larger the share of the row.",
+            lambda palette: plots.confusion(split["confusion"], photos.classes, palette),
+        ),
+        plots.picture(
+            "report-reliability.png",
+            "Reliability",
+            f"How often answers of each probability are right. On the dashed line, 80 % means 80 "
+            f"in 100. The mean distance from it is the calibration error, {split['ece']:.3f}.",
+            lambda palette: plots.reliability(split["reliability"], palette),
+        ),
+        plots.picture(
+            "report-recall.png",
+            "Recall of each class",
+            "Of a class's photos the share that was named rightly, with the 95 % interval; where "
+            "two intervals overlap widely, the difference may be chance.",
+            lambda palette: plots.recalls(split["per_class"], palette),
+        ),
+        plots.picture(
+            "report-coverage.png",
+            "Answers and accuracy by threshold",
+            "A higher threshold answers fewer photos, and more of those answers are right.",
+            lambda palette: plots.coverage(probabilities, labels, below, palette),
+        ),
+    ]

@@ -1,0 +1,255 @@
+"""Photos in class folders in, a run's folder with a trained model out.
+
+`fit` reads from top to bottom: what is trained on, what is trained, the epochs. Everything random
+in an epoch comes from the seed and the epoch's number, so a run that was killed and resumed ends
+with the same weights as one that was not.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from serving.preprocess import PreprocessSpec, scale_and_offset
+from train import checkpoints, data, loaders, metrics, network, optim, runs
+from train.config import FitConfig
+from train.data import Labels, Manifest
+from train.errors import UsageError
+from train.features import cached_features
+from train.loaders import EpochOrder, evaluation_loader, mixed_seed
+from train.transforms import base_spec, batch_mixing, normalize_on_device
+
+
+def fit(config: FitConfig) -> None:
+    """Train as the config says, and leave the result in `config.out`."""
+    accelerator = _accelerator(config)
+    device = accelerator.device
+    say = tqdm.write if accelerator.is_main_process else _say_nothing
+    with accelerator.main_process_first():
+        checkpoints.open_run(config, first=accelerator.is_main_process)
+
+    # What is trained on. The first process fills the cache, the others read it.
+    with accelerator.main_process_first():
+        manifest, training, choosing = _photos(config)
+    classes = manifest.classes
+    spec = PreprocessSpec(height_px=config.network.input_px, width_px=config.network.input_px)
+    training_labels = training.labels()
+    order = EpochOrder(len(training_labels), config.seed)
+
+    # What is trained: the head alone, on features computed once, or the network, on photos.
+    torch.manual_seed(config.seed)
+    whole = network.build(config.network, len(classes))
+    _set_batchnorm_momentum(whole, config.batchnorm_momentum)
+    on_features = not config.network.train_backbone and config.augment == "none"
+    trained: nn.Module = whole.head if on_features else whole
+    sizes = config.progressive_px or (config.network.input_px,)
+    with accelerator.main_process_first():
+        if on_features:
+            rows = cached_features(whole.backbone, training, spec, config.data.cache, device)
+            features = torch.from_numpy(rows)
+            stages = [loaders.feature_loader(config, features, training_labels, order)]
+        else:
+            pixels = data.pixels(training, base_spec(spec), config.data.cache)
+            stages = [
+                loaders.photo_loader(config, pixels, training_labels, size, order) for size in sizes
+            ]
+        evaluation = None
+        if choosing is not None and on_features:
+            rows = cached_features(whole.backbone, choosing, spec, config.data.cache, device)
+            evaluation = evaluation_loader(torch.from_numpy(rows), choosing.labels())
+        elif choosing is not None:
+            pixels = data.pixels(choosing, spec, config.data.cache)
+            evaluation = evaluation_loader(pixels, choosing.labels())
+
+    steps = sum(len(stages[epoch * len(stages) // config.epochs]) for epoch in range(config.epochs))
+    optimizer = optim.make_optimizer(config, whole)
+    schedule = optim.make_schedule(config, optimizer, steps)
+    average = optim.moving_average(trained.to(device), config.ema) if config.ema else None
+    model, optimizer = accelerator.prepare(trained, optimizer)
+    stages = [accelerator.prepare(loader) for loader in stages]
+    evaluation = accelerator.prepare(evaluation) if evaluation else None
+    kept = average.module if average else trained  # whose weights become the run's model
+    mixing = batch_mixing(config.mixup, config.cutmix, len(classes))
+    weights = _class_weights(training_labels, len(classes)).to(device)
+    scale, offset = (torch.from_numpy(c).view(3, 1, 1).to(device) for c in scale_and_offset(spec))
+
+    state = checkpoints.TrainingState(
+        trained, optimizer, schedule, average, accelerator.scaler, history=[]
+    )
+    if config.resume:
+        checkpoints.load_last(config.out, state)
+    history = state.history
+    say(
+        f"{len(training_labels):,} photos, {len(classes)} classes, {device}, {config.epochs} epochs"
+    )
+    for epoch in range(len(history), config.epochs):
+        if checkpoints.out_of_patience(config, history):
+            say(f"no better checkpoint in {config.patience} epochs: stopping early")
+            break
+        torch.manual_seed(mixed_seed(config.seed, epoch, accelerator.process_index))
+        order.epoch = epoch
+        loader = stages[epoch * len(stages) // config.epochs]
+        model.train()
+        started = time.perf_counter()
+        total_loss = torch.zeros((), device=device)
+        total_right = torch.zeros((), device=device)
+        total_photos = 0
+        bar = tqdm(
+            total=len(loader) * config.batch,
+            desc=f"epoch {epoch + 1}/{config.epochs}",
+            unit="img",
+            leave=False,
+            disable=not accelerator.is_main_process,
+        )
+        for inputs, labels in loader:  # (B, 3, S, S) uint8 or (B, F) float32; (B,) int64
+            if not on_features:
+                inputs = normalize_on_device(inputs, scale, offset)
+            targets = labels
+            if mixing is not None and not on_features:
+                inputs, targets = mixing(inputs, labels)  # targets become (B, C) float32
+            with accelerator.autocast():
+                logits = model(inputs)  # (B, C)
+                loss = cross_entropy(
+                    logits,
+                    targets,
+                    weight=weights if config.class_weights else None,
+                    label_smoothing=config.label_smoothing,
+                )
+            accelerator.backward(loss)
+            if config.clip_norm:
+                accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            if average is not None:
+                average.update_parameters(accelerator.unwrap_model(model))
+            total_loss += loss.detach() * len(labels)
+            total_right += (logits.detach().argmax(dim=1) == labels).sum()
+            total_photos += len(labels)
+            bar.update(len(labels) * accelerator.num_processes)
+        bar.close()
+        seconds = time.perf_counter() - started
+        sums = torch.tensor([total_loss.item(), total_right.item(), total_photos], device=device)
+        loss_sum, right, photos = (float(v) for v in accelerator.reduce(sums, reduction="sum"))
+        entry: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "train_loss": loss_sum / photos,
+            "train_accuracy": right / photos,
+            "lr": schedule.get_last_lr()[0],
+            "images_per_s": photos / seconds,
+            "seconds": seconds,
+        }
+        if evaluation is not None:
+            entry |= _evaluate(kept, evaluation, (scale, offset), accelerator)
+        history.append(entry)
+        accelerator.log({k: v for k, v in entry.items() if k != "epoch"}, step=epoch + 1)
+        say(_describe(entry))
+        if accelerator.is_main_process:
+            if checkpoints.is_kept(config, history):
+                checkpoints.save_model(config, manifest, whole, kept, history[-1])
+            checkpoints.save_last(config.out, state)
+            checkpoints.save_record(config, manifest, training, choosing, history)
+        accelerator.wait_for_everyone()
+    accelerator.end_training()
+    say(f"The model is {config.out / runs.MODEL}; export it: python -m train export {config.out}")
+
+
+def _accelerator(config: FitConfig) -> Accelerator:
+    accelerator = Accelerator(
+        mixed_precision=_precision(config),
+        cpu=not torch.cuda.is_available(),
+        # A step has --batch photos over all processes together, however many there are.
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+        log_with="tensorboard" if config.tensorboard else None,
+        project_dir=config.out if config.tensorboard else None,
+    )
+    if config.batch % accelerator.num_processes:
+        raise UsageError(
+            f"--batch {config.batch} cannot be shared by {accelerator.num_processes} processes."
+        )
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.use_deterministic_algorithms(config.deterministic)
+    return accelerator
+
+
+def _precision(config: FitConfig) -> str:
+    """bf16 only where the processor multiplies it itself: elsewhere it is many times slower."""
+    if config.precision != "auto":
+        return config.precision
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    cpuinfo = Path("/proc/cpuinfo")
+    return "bf16" if cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text() else "no"
+
+
+def _photos(config: FitConfig) -> tuple[Manifest, Manifest, Manifest | None]:
+    """All photos; those trained on; those that the epochs are compared on, if any."""
+    splits = ("train", "validation") if config.data.choose_on == "validation" else ("train",)
+    scanned = data.scan(config.data.data, splits)
+    manifest = data.without_unreadable(scanned, config.data.cache, strict=config.data.strict)
+    training = manifest.split("train")
+    if config.data.choose_on == "validation":
+        return manifest, training, manifest.split("validation")
+    if config.data.choose_on == "nothing":
+        return manifest, training, None
+    training, choosing = data.hold_out(training, config.data.holdout, config.seed)
+    return manifest, training, choosing
+
+
+def _class_weights(labels: Labels, classes: int) -> Tensor:
+    """(C,): the inverse of each class's share of the photos; 1 where all are equal."""
+    counts = torch.bincount(torch.from_numpy(labels), minlength=classes).clamp(min=1)
+    return counts.sum() / (classes * counts.float())
+
+
+def _set_batchnorm_momentum(module: nn.Module, momentum: float) -> None:
+    for child in module.modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            child.momentum = momentum
+
+
+@torch.inference_mode()
+def _evaluate(
+    kept: nn.Module,
+    evaluation: DataLoader[tuple[Tensor, Tensor]],
+    normalization: tuple[Tensor, Tensor],
+    accelerator: Accelerator,
+) -> dict[str, float]:
+    """Loss and accuracy of the weights that would be kept, over all processes."""
+    kept.eval()
+    all_logits, all_labels = [], []
+    for inputs, labels in evaluation:  # (B, 3, H, W) uint8 or (B, F) float32; (B,)
+        if inputs.dtype == torch.uint8:
+            inputs = normalize_on_device(inputs, *normalization)
+        logits, labels = accelerator.gather_for_metrics((kept(inputs), labels))
+        all_logits.append(logits.float().cpu())
+        all_labels.append(labels.cpu())
+    logits, labels = torch.cat(all_logits).numpy(), torch.cat(all_labels).numpy()
+    return {
+        "validation_loss": metrics.cross_entropy(logits, labels),
+        "validation_accuracy": metrics.accuracy(logits, labels),
+    }
+
+
+def _describe(entry: dict[str, Any]) -> str:
+    line = (
+        f"epoch {entry['epoch']:>3}  train loss {entry['train_loss']:.4f} "
+        f"accuracy {entry['train_accuracy']:.4f}"
+    )
+    if "validation_loss" in entry:
+        line += (
+            f"  validation loss {entry['validation_loss']:.4f} "
+            f"accuracy {entry['validation_accuracy']:.4f}"
+        )
+    return f"{line}  {entry['images_per_s']:,.0f} img/s"
+
+
+def _say_nothing(line: str) -> None:
+    """Processes other than the first are silent."""

@@ -1,0 +1,102 @@
+"""A run's folder or an ONNX file in, something that turns photos into logits out.
+
+Both go through serving's preprocessing, so their figures differ by the network alone.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from serving.classifier import Classifier
+from serving.contract import Contract
+from serving.preprocess import PreprocessSpec, normalize
+from train import checkpoints, data
+from train.checkpoints import TrainedModel
+from train.data import Manifest
+from train.errors import UsageError
+
+_BATCH = 32
+
+
+class Model(Protocol):
+    """What evaluation and prediction need of a model."""
+
+    @property
+    def contract(self) -> Contract: ...
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, 3, H, W) float32 -> (N, C) float32."""
+        ...
+
+
+class TorchModel:
+    """A run's network, answering like the ONNX file that would be exported from it."""
+
+    def __init__(self, trained: TrainedModel, contract: Contract) -> None:
+        self._network = trained.network
+        self.contract = contract
+
+    @torch.inference_mode()
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, 3, H, W) float32 -> (N, C) float32."""
+        output: NDArray[np.float32] = self._network(torch.from_numpy(batch)).numpy()
+        return output
+
+
+def open_model(path: Path) -> Model:
+    """Open a run's folder or an ONNX file.
+
+    Raises:
+        UsageError: it is neither.
+        ContractError: the ONNX file does not hold a contract that serving can honour.
+    """
+    if path.is_dir():
+        trained = checkpoints.load_model(path)
+        return TorchModel(trained, contract_of(trained))
+    if path.suffix == ".onnx" and path.is_file():
+        return Classifier.load(path, threads=torch.get_num_threads())
+    raise UsageError(f"{path} is neither a run's folder nor an ONNX file.")
+
+
+def contract_of(trained: TrainedModel) -> Contract:
+    """What training alone knows of a run's contract: not yet calibrated, not yet measured."""
+    size = trained.config.network.input_px
+    return Contract(
+        name=f"{trained.config.data.data.resolve().name}-{trained.config.network.backbone}",
+        classes=trained.classes,
+        preprocess=PreprocessSpec(height_px=size, width_px=size),
+        manifest_sha256=trained.manifest_sha256,
+    )
+
+
+def split_logits(model: Model, photos: Manifest, cache: Path) -> NDArray[np.float32]:
+    """(N, C) float32: the model's logits for every photo, through serving's preprocessing."""
+    spec = model.contract.preprocess
+    pixels = data.pixels(photos, spec, cache)  # (N, H, W, 3)
+    rows = []
+    with tqdm(total=len(pixels), desc="evaluating", unit="img", leave=False) as bar:
+        for start in range(0, len(pixels), _BATCH):
+            batch = normalize(pixels[start : start + _BATCH], spec)
+            rows.append(model.logits(batch))
+            bar.update(len(batch))
+    return np.concatenate(rows)
+
+
+def labelled_split(root: Path, split: str, cache: Path, classes: tuple[str, ...]) -> Manifest:
+    """The readable photos of one split, their labels numbered as the model numbers them.
+
+    Raises:
+        UsageError: the split has a class that the model does not know.
+    """
+    found = data.without_unreadable(data.scan(root, (split,)), cache, strict=False)
+    strangers = set(found.classes) - set(classes)
+    if strangers:
+        raise UsageError(
+            f"{root / split} has classes that the model does not know: "
+            f"{', '.join(sorted(strangers))}."
+        )
+    return Manifest(found.root, classes, found.photos)

@@ -1,0 +1,142 @@
+"""A torchvision backbone and a new head: what is loaded, what is frozen, what comes out.
+
+images (N, 3, H, W) -> backbone -> features (N, F) -> head -> logits (N, C)
+"""
+
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from train.config import NetworkConfig
+from train.errors import UsageError
+
+
+class Network(nn.Module):
+    """A backbone that yields pooled features, and the head trained on them."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, *, train_backbone: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.train_backbone = train_backbone
+        backbone.requires_grad_(train_backbone)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) float32 -> (N, C) logits."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+    def train(self, mode: bool = True) -> "Network":
+        """As nn.Module.train, but a frozen backbone stays in eval mode.
+
+        Frozen weights do not keep batch-norm from moving its running statistics: only eval mode
+        does, and without it the features drift under the head that is learning them.
+        """
+        super().train(mode)
+        if not self.train_backbone:
+            self.backbone.eval()
+        return self
+
+
+def build(config: NetworkConfig, classes: int) -> Network:
+    """Make the network with its starting weights; the head's come from torch's random state.
+
+    Raises:
+        UsageError: an unknown backbone or weights, or weights that cannot be had or do not fit.
+    """
+    backbone, features = pretrained_backbone(config)
+    head = make_head(features, classes, inner=config.inner, dropout=config.dropout)
+    network = Network(backbone, head, train_backbone=config.train_backbone)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def make_head(features: int, classes: int, *, inner: int, dropout: float) -> nn.Sequential:
+    """(N, features) -> (N, classes); with `inner` units between, and dropout, where above 0."""
+    layers: list[nn.Module] = []
+    if inner:
+        layers += [nn.Linear(features, inner), nn.ReLU()]
+    if dropout:
+        layers.append(nn.Dropout(dropout))
+    layers.append(nn.Linear(inner or features, classes))
+    return nn.Sequential(*layers)
+
+
+def pretrained_backbone(config: NetworkConfig) -> tuple[nn.Module, int]:
+    """The backbone without its ImageNet classifier, and the width F of its features."""
+    model = load_pretrained(config.backbone, config.weights)
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise UsageError(f"--backbone {config.backbone} does not end in a linear layer.")
+    parent_name, _, name = linears[-1].rpartition(".")
+    parent = model.get_submodule(parent_name)
+    features = int(model.get_submodule(linears[-1]).in_features)  # type: ignore[arg-type]
+    setattr(parent, name, nn.Identity())
+    for sibling, module in parent.named_children():  # the new head brings its own dropout
+        if isinstance(module, nn.Dropout):
+            setattr(parent, sibling, nn.Identity())
+    return model, features
+
+
+def load_pretrained(backbone: str, weights: str) -> nn.Module:
+    """A whole torchvision classification model with weights by name, from a file, or `none`."""
+    try:
+        builder = models.get_model_builder(backbone)
+        names = [entry.name for entry in models.get_model_weights(backbone)]
+    except ValueError as error:
+        known = ", ".join(models.list_models(module=models))
+        raise UsageError(f"--backbone {backbone} is not one of torchvision's: {known}.") from error
+    has_side_heads = backbone in ("googlenet", "inception_v3")
+    model: nn.Module = builder(weights=None, **({"init_weights": False} if has_side_heads else {}))
+    if weights == "none":
+        return _without_side_heads(model)
+    if weights in names:
+        state = _download(backbone, weights)
+    elif Path(weights).is_file():
+        state = _read_state_dict(Path(weights))
+    else:
+        raise UsageError(
+            f"--weights {weights} is neither a file, nor `none`, nor one of {backbone}'s weights: "
+            f"{', '.join(names)}."
+        )
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UsageError(f"--weights {weights} does not fit {backbone}: {reason}") from error
+    return _without_side_heads(model)
+
+
+def _without_side_heads(model: nn.Module) -> nn.Module:
+    """GoogLeNet and Inception answer with a tuple in training mode while they have side heads."""
+    for name in ("aux1", "aux2", "AuxLogits"):
+        if hasattr(model, name):
+            setattr(model, name, None)
+            model.aux_logits = False  # type: ignore[assignment]
+    return model
+
+
+def _download(backbone: str, weights: str) -> dict[str, Tensor]:
+    entry = models.get_model_weights(backbone)[weights]
+    try:
+        state: dict[str, Tensor] = entry.get_state_dict(progress=True)
+    except (URLError, OSError) as error:
+        raise UsageError(
+            f"The weights {weights} of {backbone} cannot be downloaded ({error}). "
+            "Without a network, give a state-dict file: --weights FILE."
+        ) from error
+    return state
+
+
+def _read_state_dict(file: Path) -> dict[str, Tensor]:
+    import pickle
+
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise UsageError(f"--weights {file} is not a state-dict file that torch reads.") from error
+    if not isinstance(state, dict):
+        raise UsageError(f"--weights {file} holds a {type(state).__name__}, not a state dict.")
+    return state

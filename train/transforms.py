@@ -1,0 +1,69 @@
+"""Augmentation: a photo's cached pixels in, a random variant at the training size out.
+
+For training alone. Evaluation uses serving.preprocess and nothing of this.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+from serving.preprocess import PreprocessSpec
+from train.config import Augment
+
+# The cached photo is larger than the training size, so that a crop still has detail to show:
+# 288 for 224, as the common recipe of cropping 224 from 256 to 288 has it.
+BASE_RATIO = 9 / 7
+
+
+def base_spec(spec: PreprocessSpec) -> PreprocessSpec:
+    """The size at which photos are cached for augmentation to crop from."""
+    height_px, width_px = round(spec.height_px * BASE_RATIO), round(spec.width_px * BASE_RATIO)
+    return replace(spec, height_px=height_px, width_px=width_px)
+
+
+def augmentation(name: Augment, size_px: int) -> v2.Compose:
+    """A transform of (3, H, W) uint8 to (3, size_px, size_px) uint8, drawn anew at each call.
+
+    none: resize alone. light: the workshop's, rotation by up to 10 degrees, crop of 0.9 to 1,
+    flip. strong: crop of 0.5 to 1, flip, colour jitter, random erasing.
+    """
+    size = (size_px, size_px)
+    if name == "none":
+        return v2.Compose([v2.Resize(size, antialias=True)])
+    if name == "light":
+        return v2.Compose(
+            [
+                v2.RandomRotation(10, interpolation=v2.InterpolationMode.BILINEAR),
+                v2.RandomResizedCrop(size, scale=(0.9, 1.0), antialias=True),
+                v2.RandomHorizontalFlip(),
+            ]
+        )
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(size, scale=(0.5, 1.0), antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3),
+            v2.RandomErasing(p=0.2),
+        ]
+    )
+
+
+def batch_mixing(mixup: float, cutmix: float, classes: int) -> v2.Transform | None:
+    """Mixup and cutmix of a batch and its labels, with the given strengths (alpha); 0 is off."""
+    mixings: list[v2.Transform] = []
+    if mixup > 0:
+        mixings.append(v2.MixUp(alpha=mixup, num_classes=classes))
+    if cutmix > 0:
+        mixings.append(v2.CutMix(alpha=cutmix, num_classes=classes))
+    return v2.RandomChoice(mixings) if mixings else None
+
+
+def normalize_on_device(pixels: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """(N, 3, H, W) uint8 -> float32 of the same shape, channels last in memory.
+
+    `scale` and `offset`, each (3, 1, 1), are serving.preprocess.scale_and_offset's.
+    """
+    batch = pixels.to(torch.float32) * scale + offset
+    return batch.contiguous(memory_format=torch.channels_last)
