@@ -12,6 +12,8 @@ import pytest
 
 from train import checkpoints, runs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PROBE = Path(__file__).with_name("two_processes_probe.py")
 

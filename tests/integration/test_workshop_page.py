@@ -43,6 +43,7 @@ def in_a_folder_with_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_runs(in_a_folder_with_photos, capsys):
     for verb, *flags in commands():
         changed = SMALL.get(verb, "").split()
