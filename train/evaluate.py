@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 
 from serving.classifier import Classifier, softmax
 from serving.contract import Contract
-from train import metrics, plots, report
+from train import checkpoints, metrics, plots, report
+from train.calibration import held_out_photos
 from train.data import Manifest
 from train.errors import UsageError
-from train.inference import labelled_split, open_model, split_logits
+from train.inference import Model, labelled_split, open_model, split_logits
 from train.plots import Picture
 from train.report import Mistake
 from train.runs import RECORD, read_json, write_bytes, write_json
 
+HOLDOUT = "holdout"
 REPORT_JSON, REPORT_MD, REPORT_HTML = "report.json", "report.md", "report.html"
 
 
@@ -32,7 +34,9 @@ class EvaluateConfig:
     data: Path
     """Folder with SPLIT/CLASS/*.jpg."""
     split: str = "validation"
-    """Which photos to measure on."""
+    """Which photos to measure on; `holdout` are those that the run kept out of training."""
+    input_px: int | None = None
+    """Measure a run at another input size than the one it was trained for."""
     out: Path | None = None
     """Folder for the report; the run's own, or the ONNX file's, if not given."""
     mistakes: int = 24
@@ -43,6 +47,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.mistakes < 0:
             raise UsageError(f"--mistakes takes a number 0 or more; found {self.mistakes}.")
+        if self.input_px is not None and self.input_px < 32:
+            raise UsageError(f"--input-px takes a number 32 or more; found {self.input_px}.")
 
 
 def evaluate(config: EvaluateConfig) -> None:
@@ -51,8 +57,8 @@ def evaluate(config: EvaluateConfig) -> None:
     Raises:
         UsageError: the model or the photos are not what the command takes them for.
     """
-    model = open_model(config.model)
-    photos = labelled_split(config.data, config.split, config.cache, model.contract.classes)
+    model = open_model(config.model, config.input_px)
+    photos = _photos(config, model)
     logits = split_logits(model, photos, config.cache)
     figures = make_report(model.contract, {config.split: (logits, photos)})
     if isinstance(model, Classifier):
@@ -71,6 +77,14 @@ def evaluate(config: EvaluateConfig) -> None:
     write_bytes(out / REPORT_HTML, page.encode())
     print(report.summary(config.split, split))
     print(f"The report is {out / REPORT_HTML}; for programs, {out / REPORT_JSON}")
+
+
+def _photos(config: EvaluateConfig, model: Model) -> Manifest:
+    if config.split != HOLDOUT:
+        return labelled_split(config.data, config.split, config.cache, model.contract.classes)
+    if not config.model.is_dir():
+        raise UsageError("--split holdout is for a run: an ONNX file does not know its photos.")
+    return held_out_photos(checkpoints.load_model(config.model), config.model, config.cache)
 
 
 def make_report(
