@@ -10,7 +10,7 @@ SAM_VENV := .venv-sam
 LINT_VENV := .venv-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint lint-deploy types pins data train clean
+.PHONY: help setup demo serve test check format lint lint-deploy types pins data train bench-sweep clean
 .PHONY: doctor smoke invoke logs teardown
 
 help:  ## list the targets
@@ -99,6 +99,9 @@ data:  ## clone the clothing photos into data/
 	@[ -d data/clothing-dataset-small ] || git clone --depth 1 \
 		https://github.com/alexeygrigorev/clothing-dataset-small data/clothing-dataset-small
 	@echo "data/clothing-dataset-small is there."
+
+bench-sweep: $(VENV)/.train  ## time the sweep against the workshop's way: DATA=folder [WEIGHTS=file]
+	$(BIN)/python -m benchmarks.sweep --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 pins: $(VENV)/.tests  ## write requirements.txt anew from requirements.in
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-options --no-header \

@@ -59,7 +59,7 @@ class AddressPolicy(Protocol):
 
 def is_public(address: Address) -> bool:
     """Whether an address is plainly public: the policy of every fetch outside the tests."""
-    if not address.is_global or address.is_multicast or address.is_reserved:
+    if not address.is_global:
         return False
     if isinstance(address, IPv4Address):
         return not any(address in block for block in _NOT_PUBLIC_V4)

@@ -97,7 +97,7 @@ class App:
         route = self._routes.get((method, request.path))
         if route is None:
             raise MethodNotAllowedError(
-                f"{request.path} does not take {request.method[:20]}; use {' or '.join(allowed)}.",
+                f"{request.path} does not take this method; use {' or '.join(allowed)}.",
                 headers={"allow": ", ".join(allowed)},
             )
         if accept.choose(request.headers.get("accept", ""), route.offered) is None:

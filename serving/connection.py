@@ -1,16 +1,15 @@
 """The connection under a fetch: a name is resolved once, every address that it gives is checked,
 and the connection goes to one of those very addresses. Whatever the server does, it ends in time.
 
-Imported by the first fetch, not at init: urllib3, ssl and http.client are not free.
+Made of the standard library's http.client, which keras-image-helper has imported already: importing
+urllib3 or httpx would make the first answer slower than a bare handler's.
 """
 
-import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from http.client import HTTPConnection
 from ipaddress import ip_address
-
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from serving.addresses import Address, AddressPolicy
 from serving.deadline import Watchdog, in_time, timed_out
@@ -19,10 +18,7 @@ from serving.errors import (
     RemoteFailedError,
     UnresolvableHostError,
 )
-from serving.urls import Target
-
-# urllib3 would log the URL, query and all, when a server sends headers that it cannot read.
-logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+from serving.urls import DEFAULT_PORTS, Target
 
 _MAX_TRIED = 4  # of a name's addresses; all are checked
 
@@ -101,32 +97,20 @@ class Guard:
         return sock
 
 
-class _GuardedHTTPConnection(HTTPConnection):
-    """urllib3's connection, made by a guard; the host's name stays for the Host header."""
+class GuardedConnection(HTTPConnection):
+    """An HTTP connection that a guard makes; the host's name stays for the Host header and TLS.
 
-    def __init__(self, target: Target, guard: Guard) -> None:
-        super().__init__(target.host, target.port, timeout=None)
-        self._target, self._guard = target, guard
+    Args:
+        tls: for https, what holds the certificate against the host's name.
+    """
 
-    def _new_conn(self) -> socket.socket:
-        return self._guard.connect(self._target)
+    def __init__(self, target: Target, guard: Guard, tls: ssl.SSLContext | None) -> None:
+        super().__init__(target.host, target.port)
+        self.default_port = DEFAULT_PORTS[target.scheme]  # is left out of the Host header
+        self._target, self._guard, self._tls = target, guard, tls
 
-
-class _GuardedHTTPSConnection(HTTPSConnection):
-    """The same with TLS, verified against the host's name."""
-
-    def __init__(self, target: Target, guard: Guard, tls: ssl.SSLContext) -> None:
-        super().__init__(target.host, target.port, timeout=None, ssl_context=tls)
-        self._target, self._guard = target, guard
-
-    def _new_conn(self) -> socket.socket:
-        return self._guard.connect(self._target)
-
-
-def open_connection(
-    target: Target, guard: Guard, tls: Callable[[], ssl.SSLContext]
-) -> HTTPConnection:
-    """A connection that is made on its first request; `tls` is asked only for https."""
-    if target.scheme == "https":
-        return _GuardedHTTPSConnection(target, guard, tls())
-    return _GuardedHTTPConnection(target, guard)
+    def connect(self) -> None:
+        """Connect to an address that was checked; http.client would resolve the name anew."""
+        self.sock = self._guard.connect(self._target)
+        if self._tls is not None:
+            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._target.host)

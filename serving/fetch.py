@@ -8,6 +8,7 @@ checked anew; no credentials, cookies or proxies; a cap on the bytes and one dea
 import ssl
 from contextlib import ExitStack
 from http import HTTPStatus
+from http.client import HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -26,8 +27,6 @@ from serving.settings import Settings
 from serving.urls import Target
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
-
     from serving.connection import Guard, Resolve
 
 MAX_REDIRECTS = 3
@@ -76,7 +75,7 @@ class Fetcher:
             RemoteFailedError: the server fails, refuses, or breaks the protocol.
             RemoteTimeoutError: the time is over.
         """
-        target = urls.parse(url, self._settings)  # refused URLs never cost the imports below
+        target = urls.parse(url, self._settings)
         from serving import connection
 
         with Watchdog(timeout_s) as watchdog:
@@ -87,8 +86,8 @@ class Fetcher:
             except RequestError:
                 raise
             except Exception as error:
-                # urllib3, http.client, ssl and socket raise a dozen unrelated kinds here, and what
-                # the watchdog cut off looks like any other failure.
+                # http.client, ssl and socket raise a dozen unrelated kinds here, and what the
+                # watchdog cut off looks like any other failure.
                 if watchdog.expired or isinstance(error, TimeoutError):
                     raise timed_out() from error
                 if isinstance(error, ServingError):
@@ -105,18 +104,13 @@ class Fetcher:
 
     def _get(self, target: Target, guard: "Guard", watchdog: "Watchdog") -> bytes | Target:
         """One request: the body, or the target of a redirect."""
-        from serving.connection import open_connection
+        from serving.connection import GuardedConnection
 
+        tls = self._tls_context() if target.scheme == "https" else None
         with ExitStack() as stack:
-            connection = open_connection(target, guard, self._tls_context)
+            connection = GuardedConnection(target, guard, tls)
             stack.callback(connection.close)
-            connection.request(
-                "GET",
-                target.path,
-                headers=_REQUEST_HEADERS,
-                preload_content=False,
-                decode_content=False,
-            )
+            connection.request("GET", target.path, headers=_REQUEST_HEADERS)
             response = connection.getresponse()
             stack.callback(response.close)
             if response.status in _REDIRECTS:
@@ -126,7 +120,7 @@ class Fetcher:
             watchdog.remaining_s()  # a connection that was shut down looks like the body's end
             return body
 
-    def _redirected(self, target: Target, response: "BaseHTTPResponse") -> Target:
+    def _redirected(self, target: Target, response: HTTPResponse) -> Target:
         location = response.headers.get("location")
         if not location:
             raise RemoteFailedError("The URL's server redirects without saying where to.")
@@ -137,16 +131,18 @@ class Fetcher:
                 "The URL's server redirects to something that is no URL."
             ) from error
 
-    def _body(self, response: "BaseHTTPResponse") -> bytes:
+    def _body(self, response: HTTPResponse) -> bytes:
         max_bytes = self._settings.fetch_max_bytes
         length = response.headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > max_bytes:
             raise _too_large(max_bytes)
         body = bytearray()
-        while chunk := response.read(_CHUNK_BYTES, decode_content=False):
+        while chunk := response.read(_CHUNK_BYTES):
             body += chunk
             if len(body) > max_bytes:
                 raise _too_large(max_bytes)
+        if response.length:  # what is left of the Content-Length
+            raise IncompleteRead(bytes(body), response.length)
         if not body:
             raise RemoteFailedError("The URL's server answered with an empty body.")
         return bytes(body)
@@ -157,7 +153,7 @@ class Fetcher:
         return self._tls
 
 
-def _check(response: "BaseHTTPResponse") -> None:
+def _check(response: HTTPResponse) -> None:
     if response.status != HTTPStatus.OK:
         # The server's own words are not repeated: they may be another's secret.
         known = response.status in HTTPStatus.__members__.values()

@@ -149,9 +149,9 @@ def _one_image(name: str, schema: dict[str, Any], settings: Settings) -> dict[st
 
 def _schemas(settings: Settings, classes: list[str]) -> dict[str, Any]:
     text, number = {"type": "string"}, {"type": "number"}
-    references = {
-        "url": {"type": "string", "format": "uri"},
-        "image": {"type": "string", "contentEncoding": "base64"},
+    references: dict[str, dict[str, Any]] = {
+        "url": {"type": "string", "format": "uri", "minLength": 1},
+        "image": {"type": "string", "contentEncoding": "base64", "minLength": 1},
         "s3": {"type": "string", "pattern": "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$"},
     }
     model = _object({"name": text, "version": text})

@@ -69,8 +69,8 @@ class Predictor:
         """
         wanted = sources.read(request, self._settings)
         options = self._options(request, wanted.options)
-        timeout_s = min(self._settings.fetch_timeout_s, remaining_s - _RESERVE_S)
-        items = [self._prepared(data) for data in self._loaded(wanted.items, timeout_s)]
+        ends_at = time.monotonic() + remaining_s - _RESERVE_S
+        items = [self._prepared(data) for data in self._loaded(wanted.items, ends_at)]
         ready = [item for item in items if item.batch is not None]
         probabilities = iter(self._probabilities(ready))
         answers = [
@@ -87,7 +87,7 @@ class Predictor:
         return Response(HTTPStatus.OK, answers[0], log=log)
 
     def _loaded(
-        self, references: Sequence[Reference | ServingError], timeout_s: float
+        self, references: Sequence[Reference | ServingError], ends_at: float
     ) -> Iterator[tuple[_Item, bytes]]:
         """Each reference's bytes, in order; remote ones are fetched side by side."""
 
@@ -96,6 +96,7 @@ class Predictor:
             if isinstance(reference, ServingError):
                 item.error = reference
                 return item, data
+            timeout_s = min(self._settings.fetch_timeout_s, ends_at - time.monotonic())
             with _Stage(item, "fetch"):
                 data = self._load(reference, timeout_s=timeout_s)
             item.size_bytes = len(data)
@@ -112,8 +113,7 @@ class Predictor:
 
     def _prepared(self, loaded: tuple[_Item, bytes]) -> _Item:
         item, data = loaded
-        max_pixels, spec = self._settings.image_max_pixels, self._preprocess.spec
-        for_size = (spec.width_px, spec.height_px)
+        max_pixels, for_size = self._settings.image_max_pixels, self._preprocess.spec.size_px
         if item.error is None:
             with _Stage(item, "decode"):
                 picture = image.decode(data, max_pixels=max_pixels, for_size=for_size)
@@ -233,4 +233,4 @@ def _threshold(value: Any) -> float:
 
 
 def _shown(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)[:40]
+    return json.dumps(value)[:40]

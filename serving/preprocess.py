@@ -46,6 +46,11 @@ class PreprocessSpec:
     exif: str = EXIF
     layout: str = LAYOUT
 
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height, in Pillow's order; what `serving.image.decode` takes as `for_size`."""
+        return self.width_px, self.height_px
+
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON values."""
         return asdict(self)
@@ -98,7 +103,7 @@ def _channels(value: Mapping[str, Any], name: str) -> tuple[float, float, float]
 def resize(image: Image.Image, spec: PreprocessSpec) -> Image.Image:
     """Stretch an RGB image to the spec's size with antialiased bilinear resampling."""
     # `reducing_gap` stays unset: it would trade exactness for speed.
-    return image.resize((spec.width_px, spec.height_px), Image.Resampling.BILINEAR)
+    return image.resize(spec.size_px, Image.Resampling.BILINEAR)
 
 
 def normalize(pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
@@ -131,7 +136,7 @@ class Preprocessor:
     def __init__(self, spec: PreprocessSpec) -> None:
         self.spec = spec
         self._helper = create_preprocessor(
-            lambda pixels: normalize(pixels, spec), target_size=(spec.width_px, spec.height_px)
+            lambda pixels: normalize(pixels, spec), target_size=spec.size_px
         )
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ Imported by the first request that names an object: boto3 costs more than all el
 """
 
 import re
+from threading import Lock
 from typing import Any
 
 import boto3
@@ -14,7 +15,7 @@ from serving.deadline import in_time, timed_out
 from serving.errors import InvalidRequestError, RemoteFailedError, TooLargeError
 from serving.settings import Settings
 
-_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.{1,1024})", re.DOTALL)
+_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([^\ud800-\udfff]{1,1024})")
 
 
 class S3Fetcher:
@@ -26,6 +27,7 @@ class S3Fetcher:
     def __init__(self, settings: Settings, client: Any = None) -> None:
         self._settings = settings
         self._client = client
+        self._making = Lock()  # boto3's default session is not safe to use from several threads
 
     def __call__(self, url: str, *, timeout_s: float) -> bytes:
         """The bytes of an object.
@@ -40,19 +42,6 @@ class S3Fetcher:
         if match is None:
             raise InvalidRequestError("The field 's3' must be of the form s3://bucket/key.")
         return in_time(lambda: self._download(match[1], match[2]), timeout_s)
-
-    def _made_client(self) -> Any:
-        """The client, made by the first URI that is one: making it looks for credentials."""
-        if self._client is None:
-            self._client = boto3.client(
-                "s3",
-                config=Config(
-                    connect_timeout=self._settings.fetch_timeout_s,
-                    read_timeout=self._settings.fetch_timeout_s,
-                    retries={"total_max_attempts": 1},
-                ),
-            )
-        return self._client
 
     def _download(self, bucket: str, key: str) -> bytes:
         max_bytes = self._settings.fetch_max_bytes
@@ -76,3 +65,17 @@ class S3Fetcher:
             if "Timeout" in type(error).__name__:
                 raise timed_out() from error
             raise RemoteFailedError("S3 cannot be reached, or broke off.") from error
+
+    def _made_client(self) -> Any:
+        with self._making:
+            if self._client is None:
+                timeout_s = self._settings.fetch_timeout_s
+                self._client = boto3.client(
+                    "s3",
+                    config=Config(
+                        connect_timeout=timeout_s,
+                        read_timeout=timeout_s,
+                        retries={"total_max_attempts": 1},
+                    ),
+                )
+            return self._client

@@ -16,8 +16,8 @@ from serving.settings import Settings
 
 # A signed S3 URL with a session token takes about 2,000; servers seldom take more than 8,000.
 URL_MAX_CHARS = 8_000
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\u2000-\u200f\u2028-\u202f\u3000\ufeff\\]")
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\u2000-\u200f\u2028-\u202f\u3000\ufeff\ud800-\udfff\\]")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")  # RFC 1123, and _ as in the wild
 _KEPT = "/?%:@!$&'()*+,;=~[]"  # what may stand in a path or query as it is (RFC 3986)
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -75,8 +75,8 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port  # read lazily: raises when it is no number, or out of range
     except ValueError as error:
-        raise InvalidRequestError(f"The URL cannot be read: {error}.") from error
-    if not parts.scheme or (not parts.netloc and parts.scheme in _DEFAULT_PORTS):
+        raise InvalidRequestError("The URL cannot be read; check its host and port.") from error
+    if not parts.scheme or (not parts.netloc and parts.scheme in DEFAULT_PORTS):
         raise InvalidRequestError("The URL must be absolute, such as https://example.com/photo.jpg")
     return parts
 
@@ -95,7 +95,7 @@ def _check_parts(parts: SplitResult, settings: Settings) -> None:
 
 
 def _port(parts: SplitResult) -> int:
-    return _DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
+    return DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
 
 
 def _literal(host: str, *, bracketed: bool) -> Address | None:

@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 # the socket, the request's head and an event that is set when the test is over.
 Answer = bytes | Callable[[socket.socket, bytes, threading.Event], None]
 
+_FOREVER_S = 8.0  # so that a test whose client has lost its deadline fails rather than hangs
 _TLS_HANDSHAKE = b"\x16\x03"  # what a client says first when it takes a plain server for TLS
 
 
@@ -33,11 +35,13 @@ class Server:
         port: where it listens.
         heads: the head of each request that came, in order.
         accepted: how many connections were made, whether or not a request followed.
+        finished: how many answers were given to their end, the client still listening.
     """
 
     port: int
     heads: list[bytes] = field(default_factory=list)
     accepted: int = 0
+    finished: int = 0
 
 
 @contextmanager
@@ -104,6 +108,7 @@ def _converse(
             else:
                 connection.sendall(answer)
                 connection.shutdown(socket.SHUT_WR)
+            server.finished += 1
         except OSError:
             pass  # the client hung up, as it should on a hostile server
         finally:
@@ -138,16 +143,17 @@ def dripping(
 def repeating(
     start: bytes, forever: bytes
 ) -> Callable[[socket.socket, bytes, threading.Event], None]:
-    """Send a start and then the same bytes until the client hangs up."""
+    """Send a start and then the same bytes until the client hangs up, or for _FOREVER_S."""
 
     def answer(connection: socket.socket, head: bytes, over: threading.Event) -> None:
+        ends_at = time.monotonic() + _FOREVER_S
         connection.sendall(start)
-        while not over.is_set():
+        while not over.is_set() and time.monotonic() < ends_at:
             connection.sendall(forever)
 
     return answer
 
 
 def silent(connection: socket.socket, head: bytes, over: threading.Event) -> None:
-    """Say nothing at all until the test is over."""
-    over.wait(10)
+    """Say nothing at all until the test is over, or for _FOREVER_S."""
+    over.wait(_FOREVER_S)

@@ -49,15 +49,18 @@ class Calibration:
         }
 
 
-def calibrate(run: Path, cache: Path) -> Calibration:
+def calibrate(run: Path, cache: Path, input_px: int | None = None) -> Calibration:
     """Fit temperature and threshold on the share of train that a run held out.
+
+    `input_px` is the size that the network will be served at, None the one it was trained for.
 
     Raises:
         UsageError: the run held nothing out, or its photos are not the ones it was trained on.
     """
     trained = checkpoints.load_model(run)
     photos = held_out_photos(trained, run, cache)
-    logits = split_logits(TorchModel(trained, contract_of(trained)), photos, cache)
+    model = TorchModel(trained, contract_of(trained, input_px))
+    logits = split_logits(model, photos, cache)
     return fit_calibration(logits, photos.labels())
 
 
@@ -66,8 +69,8 @@ def held_out_photos(trained: TrainedModel, run: Path, cache: Path) -> Manifest:
     config = trained.config
     if config.data.choose_on != "holdout":
         raise UsageError(
-            f"{run} held no photos out. Train the same recipe with --choose-on holdout, and "
-            "name that run: --calibrate-on RUN."
+            f"{run} held no photos out. Train the same recipe with --choose-on holdout and name "
+            "that run."
         )
     scanned = data.scan(config.data.data, ("train",))
     manifest = data.without_unreadable(scanned, cache, strict=False)

@@ -10,6 +10,7 @@ from serving.contract import Contract
 from train.calibration import SURE_ACCURACY
 from train.checkpoints import TrainedModel
 from train.config import to_command
+from train.report import markdown_classes, markdown_headlines
 
 CARD = "MODEL_CARD.md"
 
@@ -50,24 +51,8 @@ def _recipe(trained: TrainedModel) -> str:
 
 
 def _figures(name: str, split: dict[str, Any]) -> str:
-    low, high = split["accuracy_interval_95"]
-    lines = [
-        f"## Figures on {name}",
-        "",
-        f"{split['correct']} of {split['photos']} photos right: accuracy {split['accuracy']:.4f}, "
-        f"95 % interval {low:.3f} to {high:.3f} (Wilson). Loss {split['loss']:.4f} nats, expected "
-        f"calibration error {split['ece']:.3f}.",
-        "",
-        "| class | photos | precision | recall (95 % interval) | F1 |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for label, row in split["per_class"].items():
-        low, high = row["recall_interval_95"]
-        lines.append(
-            f"| {label} | {row['photos']} | {row['precision']:.3f} | {row['recall']:.3f} "
-            f"({low:.2f} to {high:.2f}) | {row['f1']:.3f} |"
-        )
-    return "\n".join(lines)
+    tables = [*markdown_headlines(split), "", *markdown_classes(split)]
+    return "\n".join([f"## Figures on {name}", "", *tables])
 
 
 def _calibration(contract: Contract) -> str:

@@ -1,4 +1,6 @@
-"""A model and a split in, its figures out: report.json for programs, report.md for people."""
+"""A model and a split in, its figures out: report.json for programs, report.md and report.html
+for people, with the pictures as PNG files beside them.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +10,19 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from serving.classifier import Classifier, softmax
 from serving.contract import Contract
-from train import metrics
+from train import checkpoints, metrics, plots, report
+from train.calibration import held_out_photos
 from train.data import Manifest
-from train.inference import labelled_split, open_model, split_logits
-from train.runs import write_bytes, write_json
+from train.errors import UsageError
+from train.inference import Model, labelled_split, open_model, split_logits
+from train.plots import Picture
+from train.report import Mistake
+from train.runs import RECORD, read_json, write_bytes, write_json
 
-REPORT_JSON, REPORT_MD = "report.json", "report.md"
+HOLDOUT = "holdout"
+REPORT_JSON, REPORT_MD, REPORT_HTML = "report.json", "report.md", "report.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +34,57 @@ class EvaluateConfig:
     data: Path
     """Folder with SPLIT/CLASS/*.jpg."""
     split: str = "validation"
-    """Which photos to measure on."""
+    """Which photos to measure on; `holdout` are those that the run kept out of training."""
+    input_px: int | None = None
+    """Measure a run at another input size than the one it was trained for."""
     out: Path | None = None
     """Folder for the report; the run's own, or the ONNX file's, if not given."""
+    mistakes: int = 24
+    """How many of the most confident mistakes the report shows."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
+    def __post_init__(self) -> None:
+        if self.mistakes < 0:
+            raise UsageError(f"--mistakes takes a number 0 or more; found {self.mistakes}.")
+        if self.input_px is not None and self.input_px < 32:
+            raise UsageError(f"--input-px takes a number 32 or more; found {self.input_px}.")
+
 
 def evaluate(config: EvaluateConfig) -> None:
-    """Measure, and write the report."""
-    model = open_model(config.model)
-    photos = labelled_split(config.data, config.split, config.cache, model.contract.classes)
+    """Measure, and write the report.
+
+    Raises:
+        UsageError: the model or the photos are not what the command takes them for.
+    """
+    model = open_model(config.model, config.input_px)
+    photos = _photos(config, model)
     logits = split_logits(model, photos, config.cache)
-    report = make_report(model.contract, {config.split: (logits, photos)})
+    figures = make_report(model.contract, {config.split: (logits, photos)})
+    if isinstance(model, Classifier):
+        figures["version"] = model.version
+    probabilities = softmax(logits.astype(np.float64) / model.contract.temperature)
+    mistakes = confident_mistakes(probabilities, photos, config.mistakes)
+    split = figures["splits"][config.split]
+    split["mistakes"] = [mistake.to_json() for mistake in mistakes]
+    pictures = draw_learning(config.model) + draw_split(split, probabilities, photos)
     out = config.out or (config.model if config.model.is_dir() else config.model.parent)
-    write_report(report, out)
-    print(_summary(report))
-    print(f"The report is {out / REPORT_MD}")
+    write_json(out / REPORT_JSON, figures)
+    for picture in pictures:
+        write_bytes(out / picture.name, picture.light)
+    write_bytes(out / REPORT_MD, report.markdown(figures, config.split, pictures).encode())
+    page = report.page(figures, config.split, pictures, mistakes)
+    write_bytes(out / REPORT_HTML, page.encode())
+    print(report.summary(config.split, split))
+    print(f"The report is {out / REPORT_HTML}; for programs, {out / REPORT_JSON}")
+
+
+def _photos(config: EvaluateConfig, model: Model) -> Manifest:
+    if config.split != HOLDOUT:
+        return labelled_split(config.data, config.split, config.cache, model.contract.classes)
+    if not config.model.is_dir():
+        raise UsageError("--split holdout is for a run: an ONNX file does not know its photos.")
+    return held_out_photos(checkpoints.load_model(config.model), config.model, config.cache)
 
 
 def make_report(
@@ -60,42 +102,80 @@ def make_report(
     }
 
 
-def write_report(report: dict[str, Any], folder: Path) -> None:
-    """Write report.json and report.md, each whole or not at all."""
-    write_json(folder / REPORT_JSON, report)
-    write_bytes(folder / REPORT_MD, _markdown(report).encode())
-
-
-def _summary(report: dict[str, Any]) -> str:
-    lines = []
-    for name, split in report["splits"].items():
-        low, high = split["accuracy_interval_95"]
-        lines.append(
-            f"{name}: accuracy {split['accuracy']:.4f} ({split['correct']} of {split['photos']}; "
-            f"95 % interval {low:.3f} to {high:.3f}), loss {split['loss']:.4f}"
+def confident_mistakes(
+    probabilities: NDArray[np.float64], photos: Manifest, most: int
+) -> tuple[Mistake, ...]:
+    """The photos that (N, C) probabilities name wrongly, the surest first, `most` at most."""
+    labels, predicted = photos.labels(), probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+    return tuple(
+        Mistake(
+            photo=photos.root / photos.photos[i].path,
+            label=photos.photos[i].label,
+            predicted=photos.classes[predicted[i]],
+            probability=float(confidence[i]),
+            label_probability=float(probabilities[i, labels[i]]),
         )
-    return "\n".join(lines)
+        for i in surest
+    )
 
 
-def _markdown(report: dict[str, Any]) -> str:
-    lines = [f"# {report['model']}", ""]
-    for name, split in report["splits"].items():
-        low, high = split["accuracy_interval_95"]
-        lines += [
-            f"## {name}",
-            "",
-            f"{split['photos']} photos. Accuracy {split['accuracy']:.4f} "
-            f"({split['correct']} right; 95 % interval {low:.3f} to {high:.3f}), "
-            f"loss {split['loss']:.4f} nats, calibration error {split['ece']:.3f}.",
-            "",
-            "| class | photos | precision | recall (95 % interval) | F1 |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-        for label, row in split["per_class"].items():
-            low, high = row["recall_interval_95"]
-            lines.append(
-                f"| {label} | {row['photos']} | {row['precision']:.3f} | {row['recall']:.3f} "
-                f"({low:.2f} to {high:.2f}) | {row['f1']:.3f} |"
-            )
-        lines.append("")
-    return "\n".join(lines)
+def draw_learning(model: Path) -> list[Picture]:
+    """The learning curves, where the model is a run that has kept its record."""
+    if not (model / RECORD).is_file():
+        return []
+    record = read_json(model / RECORD)
+    epochs, chosen_on = record["epochs"], record["photos"]["chosen_on"]
+    return [
+        plots.picture(
+            "report-loss.png",
+            "Loss while training",
+            "Train is measured during the epoch, on the photos as augmented; the other line after "
+            "it. A widening gap between the two is overfitting.",
+            lambda palette: plots.learning_curve(epochs, "loss", chosen_on, palette),
+        ),
+        plots.picture(
+            "report-accuracy.png",
+            "Accuracy while training",
+            "The share of the photos that were named rightly, epoch by epoch.",
+            lambda palette: plots.learning_curve(epochs, "accuracy", chosen_on, palette),
+        ),
+    ]
+
+
+def draw_split(
+    split: dict[str, Any], probabilities: NDArray[np.float64], photos: Manifest
+) -> list[Picture]:
+    """The pictures of a split's figures."""
+    labels, below = photos.labels(), split["unsure"]["below"]
+    return [
+        plots.picture(
+            "report-confusion.png",
+            "Confusion matrix",
+            "A row is a true class, a column what it was called; the diagonal is right. The fuller "
+            "the colour, the larger the share of the row.",
+            lambda palette: plots.confusion(split["confusion"], photos.classes, palette),
+        ),
+        plots.picture(
+            "report-reliability.png",
+            "Reliability",
+            f"How often answers of each probability are right. On the dashed line, 80 % means 80 "
+            f"in 100. The mean distance from it is the calibration error, {split['ece']:.3f}.",
+            lambda palette: plots.reliability(split["reliability"], palette),
+        ),
+        plots.picture(
+            "report-recall.png",
+            "Recall of each class",
+            "Of a class's photos the share that was named rightly, with the 95 % interval; where "
+            "two intervals overlap widely, the difference may be chance.",
+            lambda palette: plots.recalls(split["per_class"], palette),
+        ),
+        plots.picture(
+            "report-coverage.png",
+            "Answers and accuracy by threshold",
+            "A higher threshold answers fewer photos, and more of those answers are right.",
+            lambda palette: plots.coverage(probabilities, labels, below, palette),
+        ),
+    ]

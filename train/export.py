@@ -47,6 +47,9 @@ class ExportConfig:
     """Which photos to check with."""
     name: str | None = None
     """What the model is called in answers; DATA-BACKBONE if not given."""
+    input_px: int | None = None
+    """Height and width of the input that the file takes; the run's own if not given. Choose another
+    by `evaluate RUN --split holdout --input-px`."""
     calibrate_on: Path | None = None
     """Run of the same recipe whose held-out photos temperature and threshold are fitted on; the run
     itself if it held photos out."""
@@ -105,16 +108,16 @@ def _calibration(config: ExportConfig, trained: TrainedModel) -> Calibration | N
         sibling = checkpoints.load_model(config.calibrate_on)
         if sibling.classes != trained.classes:
             raise UsageError(f"{config.calibrate_on} has other classes than {config.run}.")
-        return calibrate(config.calibrate_on, config.cache)
+        return calibrate(config.calibrate_on, config.cache, config.input_px)
     if trained.config.data.choose_on == "holdout":
-        return calibrate(config.run, config.cache)
+        return calibrate(config.run, config.cache, config.input_px)
     return None
 
 
 def _contract(
     config: ExportConfig, trained: TrainedModel, calibration: Calibration | None
 ) -> Contract:
-    contract = contract_of(trained)
+    contract = contract_of(trained, config.input_px)
     if config.name is not None:
         contract = replace(contract, name=config.name)
     if calibration is None:

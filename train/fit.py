@@ -148,7 +148,8 @@ def fit(config: FitConfig) -> None:
         if evaluation is not None:
             entry |= _evaluate(kept, evaluation, (scale, offset), accelerator)
         history.append(entry)
-        accelerator.log({k: v for k, v in entry.items() if k != "epoch"}, step=epoch + 1)
+        if config.tensorboard:
+            accelerator.log({k: v for k, v in entry.items() if k != "epoch"}, step=epoch + 1)
         say(_describe(entry))
         if accelerator.is_main_process:
             if checkpoints.is_kept(config, history):
@@ -176,6 +177,8 @@ def _accelerator(config: FitConfig) -> Accelerator:
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(config.deterministic)
+    if config.tensorboard:
+        accelerator.init_trackers("tensorboard")
     return accelerator
 
 

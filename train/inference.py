@@ -47,24 +47,31 @@ class TorchModel:
         return output
 
 
-def open_model(path: Path) -> Model:
-    """Open a run's folder or an ONNX file.
+def open_model(path: Path, input_px: int | None = None) -> Model:
+    """Open a run's folder or an ONNX file; a run's network also takes another input size.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or an ONNX file is asked for another size than its own.
         ContractError: the ONNX file does not hold a contract that serving can honour.
     """
     if path.is_dir():
         trained = checkpoints.load_model(path)
-        return TorchModel(trained, contract_of(trained))
+        return TorchModel(trained, contract_of(trained, input_px))
     if path.suffix == ".onnx" and path.is_file():
+        if input_px is not None:
+            raise UsageError(f"--input-px is for a run: {path} has its size fixed by its contract.")
         return Classifier.load(path, threads=torch.get_num_threads())
     raise UsageError(f"{path} is neither a run's folder nor an ONNX file.")
 
 
-def contract_of(trained: TrainedModel) -> Contract:
-    """What training alone knows of a run's contract: not yet calibrated, not yet measured."""
-    size = trained.config.network.input_px
+def contract_of(trained: TrainedModel, input_px: int | None = None) -> Contract:
+    """What training alone knows of a run's contract: not yet calibrated, not yet measured.
+
+    A network often does better at a somewhat larger size than it was trained at, since random crops
+    make things look larger in training than they are (Touvron et al. 2019, "Fixing the train-test
+    resolution discrepancy"); `input_px` is that size, None the one it was trained for.
+    """
+    size = input_px or trained.config.network.input_px
     return Contract(
         name=f"{trained.config.data.data.resolve().name}-{trained.config.network.backbone}",
         classes=trained.classes,

@@ -19,6 +19,9 @@ from torch.optim.swa_utils import AveragedModel
 from train.config import FitConfig
 from train.network import Network
 
+# Two steps up and two down: torch's one-cycle divides by zero on fewer.
+_LEAST_CYCLE_STEPS = 4
+
 
 def make_optimizer(config: FitConfig, network: Network) -> Optimizer:
     """The optimizer over what is trained; biases and normalisation weights are not decayed."""
@@ -44,8 +47,10 @@ def make_schedule(config: FitConfig, optimizer: Optimizer, steps: int) -> LRSche
     """
     warmup_steps = round(config.warmup * steps)
     if config.schedule == "onecycle":
+        if steps < _LEAST_CYCLE_STEPS:
+            return ConstantLR(optimizer, factor=1.0, total_iters=0)
         peaks = [group["lr"] for group in optimizer.param_groups]
-        share = max(1, warmup_steps) / steps
+        share = min(max(2, warmup_steps), steps - 2) / steps
         return OneCycleLR(optimizer, max_lr=peaks, total_steps=steps, pct_start=share)
     if config.schedule == "cosine":
         fall = CosineAnnealingLR(optimizer, T_max=max(1, steps - warmup_steps))

@@ -1,43 +1,53 @@
-"""Files or URLs in, predictions out, from the command line."""
+"""Files or URLs in, predictions out, from the command line: by a run's model, an ONNX file, or a
+pretrained network as it came, with ImageNet's classes.
+"""
 
-import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tyro
 
 from serving import image
 from serving.classifier import softmax
-from serving.fetch import Fetcher
 from serving.preprocess import Preprocessor
 from serving.settings import Settings
 from train.errors import UsageError
-from train.inference import open_model
+from train.inference import Model, open_model
+from train.photo import read_image
 
 
 @dataclass(frozen=True, slots=True)
 class PredictConfig:
     """Classify files or URLs."""
 
-    model: tyro.conf.Positional[Path]
-    """A run's folder, or an ONNX file."""
-    images: tyro.conf.Positional[tuple[str, ...]]
-    """Files or http(s) URLs."""
+    sources: tyro.conf.Positional[
+        Annotated[tuple[str, ...], tyro.conf.arg(metavar="[MODEL] IMAGE [IMAGE ...]")]
+    ]
+    """A run's folder or an ONNX file, then files or http(s) URLs; with --backbone no model."""
+    backbone: str | None = None
+    """Any torchvision classification model, to predict ImageNet's classes as it came."""
+    weights: str = "DEFAULT"
+    """With --backbone: a torchvision weights name, a state-dict file, or `none`."""
     top_k: int = 5
     """How many classes to show."""
 
 
 def predict(config: PredictConfig) -> None:
-    """Print the likeliest classes of each image."""
-    if not config.images:
-        raise UsageError("Name at least one image: a file or an http(s) URL.")
+    """Print the likeliest classes of each image.
+
+    Raises:
+        UsageError: the model cannot be opened, or no image is named.
+        RequestError: an image cannot be read.
+    """
     if config.top_k < 1:
         raise UsageError(f"--top-k takes a number 1 or more; found {config.top_k}.")
-    model = open_model(config.model)
+    model, images = _model_and_images(config)
     settings = Settings()
-    preprocess = Preprocessor(model.contract.preprocess)
-    for source in config.images:
+    contract = model.contract
+    preprocess = Preprocessor(contract.preprocess)
+    for source in images:
         data = read_image(source, settings)
         picture = image.decode(
             data,
@@ -45,17 +55,23 @@ def predict(config: PredictConfig) -> None:
             for_size=(preprocess.spec.width_px, preprocess.spec.height_px),
         )
         logits = model.logits(preprocess(picture)).astype(np.float64)  # (1, C)
-        probabilities = softmax(logits / model.contract.temperature)[0]  # (C,)
-        print(source)
+        probabilities = softmax(logits / contract.temperature)[0]  # (C,)
+        unsure = probabilities.max() < contract.unsure_below
+        print(f"{source}: unsure, below {contract.unsure_below:g}" if unsure else source)
         for index in np.argsort(-probabilities, kind="stable")[: config.top_k]:
-            print(f"  {probabilities[index]:7.4f}  {model.contract.classes[index]}")
+            print(f"  {probabilities[index]:7.4f}  {contract.classes[index]}")
 
 
-def read_image(source: str, settings: Settings) -> bytes:
-    """The bytes of a file, or of what an http(s) URL points to."""
-    if urllib.parse.urlsplit(source).scheme in ("http", "https"):
-        return Fetcher(settings)(source, timeout_s=settings.fetch_timeout_s)
-    try:
-        return Path(source).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{source} cannot be read: {error.strerror}.") from error
+def _model_and_images(config: PredictConfig) -> tuple[Model, tuple[str, ...]]:
+    given = 0 if config.backbone else 1
+    images = config.sources[given:]
+    if not images:
+        needed = "at least one image" if config.backbone else "a model and at least one image"
+        raise UsageError(f"Name {needed}: a file or an http(s) URL.")
+    if config.backbone is None:
+        if config.weights != "DEFAULT":
+            raise UsageError("--weights goes with --backbone; a trained model has its own.")
+        return open_model(Path(config.sources[0])), images
+    from train.pretrained import open_pretrained
+
+    return open_pretrained(config.backbone, config.weights), images

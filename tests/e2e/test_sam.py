@@ -11,8 +11,11 @@ import pytest
 
 from local.gateway import HttpRequest, event_of
 from local.runtime_interface import free_ports, port_answers
+from serving import image
+from serving.preprocess import Preprocessor
 from tests.client import send
 from tests.e2e.engine import ROOT, missing_engine, run, sam_path
+from train.inference import open_model
 
 SAM = sam_path()
 MISSING = missing_engine() or ("" if SAM else "the SAM CLI is not installed (.venv-sam, PATH)")
@@ -60,11 +63,21 @@ def start_api():
             process.wait(60)
 
 
+@pytest.fixture(scope="module")
+def expected():
+    """The label that the bundled model gives the sample outside of the service."""
+    model = open_model(ROOT / "model" / "classifier.onnx")
+    spec = model.contract.preprocess
+    picture = image.decode(SAMPLE.read_bytes(), max_pixels=10**7)
+    logits = model.logits(Preprocessor(spec)(picture))  # (1, C)
+    return model.contract.classes[int(logits.argmax())]
+
+
 def test_the_template_is_valid_and_clean():
     assert "valid SAM Template" in sam("validate", "--lint")
 
 
-def test_the_function_answers_an_event_with_a_binary_body(built, tmp_path):
+def test_the_function_answers_an_event_with_a_binary_body(built, expected, tmp_path):
     headers = (("content-type", "image/jpeg"),)
     event = event_of(HttpRequest("POST", "/predict", headers, SAMPLE.read_bytes()))
     assert event["isBase64Encoded"]
@@ -73,16 +86,16 @@ def test_the_function_answers_an_event_with_a_binary_body(built, tmp_path):
     output = sam("local", "invoke", "ClassifierFunction", "--skip-pull-image", "--event", str(path))
     answer = json.loads(re.findall(r"^\{.*\}$", output, re.MULTILINE)[-1])
     assert answer["statusCode"] == 200
-    assert json.loads(answer["body"])["label"]
+    assert json.loads(answer["body"])["label"] == expected
 
 
-def test_the_local_api_of_sam_classifies_a_photo_as_base64_in_json(built):
+def test_the_local_api_of_sam_classifies_a_photo_as_base64_in_json(built, expected):
     body = json.dumps({"image": base64.b64encode(SAMPLE.read_bytes()).decode()}).encode()
     with start_api() as url:
         answer = send(f"{url}/predict", "POST", body, content_type="application/json")
         mistake = send(f"{url}/predict", "POST", b"{", content_type="application/json")
     assert answer.status == 200
-    assert answer.json()["label"]
+    assert answer.json()["label"] == expected
     assert mistake.status == 400
 
 

@@ -234,6 +234,51 @@ def test_an_unreadable_photo_is_named_and_left_out_or_stops_a_strict_run(
         fit(tiny_config(data, photo_cache, tmp_path / "strict", reading={"strict": True}))
 
 
+def test_tensorboard_events_are_written_when_asked_for(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fit(tiny_config(drawn_data, photo_cache, tmp_path / "run", tensorboard=True))
+    (folder,) = {file.parent for file in (tmp_path / "run").rglob("events.out.tfevents.*")}
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    losses = [event.value for event in events.Scalars("train_loss")]
+    assert losses == pytest.approx([e["train_loss"] for e in epochs_of(tmp_path / "run")])
+
+
+def test_every_switch_of_the_loop_trains(drawn_data: Path, photo_cache: Path, tmp_path: Path):
+    config = tiny_config(
+        drawn_data,
+        photo_cache,
+        tmp_path / "run",
+        augment="light",
+        network={"train_backbone": True, "inner": 8, "dropout": 0.2},
+        optimizer="sgd",
+        schedule="cosine",
+        class_weights=True,
+        clip_norm=1.0,
+        cutmix=1.0,
+        label_smoothing=0.1,
+        deterministic=True,
+        keep="last",
+        epochs=1,
+    )
+    fit(config)
+    assert np.isfinite(epochs_of(tmp_path / "run")[0]["train_loss"])
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no accelerator here")
+def test_a_run_trained_on_a_gpu_loads_on_the_cpu(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    fit(tiny_config(drawn_data, photo_cache, tmp_path / "run", **FINE_TUNING))
+    model = checkpoints.load_model(tmp_path / "run").network
+    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
+
+
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0", "mobilenet_v3_small"])
 def test_other_backbones_train_without_weights(
     backbone: str, drawn_data: Path, photo_cache: Path, tmp_path: Path

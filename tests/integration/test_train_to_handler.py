@@ -12,8 +12,13 @@ from serving.app import App
 from serving.classifier import Classifier
 from serving.contract import METADATA_KEY
 from serving.settings import Settings
+from tests.training import tiny_config
 from train.bundle import BundleConfig, bundle
 from train.data import scan
+from train.errors import UsageError
+from train.evaluate import EvaluateConfig, evaluate
+from train.export import ExportConfig, export
+from train.fit import fit
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,7 @@ def test_the_card_names_the_recipe_the_figures_and_the_notes(
     split = report["splits"]["validation"]
     assert report["version"] in card
     assert "--backbone resnet18" in card
-    assert f"{split['correct']} of {split['photos']} photos right" in card
+    assert f"{split['correct']} of {split['photos']};" in card
     assert all(f"| {label} |" in card for label in ("blue", "green", "red"))
     assert card.endswith("Drawn colours only.\n")
     assert str(tmp_path) not in card
@@ -92,3 +97,33 @@ def test_lambda_function_serves_a_bundle_named_by_the_environment(
     context = SimpleNamespace(aws_request_id="r-1", get_remaining_time_in_millis=lambda: 10_000)
     answer = lambda_function.lambda_handler({"image": base64.b64encode(photo).decode()}, context)
     assert {p["label"] for p in answer["predictions"]} == {"blue", "green", "red"}
+
+
+def test_a_run_that_held_photos_out_is_measured_calibrated_and_exported_at_a_chosen_size(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    run = tmp_path / "run"
+    reading = {"choose_on": "holdout", "holdout": 0.2}
+    network = {"backbone": "resnet18"}
+    fit(tiny_config(drawn_data, photo_cache, run, reading=reading, network=network))
+    evaluate(
+        EvaluateConfig(model=run, data=drawn_data, split="holdout", input_px=48, cache=photo_cache)
+    )
+    held_out = json.loads((run / "report.json").read_text())["splits"]["holdout"]
+    assert held_out["photos"] == 6
+
+    export(ExportConfig(run=run, input_px=48, cache=photo_cache))
+    contract = Classifier.load(run / "classifier.onnx").contract
+    assert (contract.preprocess.height_px, contract.preprocess.width_px) == (48, 48)
+    assert contract.metrics["calibration_photos"] == 6
+    assert contract.metrics["calibration_ece_before"] == round(held_out["ece_uncalibrated"], 4)
+    assert 0 < contract.unsure_below <= 1
+
+
+def test_a_run_that_held_nothing_out_has_no_held_out_photos(
+    tiny_run: Path, drawn_data: Path, photo_cache: Path
+):
+    with pytest.raises(UsageError, match="held no photos out"):
+        evaluate(
+            EvaluateConfig(model=tiny_run, data=drawn_data, split="holdout", cache=photo_cache)
+        )

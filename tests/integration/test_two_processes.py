@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from train import checkpoints, runs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PROBE = Path(__file__).with_name("two_processes_probe.py")
 
@@ -19,16 +22,21 @@ def torchrun(processes: int, *command: str) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     launcher = [*torchrun, "--nproc_per_node", str(processes)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
+    with subprocess.Popen(
         [*launcher, *command],
         cwd=ROOT,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+        start_new_session=True,  # so that the workers can be ended with their launcher
+    ) as process:
+        try:
+            _, stderr = process.communicate(timeout=240)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    assert process.returncode == 0, stderr[-3000:]
 
 
 @pytest.fixture(scope="module")

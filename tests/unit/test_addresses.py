@@ -1,6 +1,6 @@
 """Which addresses count as public."""
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
 
 import pytest
 
@@ -38,7 +38,13 @@ def test_our_own_lists_refuse_it_even_where_python_calls_every_address_global(te
 
     class CalledGlobal(type(address)):  # type: ignore[misc]
         is_global = True
-        is_multicast = False
-        is_reserved = False
 
     assert not is_public(CalledGlobal(text))
+
+
+def test_what_a_newer_python_calls_not_global_is_refused_though_our_lists_do_not_know_it():
+    class CalledPrivate(IPv4Address):
+        is_global = False
+
+    assert is_public(IPv4Address("8.8.8.8"))
+    assert not is_public(CalledPrivate("8.8.8.8"))

@@ -325,7 +325,21 @@ def test_a_url_is_fetched_within_what_the_invocation_has_left(classifier):
     made = {"url": "https://example.com/green.jpg"}
     assert app.handle(made, "request-1")["label"] == "green"
     assert app.handle(made, "request-1", remaining_s=3.5)["label"] == "green"
-    assert asked == [(made["url"], 5), (made["url"], 2.5)]
+    assert asked == [(made["url"], 5), (made["url"], pytest.approx(2.5, abs=0.5))]
+
+
+def test_the_images_of_a_batch_share_what_the_invocation_has_left(classifier):
+    asked = []
+
+    def fetch(url, *, timeout_s):
+        asked.append(timeout_s)
+        return encoded(picture("green"))
+
+    app = App(classifier, Settings(fetch_timeout_s=60), fetch)
+    images = [{"url": f"https://example.com/{i}"} for i in range(16)]
+    app.handle({"images": images}, "request-1", remaining_s=30)
+    assert len(set(asked)) > 1
+    assert max(asked) < 29
 
 
 def test_a_url_that_must_not_be_fetched_is_a_403(classifier, call):

@@ -18,6 +18,7 @@ from serving.errors import (
 from serving.s3 import S3Fetcher
 from serving.settings import Settings
 from tests.conftest import no_fetch
+from tests.loopback import response, serving
 
 SETTINGS = Settings(fetch_max_bytes=10_000)
 
@@ -88,6 +89,25 @@ class Failing:
 
     def get_object(self, **_):
         raise self.error
+
+
+def test_a_client_is_made_of_the_functions_environment_when_it_is_needed(monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with serving(response(status="404 Not Found")) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.port}")
+        with pytest.raises(RemoteFailedError, match="hand out"):
+            S3Fetcher(SETTINGS)("s3://my-bucket/key.jpg", timeout_s=5)
+        assert server.heads[0].startswith(b"GET /my-bucket/key.jpg ")
+
+
+def test_a_function_without_a_region_says_that_s3_cannot_be_reached(monkeypatch):
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(RemoteFailedError):
+        S3Fetcher(SETTINGS)("s3://my-bucket/key.jpg", timeout_s=5)
 
 
 def test_a_network_that_fails_is_a_failed_or_late_remote():

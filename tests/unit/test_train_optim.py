@@ -38,6 +38,15 @@ def test_a_constant_schedule_never_changes():
     assert rates(config(lr=0.5), 5) == [0.5] * 5
 
 
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine", "step", "constant"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6, 11])
+@pytest.mark.parametrize("warmup", [0.0, 0.2, 0.9])
+def test_schedules_of_few_steps_hold(schedule, steps: int, warmup: float):
+    seen = rates(config(lr=1.0, schedule=schedule, warmup=warmup), steps)
+    assert len(seen) == steps
+    assert all(0 <= rate <= 1 + 1e-9 for rate in seen)
+
+
 def test_one_cycle_peaks_after_the_warm_up_and_ends_near_nothing():
     seen = rates(config(lr=1.0, schedule="onecycle", warmup=0.2), 50)
     assert seen.index(max(seen)) == pytest.approx(10, abs=1)

@@ -99,3 +99,8 @@ def test_only_the_allowed_hosts_are_taken():
     assert urls.parse("http://PHOTOS.example/a", settings).host == "photos.example"
     with pytest.raises(ForbiddenUrlError, match="host"):
         urls.parse("http://evil.photos.example/a", settings)
+
+
+def test_half_a_pair_of_surrogates_is_no_url():
+    with pytest.raises(InvalidRequestError):
+        urls.parse("http://example.com/\ud800", SETTINGS)

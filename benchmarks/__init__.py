@@ -1,0 +1,1 @@
+"""Measurements against other ways of doing the same; each in one run on one machine."""

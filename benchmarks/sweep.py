@@ -1,0 +1,209 @@
+"""The sweep against the workshop's way of comparing settings: a pass of every photo through the
+backbone in every epoch of every setting.
+
+The workshop's way would take a day: some of its steps are measured and the rest is multiplied out,
+with the arithmetic printed. The sweep is measured whole, in a process of its own, from nothing in
+the cache: start, reading, decoding, features, training, report. The two take turns.
+
+    python -m benchmarks.sweep --data DIR --weights FILE
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import tyro
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from serving.preprocess import PreprocessSpec
+from train import data
+from train.config import DataConfig, NetworkConfig
+from train.data import Manifest
+from train.network import make_head, pretrained_backbone
+from train.runs import read_json, write_json
+from train.sweep import JSON, SweepConfig
+
+TARGET_RATIO = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Time the sweep against a pass through the backbone for each epoch of each setting."""
+
+    data: Path
+    """Folder with {train,validation}/CLASS/*.jpg."""
+    weights: str = "IMAGENET1K_V2"
+    """A torchvision weights name or a state-dict file."""
+    repeats: int = 1
+    """Whole sweeps; the workshop's way is measured before, between and after them."""
+    steps: int = 8
+    """Steps of 32 photos in each measurement of the workshop's way; one before is not counted."""
+    out: Path = Path("benchmarks/sweep.json")
+    """Where the figures go."""
+
+
+class PhotoFiles(Dataset[tuple[Tensor, int]]):
+    """Photos opened, resized and normalised anew whenever they are asked for."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        spec = PreprocessSpec()
+        self._files = [manifest.root / photo.path for photo in manifest.photos]
+        self._labels = manifest.labels().tolist()
+        self._transform = v2.Compose(
+            [
+                v2.Resize((spec.height_px, spec.width_px)),
+                v2.ToImage(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(spec.mean, spec.std),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """-> ((3, H, W) float32, label)."""
+        with Image.open(self._files[index]) as photo:
+            return self._transform(photo.convert("RGB")), self._labels[index]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkshopWay:
+    """Seconds a photo takes in an epoch's training pass and in its validation pass."""
+
+    train_s: float
+    validation_s: float
+
+
+def measure_workshop(manifest: Manifest, config: Config) -> WorkshopWay:
+    """Some steps of an epoch: a frozen backbone, left in train mode, and the plainest head.
+
+    The plainest head is the cheapest, which favours this side. Train mode is what a call of
+    `model.train()` leaves a frozen backbone in.
+    """
+    torch.manual_seed(0)
+    backbone, width = pretrained_backbone(NetworkConfig(weights=config.weights))
+    backbone.requires_grad_(False)
+    model = nn.Sequential(backbone, make_head(width, len(manifest.classes), inner=0, dropout=0.0))
+    optimizer = torch.optim.Adam(model[1].parameters(), lr=1e-3)
+
+    def train_step(images: Tensor, labels: Tensor) -> None:
+        optimizer.zero_grad()
+        loss = cross_entropy(model(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    def validation_step(images: Tensor, labels: Tensor) -> None:
+        with torch.no_grad():
+            cross_entropy(model(images), labels)
+
+    seconds = []
+    for split, step in (("train", train_step), ("validation", validation_step)):
+        model.train(split == "train")
+        loader = DataLoader(PhotoFiles(manifest.split(split)), batch_size=32, shuffle=True)
+        photos = 0
+        for number, (images, labels) in enumerate(loader):
+            if number == 1:
+                started, photos = time.perf_counter(), 0
+            step(images, labels)
+            photos += len(labels)
+            if number == config.steps:
+                break
+        seconds.append((time.perf_counter() - started) / photos)
+    return WorkshopWay(*seconds)
+
+
+def measure_sweep(config: Config) -> tuple[float, dict[str, Any]]:
+    """Seconds of `python -m train sweep` as a whole, from an empty cache, and its record."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "train", "sweep", "--data", str(config.data)]
+        command += ["--weights", config.weights, "--cache", f"{folder}/cache"]
+        started = time.perf_counter()
+        subprocess.run([*command, "--out", f"{folder}/out"], check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - started, read_json(Path(folder) / "out" / JSON)
+
+
+def report(manifest: Manifest, ways: Sequence[WorkshopWay], sweeps_s: Sequence[float]) -> str:
+    """The arithmetic, the medians with their range, and the ratio."""
+    grid = SweepConfig(Path(), DataConfig(Path()))
+    train, validation = (len(manifest.split(s).photos) for s in ("train", "validation"))
+    trainings = len(grid.settings()) * len(grid.seeds)
+    whole_s = [workshop_s(manifest, way) for way in ways]
+    middle = WorkshopWay(median(w.train_s for w in ways), median(w.validation_s for w in ways))
+    epoch_s = train * middle.train_s + validation * middle.validation_s
+    ratio = median(whole_s) / median(sweeps_s)
+    least = min(whole_s) / max(sweeps_s)
+    return f"""{"":<32}{"median":>12}{"least":>12}{"most":>12}   measured
+{_line("workshop: train, ms a photo", [w.train_s * 1e3 for w in ways])}
+{_line("workshop: validate, ms a photo", [w.validation_s * 1e3 for w in ways])}
+{_line("workshop: all settings, s", whole_s)} (multiplied out)
+{_line("sweep: all settings, s", sweeps_s)} (whole)
+
+The workshop's way, multiplied out from the medians:
+  an epoch      {train:,} photos x {middle.train_s * 1e3:.2f} ms + {validation:,} photos \
+x {middle.validation_s * 1e3:.2f} ms = {epoch_s:,.1f} s
+  a training    {grid.epochs} epochs x {epoch_s:,.1f} s = {grid.epochs * epoch_s:,.0f} s
+  all settings  {len(grid.settings())} settings x {len(grid.seeds)} seeds \
+x {grid.epochs * epoch_s:,.0f} s = {trainings * grid.epochs * epoch_s:,.0f} s \
+= {trainings * grid.epochs * epoch_s / 3600:,.1f} h
+The sweep: {median(sweeps_s):,.0f} s = {median(sweeps_s) / 60:.1f} min.
+Ratio of the medians: {ratio:,.0f}; of the fastest workshop to the slowest sweep: {least:,.0f}.
+Target {TARGET_RATIO} times: {"reached" if least >= TARGET_RATIO else "NOT reached"}."""
+
+
+def workshop_s(manifest: Manifest, way: WorkshopWay) -> float:
+    """Seconds that all settings would take at the pace of one measurement."""
+    grid = SweepConfig(Path(), DataConfig(Path()))
+    train, validation = (len(manifest.split(s).photos) for s in ("train", "validation"))
+    epoch_s = train * way.train_s + validation * way.validation_s
+    return len(grid.settings()) * len(grid.seeds) * grid.epochs * epoch_s
+
+
+def _line(name: str, values: Sequence[float]) -> str:
+    figures = "".join(f"{v:>12,.1f}" for v in (median(values), min(values), max(values)))
+    return f"{name:<32}{figures}   {len(values)}x"
+
+
+def main() -> None:
+    """Measure, print, and write the JSON."""
+    config = tyro.cli(Config, description=Config.__doc__)
+    manifest = data.scan(config.data)
+    machine = (
+        f"{os.cpu_count()} cores, torch {version('torch')} with {torch.get_num_threads()} threads, "
+        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} before the start"
+    )
+    print(machine, flush=True)
+    ways, sweeps = [measure_workshop(manifest, config)], []
+    for _ in range(config.repeats):
+        sweeps.append(measure_sweep(config))
+        ways.append(measure_workshop(manifest, config))
+    sweeps_s = [seconds for seconds, _ in sweeps]
+    print(report(manifest, ways, sweeps_s))
+    figures = {
+        "machine": machine,
+        "workshop_train_s_per_photo": [way.train_s for way in ways],
+        "workshop_validation_s_per_photo": [way.validation_s for way in ways],
+        "workshop_all_settings_s": [workshop_s(manifest, way) for way in ways],
+        "sweep_s": sweeps_s,
+        "sweep_parts_s": [record["seconds"] for _, record in sweeps],
+    }
+    write_json(config.out, figures)
+    print(f"The figures are in {config.out}.")
+
+
+if __name__ == "__main__":
+    main()

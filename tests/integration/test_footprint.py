@@ -1,0 +1,72 @@
+"""What the function leaves behind: no file outside /tmp, no process, no connection that it was not
+asked for. Watched by Python's audit events (PEP 578) in a process of its own.
+"""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.drawn import encoded, picture
+from tests.tiny_model import write_tiny_model
+
+ROOT = Path(__file__).parents[2]
+
+WATCHED = """
+import json, os, sys
+
+events = []
+
+def watch(event, args):
+    if event == "open" and isinstance(args[0], (str, bytes)):
+        flags = args[2] if isinstance(args[2], int) else 0
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
+            path = os.path.realpath(os.fsdecode(args[0]))
+            if not path.startswith(("/tmp/", "/dev/null")):
+                events.append([event, path])
+    elif event in ("subprocess.Popen", "os.system", "os.exec", "os.fork", "socket.connect",
+                   "socket.getaddrinfo", "os.mkdir", "os.remove", "os.rename", "shutil.rmtree"):
+        events.append([event, repr(args)[:200]])
+
+sys.addaudithook(watch)
+import lambda_function
+
+class Context:
+    aws_request_id = "request-1"
+    def get_remaining_time_in_millis(self): return 30000
+
+for line in sys.stdin:
+    lambda_function.lambda_handler(json.loads(line), Context())
+print(json.dumps(events), file=sys.stderr)
+"""
+
+
+def test_requests_of_every_kind_write_nothing_and_start_nothing(tmp_path):
+    made: list[dict[str, Any]] = [
+        {"image": base64.b64encode(encoded(picture("red"), file_format)).decode()}
+        for file_format in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+    ]
+    made += [{"image": "eA=="}, {"url": "http://127.0.0.1/"}, {"images": [made[0], made[1]]}]
+    made += [
+        {"requestContext": {"http": {"method": "GET"}}, "rawPath": path}
+        for path in ("/", "/health", "/model", "/openapi.json", "/nowhere")
+    ]
+    environment = {
+        "MODEL_PATH": str(write_tiny_model(tmp_path / "tiny.onnx")),
+        "PATH": os.environ["PATH"],
+        "PYTHONDONTWRITEBYTECODE": "1",  # as in the image, whose code is compiled already
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", WATCHED],
+        cwd=ROOT,
+        env=environment,
+        input="".join(json.dumps(event) + "\n" for event in made),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(result.stderr) == []
+    assert len(result.stdout.splitlines()) == len(made)  # one line of log for each request

@@ -1,0 +1,25 @@
+"""Folders of drawn photos, as training and evaluation take them."""
+
+from pathlib import Path
+
+from tests.drawn import encoded, picture
+from tests.tiny_model import CLASSES
+
+# No two pictures of a test run are the same, unless a test copies one.
+_seeds = iter(range(1_000_000))
+
+
+def write_photo(path: Path, colour: str = "red", **options) -> Path:
+    """Draw one JPEG; `options` go to tests.drawn.picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encoded(picture(colour, seed=next(_seeds), **options)))
+    return path
+
+
+def write_photos(root: Path, each: int, splits: tuple[str, ...] = ("train", "validation")) -> Path:
+    """Draw `each` photos of every colour into SPLIT/COLOUR/."""
+    for split in splits:
+        for colour in CLASSES:
+            for number in range(each):
+                write_photo(root / split / colour / f"{number}.jpg", colour)
+    return root

@@ -1,0 +1,227 @@
+"""Every finding of `inspect`, provoked on a drawn folder of photos that is otherwise in order."""
+
+import shutil
+
+import pytest
+
+from tests.drawn import encoded, picture
+from tests.photo_folder import write_photo, write_photos
+from train.__main__ import main
+from train.inspection import Finding, find_all, overview, read_folder
+
+
+@pytest.fixture(scope="module")
+def tidy(tmp_path_factory):
+    """Twelve photos a class and split, none of them twice."""
+    return write_photos(tmp_path_factory.mktemp("tidy") / "data", 12)
+
+
+@pytest.fixture
+def folder(tidy, tmp_path):
+    """A copy of the tidy folder to spoil."""
+    return shutil.copytree(tidy, tmp_path / "data")
+
+
+def found_in(folder) -> list[Finding]:
+    return find_all(folder, read_folder(folder))
+
+
+def the_finding(folder) -> Finding:
+    (finding,) = found_in(folder)
+    return finding
+
+
+def test_a_tidy_folder_has_nothing_to_mend(tidy, capsys):
+    assert main(["inspect", "--data", str(tidy), "--strict"]) == 0
+    assert "Nothing to mend" in capsys.readouterr().out
+
+
+def test_photos_are_counted_by_split_and_class(tidy):
+    lines = [line.split() for line in overview(read_folder(tidy))]
+    assert lines[:5] == [
+        ["photos", "train", "validation"],
+        ["blue", "12", "12"],
+        ["green", "12", "12"],
+        ["red", "12", "12"],
+        ["all", "36", "36"],
+    ]
+
+
+def test_sizes_are_given_as_smallest_median_and_largest(folder):
+    write_photo(folder / "train/red/wide.jpg", width_px=640, height_px=20)
+    text = "\n".join(overview(read_folder(folder)))
+    assert "width: 60 to 640 pixels, median 60" in text
+    assert "height: 20 to 80 pixels, median 80" in text
+
+
+def test_photos_that_lie_on_their_side_are_counted_and_are_no_problem(folder):
+    lying = picture()
+    exif = lying.getexif()
+    exif[0x0112] = 6
+    (folder / "train/red/lying.jpg").write_bytes(encoded(lying, exif=exif))
+    assert "EXIF orientation: 1 " in "\n".join(overview(read_folder(folder)))
+    assert found_in(folder) == []
+
+
+def test_the_same_photo_in_two_splits_is_found_under_another_name(folder):
+    shutil.copy(folder / "train/red/3.jpg", folder / "validation/red/other.jpg")
+    finding = the_finding(folder)
+    assert finding.kind == "the same photo in two splits"
+    assert finding.found == "train/red/3.jpg, validation/red/other.jpg"
+
+
+def test_the_same_photo_twice_in_a_class_is_found(folder):
+    shutil.copy(folder / "train/red/3.jpg", folder / "train/red/again.jpg")
+    assert the_finding(folder).kind == "the same photo twice in one split"
+
+
+def test_the_same_photo_in_two_classes_is_found(folder):
+    shutil.copy(folder / "train/red/3.jpg", folder / "train/blue/red.jpg")
+    assert the_finding(folder).kind == "the same photo in two classes"
+
+
+@pytest.mark.parametrize("content", [b"", b"no photo", encoded(picture())[:400]])
+def test_an_unreadable_photo_is_named_with_its_fault(folder, content):
+    (folder / "train/red/broken.jpg").write_bytes(content)
+    finding = the_finding(folder)
+    assert finding.kind == "an unreadable photo"
+    assert finding.found.startswith("train/red/broken.jpg: The ")
+
+
+def test_two_empty_files_are_unreadable_and_not_the_same_photo(folder):
+    for split in ("train", "validation"):
+        (folder / split / "red/empty.jpg").write_bytes(b"")
+    assert [finding.kind for finding in found_in(folder)] == ["an unreadable photo"] * 2
+
+
+def test_a_png_that_is_called_jpg_has_a_wrong_extension(folder):
+    (folder / "train/red/called.jpg").write_bytes(encoded(picture(), "PNG"))
+    finding = the_finding(folder)
+    assert finding.kind == "a wrong extension"
+    assert finding.found == "train/red/called.jpg is a PNG"
+
+
+@pytest.mark.parametrize(
+    ("name", "file_format"),
+    [("a.JPEG", "JPEG"), ("a.png", "PNG"), ("a.webp", "WEBP"), ("a.tif", "TIFF"), ("a.bmp", "BMP")],
+)
+def test_each_formats_own_extension_is_right(folder, name, file_format):
+    (folder / "train/red" / name).write_bytes(encoded(picture(width_px=61), file_format))
+    assert found_in(folder) == []
+
+
+def test_a_phones_jpeg_of_several_views_is_a_jpeg(folder):
+    views = {"save_all": True, "append_images": [picture("blue")]}
+    (folder / "train/red/views.jpg").write_bytes(encoded(picture(), "MPO", **views))
+    assert found_in(folder) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["train/red/notes.txt", "train/red/deeper/photo.jpg", "train/photo.jpg", "photo.jpg"]
+)
+def test_a_file_that_training_passes_over_is_named(folder, name):
+    write_photo(folder / name)
+    finding = the_finding(folder)
+    assert finding.kind == "a file that is passed over"
+    assert finding.found == name
+
+
+def test_a_licence_beside_the_splits_is_no_finding(folder):
+    (folder / "LICENSE").write_text("free")
+    assert found_in(folder) == []
+
+
+def test_a_class_of_fewer_than_ten_photos_is_tiny(folder):
+    for number in range(3):
+        (folder / f"validation/red/{number}.jpg").unlink()
+    finding = the_finding(folder)
+    assert finding.kind == "a tiny class"
+    assert finding.found == "validation/red has 9 photos"
+
+
+def test_a_class_three_times_another_is_unequal(folder):
+    for number in range(24):
+        write_photo(folder / f"train/red/more-{number}.jpg")
+    finding = the_finding(folder)
+    assert finding.kind == "unequal classes"
+    assert finding.found == "train/red has 3.0 times the photos of blue"
+    assert "--class-weights" in finding.advice
+
+
+def test_a_class_without_training_photos_cannot_be_learnt(folder):
+    shutil.rmtree(folder / "train/red")
+    assert the_finding(folder).kind == "a class that cannot be learnt"
+
+
+def test_a_class_without_validation_photos_is_not_measured(folder):
+    shutil.rmtree(folder / "validation/red")
+    finding = the_finding(folder)
+    assert (finding.kind, finding.found) == (
+        "a class that is not measured",
+        "validation/red has no photos",
+    )
+
+
+def test_findings_are_printed_one_a_line_and_fail_only_when_strict(folder, capsys):
+    (folder / "train/red/broken.jpg").write_bytes(b"no photo")
+    assert main(["inspect", "--data", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("an unreadable photo: train/red/broken.jpg: ")
+    assert lines[-1] == "1 finding"
+    assert main(["inspect", "--data", str(folder), "--strict"]) == 1
+    assert "--strict allows none" in capsys.readouterr().err
+
+
+def test_many_findings_of_a_kind_are_counted(folder, capsys):
+    for number in range(5):
+        (folder / f"train/red/broken-{number}.jpg").write_bytes(b"no photo %d" % number)
+    assert main(["inspect", "--data", str(folder), "--show", "2"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("an unreadable photo: train/") == 2
+    assert "an unreadable photo: 3 more; list them with --show 5" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--data DIR, or --image FILE"),
+        (["--data", "nowhere"], "--data nowhere is not a folder"),
+        (["--image", "nowhere.jpg"], "nowhere.jpg cannot be read"),
+        (["--image", "a.jpg", "--input-px", "0"], "--input-px takes a number 1 or more; found 0"),
+    ],
+)
+def test_a_wrong_command_says_what_it_takes(flags, message, capsys):
+    assert main(["inspect", *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_empty_folder_says_where_photos_are_looked_for(tmp_path, capsys):
+    assert main(["inspect", "--data", str(tmp_path)]) == 2
+    assert "SPLIT/CLASS/" in capsys.readouterr().err
+
+
+def test_a_photo_is_shown_as_an_array_and_as_the_networks_input(tmp_path, capsys):
+    two = picture(width_px=3, height_px=2)
+    two.putdata([(0, 10, 20)] * 5 + [(255, 70, 80)])
+    file = tmp_path / "two.png"
+    file.write_bytes(encoded(two, "PNG"))
+    assert main(["inspect", "--image", str(file), "--input-px", "32"]) == 0
+    out = capsys.readouterr().out
+    assert "PNG, mode RGB, 3 x 2 pixels, upright" in out
+    assert "shape (2, 3, 3), uint8, values 0 to 255" in out
+    assert "mean of red, green, blue: 42.500, 20.000, 30.000" in out
+    assert "top left pixel: (0, 10, 20)" in out
+    assert "bottom right pixel: (255, 70, 80)" in out
+    assert "shape (1, 3, 32, 32), float32" in out
+
+
+def test_a_photo_on_its_side_is_shown_upright(tmp_path, capsys):
+    lying = picture(width_px=90, height_px=30)
+    exif = lying.getexif()
+    exif[0x0112] = 6
+    file = tmp_path / "lying.jpg"
+    file.write_bytes(encoded(lying, exif=exif))
+    assert main(["inspect", "--image", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "turned upright (EXIF 6)" in out
+    assert "shape (90, 30, 3)" in out

@@ -1,0 +1,119 @@
+"""Predictions on the command line: by an ONNX file, by a run, and by a pretrained network."""
+
+import re
+
+import pytest
+import torch
+
+from serving import image
+from serving.preprocess import Preprocessor
+from tests.drawn import encoded, picture
+from tests.photo_folder import write_photo
+from tests.tiny_model import write_tiny_model
+from train import checkpoints, runs
+from train.__main__ import main
+from train.config import DataConfig, FitConfig, NetworkConfig
+from train.data import Manifest
+from train.network import build
+from train.pretrained import open_pretrained
+
+
+@pytest.fixture
+def photo(tmp_path):
+    return write_photo(tmp_path / "photo.jpg", "red")
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A run's folder whose network has random weights."""
+    folder = tmp_path_factory.mktemp("run")
+    network = NetworkConfig(backbone="mobilenet_v3_small", weights="none", input_px=32)
+    config = FitConfig(out=folder, data=DataConfig(folder), network=network)
+    torch.manual_seed(0)
+    whole = build(network, 2)
+    checkpoints.save_model(config, Manifest(folder, ("hat", "shoe"), ()), whole, whole, {})
+    assert (folder / runs.MODEL).is_file()
+    return folder
+
+
+def shown(text: str) -> list[tuple[float, str]]:
+    """The (probability, label) lines of a prediction."""
+    found = re.findall(r"^ +(\d\.\d{4}) +(.+)$", text, re.MULTILINE)
+    return [(float(number), label) for number, label in found]
+
+
+def test_an_onnx_file_names_each_photo_with_its_likeliest_classes(tmp_path, photo, capsys):
+    model = write_tiny_model(tmp_path / "tiny.onnx")
+    other = write_photo(tmp_path / "other.jpg", "green")
+    assert main(["predict", str(model), str(photo), str(other), "--top-k", "1"]) == 0
+    out = capsys.readouterr().out
+    assert [label for _, label in shown(out)] == ["red", "green"]
+    assert out.splitlines()[0] == str(photo)
+
+
+def test_an_answer_below_the_contracts_threshold_is_marked_unsure(tmp_path, photo, capsys):
+    model = write_tiny_model(tmp_path / "tiny.onnx", temperature=500.0, unsure_below=0.5)
+    assert main(["predict", str(model), str(photo)]) == 0
+    assert f"{photo}: unsure, below 0.5" in capsys.readouterr().out
+
+
+def test_a_run_predicts_without_being_exported(run_folder, photo, capsys):
+    assert main(["predict", str(run_folder), str(photo)]) == 0
+    answers = shown(capsys.readouterr().out)
+    assert sorted(label for _, label in answers) == ["hat", "shoe"]
+    assert sum(probability for probability, _ in answers) == pytest.approx(1, abs=2e-4)
+
+
+def test_a_pretrained_network_names_five_of_imagenets_classes(photo, capsys):
+    torch.manual_seed(0)
+    flags = ["--backbone", "mobilenet_v3_small", "--weights", "none"]
+    assert main(["predict", *flags, str(photo)]) == 0
+    answers = shown(capsys.readouterr().out)
+    categories = open_pretrained("mobilenet_v3_small", "none").contract.classes
+    assert len(answers) == 5
+    assert {label for _, label in answers} <= set(categories)
+
+
+def test_a_pretrained_network_answers_from_servings_own_preprocessing(tmp_path):
+    from torchvision.models import mobilenet_v3_small
+
+    torch.manual_seed(0)
+    network = mobilenet_v3_small(weights=None)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    model = open_pretrained("mobilenet_v3_small", str(tmp_path / "weights.pth"))
+    upright = image.decode(encoded(picture()), max_pixels=10_000)
+    batch = Preprocessor(model.contract.preprocess)(upright)
+    assert batch.shape == (1, 3, 224, 224)
+    with torch.inference_mode():
+        expected = network.eval()(torch.from_numpy(batch)).numpy()
+    assert model.logits(batch) == pytest.approx(expected)
+
+
+def test_a_backbone_brings_the_input_size_that_it_was_trained_at():
+    assert open_pretrained("inception_v3", "none").contract.preprocess.height_px == 299
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "Name a model and at least one image"),
+        (["model.onnx"], "Name a model and at least one image"),
+        (["nowhere.onnx", "photo.jpg"], "neither a run's folder nor an ONNX file"),
+        (["--backbone", "mobilenet_v2"], "Name at least one image"),
+        (["--backbone", "nosuch", "a.jpg"], "--backbone nosuch is not one of torchvision's"),
+        (["--backbone", "alexnet", "--weights", "nosuch", "a.jpg"], "--weights nosuch is neither"),
+        (["a.onnx", "a.jpg", "--weights", "none"], "--weights goes with --backbone"),
+        (["a.onnx", "a.jpg", "--top-k", "0"], "--top-k takes a number 1 or more; found 0"),
+    ],
+)
+def test_a_wrong_command_says_what_it_takes(flags, message, capsys):
+    assert main(["predict", *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_photo_is_refused_in_one_line(tmp_path, capsys):
+    model = write_tiny_model(tmp_path / "tiny.onnx")
+    text = tmp_path / "notes.jpg"
+    text.write_text("no photo")
+    assert main(["predict", str(model), str(text)]) == 2
+    assert "not an image of a type that is taken" in capsys.readouterr().err

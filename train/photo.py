@@ -1,0 +1,80 @@
+"""A file's name or a URL in, the photo's bytes out; and what one photo is as numbers."""
+
+import urllib.parse
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from serving import image
+from serving.fetch import Fetcher
+from serving.preprocess import Preprocessor, PreprocessSpec
+from serving.settings import Settings
+from train.errors import UsageError
+
+_ORIENTATION_TAG = 0x0112  # EXIF 2.32, table 4
+UPRIGHT = 1
+
+
+def read_image(source: str, settings: Settings) -> bytes:
+    """The bytes of a file, or of what an http(s) URL points to."""
+    if urllib.parse.urlsplit(source).scheme in ("http", "https"):
+        return Fetcher(settings)(source, timeout_s=settings.fetch_timeout_s)
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{source} cannot be read: {error.strerror}.") from error
+
+
+def orientation(opened: Image.Image) -> int:
+    """The EXIF orientation of an opened file, 1 to 8; UPRIGHT where it says none."""
+    try:
+        value = opened.getexif().get(_ORIENTATION_TAG, UPRIGHT)
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError):
+        return UPRIGHT  # serving passes over a damaged EXIF block as well
+    return value if isinstance(value, int) and UPRIGHT <= value <= 8 else UPRIGHT
+
+
+def describe_image(source: str, input_px: int) -> list[str]:
+    """One photo as an array, and as the network's input, in lines.
+
+    Raises:
+        UsageError: the file cannot be read.
+        RequestError: it is no photo, or the URL cannot be fetched.
+    """
+    settings = Settings()
+    content = read_image(source, settings)
+    picture = image.decode(content, max_pixels=settings.image_max_pixels)
+    with Image.open(BytesIO(content), formats=image.FORMATS) as opened:
+        turn = orientation(opened)
+        first = f"{opened.format}, mode {opened.mode}, {opened.width} x {opened.height} pixels"
+    pixels = np.asarray(picture)  # (H, W, 3) uint8
+    spec = PreprocessSpec(height_px=input_px, width_px=input_px)
+    batch = Preprocessor(spec)(picture)  # (1, 3, S, S) float32
+    turned = "upright" if turn == UPRIGHT else f"turned upright (EXIF {turn})"
+    corners = {
+        "top left": pixels[0, 0],
+        "top right": pixels[0, -1],
+        "bottom left": pixels[-1, 0],
+        "bottom right": pixels[-1, -1],
+    }
+    return [
+        f"{source}: {len(content):,} bytes, {first}, {turned}",
+        f"as an array (height, width, channel): {_array(pixels)}",
+        f"  mean of red, green, blue: {_numbers(pixels.mean(axis=(0, 1)))}",
+        *(f"  {name} pixel: {tuple(int(v) for v in pixel)}" for name, pixel in corners.items()),
+        f"the network's input (photo, channel, height, width): {_array(batch)}",
+        f"  mean of red, green, blue: {_numbers(batch.mean(axis=(0, 2, 3)))}",
+    ]
+
+
+def _array(array: NDArray[np.generic]) -> str:
+    low, high = array.min(), array.max()
+    return f"shape {array.shape}, {array.dtype}, values {low:.4g} to {high:.4g}"
+
+
+def _numbers(values: NDArray[np.floating[Any]]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
