@@ -6,6 +6,7 @@ permissions, stage) is only there after the translation, which AWS does with thi
 
 import copy
 import json
+from itertools import product
 from typing import Any
 
 import yaml
@@ -126,3 +127,36 @@ def dumped(template: Json) -> str:
     """The template as YAML text, for tools that read files."""
     text: str = yaml.safe_dump(json.loads(json.dumps(template)), sort_keys=False)
     return text
+
+
+JWT = {"ApiAuth": "JWT", "JwtIssuer": "https://issuer.example/pool", "JwtAudience": "app-1,app-2"}
+AUTHORISATIONS = {"NONE": {"ApiAuth": "NONE"}, "IAM": {"ApiAuth": "IAM"}, "JWT": JWT}
+COLD_STARTS = {
+    "cold": {},
+    "snapstart": {"SnapStart": "true"},
+    "provisioned": {"ProvisionedConcurrency": "2"},
+}
+SWITCHES = {
+    "arm64": {"Architecture": "arm64"},
+    "unreserved": {"ReservedConcurrency": "-1"},
+    "cors": {"CorsOrigins": "https://one.example,https://two.example"},
+    "photos": {"PhotoArns": "arn:aws:s3:::photos/*,arn:aws:s3:::more-photos/in/*"},
+    "email": {"AlarmEmail": "someone@example.com"},
+    "at-once": {"Deployment": "AllAtOnce"},
+    "linear": {"Deployment": "Linear10PercentEvery1Minute"},
+}
+EVERYTHING = {k: v for switch in SWITCHES.values() for k, v in switch.items()}
+COMBINATIONS = {
+    **{
+        f"{auth}-{cold}": AUTHORISATIONS[auth] | COLD_STARTS[cold]
+        for auth, cold in product(AUTHORISATIONS, COLD_STARTS)
+    },
+    **SWITCHES,
+    **{f"{auth}-everything": AUTHORISATIONS[auth] | EVERYTHING for auth in AUTHORISATIONS},
+}
+
+
+def properties(name: str, **parameters: str) -> Json:
+    """The properties of one resource as CloudFormation would make it."""
+    made: Json = decided(**parameters)[name]["Properties"]
+    return made

@@ -1,43 +1,25 @@
 """The stack with every combination of switches that matters, after SAM's own translation."""
 
 import json
-from itertools import product
 
 import cfnlint.api
 import pytest
 from cfnlint.config import ManualArgs
 
 from local.backends import ROOT
-from ops.hook import pretraffic
-from serving import telemetry
-from tests.deployment import broken_rules, decided, dumped, source, translated
-
-JWT = {"ApiAuth": "JWT", "JwtIssuer": "https://issuer.example/pool", "JwtAudience": "app-1,app-2"}
-AUTHORISATIONS = {"NONE": {"ApiAuth": "NONE"}, "IAM": {"ApiAuth": "IAM"}, "JWT": JWT}
-COLD_STARTS = {
-    "cold": {},
-    "snapstart": {"SnapStart": "true"},
-    "provisioned": {"ProvisionedConcurrency": "2"},
-}
-SWITCHES = {
-    "arm64": {"Architecture": "arm64"},
-    "unreserved": {"ReservedConcurrency": "-1"},
-    "cors": {"CorsOrigins": "https://one.example,https://two.example"},
-    "photos": {"PhotoArns": "arn:aws:s3:::photos/*,arn:aws:s3:::more-photos/in/*"},
-    "email": {"AlarmEmail": "someone@example.com"},
-    "at-once": {"Deployment": "AllAtOnce"},
-    "linear": {"Deployment": "Linear10PercentEvery1Minute"},
-}
-EVERYTHING = {k: v for switch in SWITCHES.values() for k, v in switch.items()}
-COMBINATIONS = {
-    **{
-        f"{auth}-{cold}": AUTHORISATIONS[auth] | COLD_STARTS[cold]
-        for auth, cold in product(AUTHORISATIONS, COLD_STARTS)
-    },
-    **SWITCHES,
-    **{f"{auth}-everything": AUTHORISATIONS[auth] | EVERYTHING for auth in AUTHORISATIONS},
-}
-
+from tests.deployment import (
+    AUTHORISATIONS,
+    COLD_STARTS,
+    COMBINATIONS,
+    JWT,
+    SWITCHES,
+    broken_rules,
+    decided,
+    dumped,
+    properties,
+    source,
+    translated,
+)
 
 # SAM looks this parameter up while it translates, so the result no longer refers to it.
 _USED_BY_SAM = "W2001 Parameter Deployment not used."
@@ -70,10 +52,6 @@ def test_the_readme_and_the_page_on_deploying_name_every_parameter():
 
 def test_every_parameter_has_a_default_so_that_deploying_asks_for_none():
     assert [n for n, p in source()["Parameters"].items() if "Default" not in p] == []
-
-
-def properties(name, **parameters):
-    return decided(**parameters)[name]["Properties"]
 
 
 @pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
@@ -188,136 +166,3 @@ def test_a_rule_refuses(name):
 @pytest.mark.parametrize("name", COMBINATIONS)
 def test_no_rule_refuses(name):
     assert broken_rules(**COMBINATIONS[name]) == []
-
-
-def statements(resources):
-    for name, resource in resources.items():
-        for policy in resource["Properties"].get("Policies", []):
-            for statement in policy["PolicyDocument"]["Statement"]:
-                yield name, statement
-
-
-def test_no_statement_has_a_wildcard_but_for_the_ones_that_iam_offers_nothing_narrower_for():
-    wildcards = {}
-    for _, statement in statements(decided(**EVERYTHING)):
-        actions = statement["Action"]
-        for action in [actions] if isinstance(actions, str) else actions:
-            assert "*" not in action
-            if "*" in json.dumps(statement["Resource"]):
-                wildcards[action] = json.dumps(statement["Resource"])
-    assert wildcards.keys() == {
-        *("xray:PutTraceSegments", "xray:PutTelemetryRecords"),
-        *("lambda:InvokeFunction", "codedeploy:PutLifecycleEventHookExecutionStatus"),
-        "s3:GetObject",
-    }
-    assert [a for a, resource in wildcards.items() if resource == '"*"'] == [
-        *("xray:PutTraceSegments", "xray:PutTelemetryRecords"),
-    ]
-
-
-def test_photos_are_read_from_the_named_buckets_alone():
-    reads = [
-        s for _, s in statements(decided(**SWITCHES["photos"])) if s["Action"] == "s3:GetObject"
-    ]
-    assert [s["Resource"] for s in reads] == [SWITCHES["photos"]["PhotoArns"].split(",")]
-    assert all("s3" not in json.dumps(s) for _, s in statements(decided()))
-
-
-def test_neither_function_has_a_managed_policy():
-    resources = decided()
-    roles = {n for n, r in resources.items() if r["Type"] == "AWS::IAM::Role"}
-    assert roles == {"ClassifierRole", "HookRole", "CodeDeployServiceRole"}
-    managed = {n for n in roles if resources[n]["Properties"].get("ManagedPolicyArns")}
-    assert managed == {"CodeDeployServiceRole"}
-
-
-def test_traffic_reaches_the_alias_and_never_an_unpublished_version():
-    resources = decided()
-    body = json.dumps(resources["ClassifierApi"]["Properties"]["Body"])
-    assert "ClassifierFunctionAliaslive" in body
-    permission = resources["ClassifierFunctionAnyRequestPermission"]["Properties"]
-    assert permission["FunctionName"] == {"Ref": "ClassifierFunctionAliaslive"}
-
-
-def version_id(template):
-    return next(n for n, r in template["Resources"].items() if r["Type"] == "AWS::Lambda::Version")
-
-
-def test_a_raised_release_is_a_new_version_for_the_alias():
-    """Another parameter alone is none: SAM hashes the properties before it knows parameters."""
-    before = version_id(translated())
-    assert version_id(translated(MemorySizeMb="2048")) == before
-    assert version_id(translated(release="Release 2")) != before
-
-
-@pytest.mark.parametrize("deployment", source()["Parameters"]["Deployment"]["AllowedValues"])
-def test_three_alarms_roll_a_deployment_back_and_the_hook_comes_before_traffic(deployment):
-    resources = decided(Deployment=deployment)
-    group = resources["ClassifierFunctionDeploymentGroup"]["Properties"]
-    alarms = [alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]]
-    assert alarms == ["ErrorsAlarm", "DurationAlarm", "ThrottlesAlarm"]
-    assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
-    assert deployment in json.dumps(group["DeploymentConfigName"])
-    update = resources["ClassifierFunctionAliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
-    assert update["BeforeAllowTrafficHook"] == {"Ref": "GoldenHook"}
-
-
-def test_codedeploys_role_may_invoke_the_hook_by_its_name():
-    name = properties("GoldenHook")["FunctionName"]["Fn::Sub"]
-    assert name.startswith("CodeDeployHook_")
-
-
-def test_the_hook_checks_the_new_version_with_what_lies_beside_it():
-    hook = properties("GoldenHook")
-    variables = hook["Environment"]["Variables"]
-    assert list(variables) == [pretraffic.NEW_VERSION]
-    assert "ClassifierFunctionVersion" in variables[pretraffic.NEW_VERSION]["Ref"]
-    module, function = hook["Handler"].split(".")
-    assert (ROOT / source()["Resources"]["GoldenHook"]["Properties"]["CodeUri"]).resolve() == (
-        ROOT / "ops" / "hook"
-    )
-    assert module == pretraffic.__name__.rpartition(".")[2]
-    assert callable(getattr(pretraffic, function))
-
-
-def test_alarms_tell_an_address_if_there_is_one():
-    resources = decided(**SWITCHES["email"])
-    (subscription,) = resources["AlarmTopic"]["Properties"]["Subscription"]
-    assert subscription == {"Protocol": "email", "Endpoint": "someone@example.com"}
-    alarms = [r for r in resources.values() if r["Type"] == "AWS::CloudWatch::Alarm"]
-    assert len(alarms) == 5
-    assert all(a["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopic"}] for a in alarms)
-    silent = decided()
-    assert "AlarmTopic" not in silent
-    assert "AlarmActions" not in silent["ErrorsAlarm"]["Properties"]
-
-
-def stats(resources):
-    for name, resource in resources.items():
-        if resource["Type"] == "AWS::CloudWatch::Alarm":
-            for metric in resource["Properties"]["Metrics"]:
-                if "MetricStat" in metric:
-                    yield name, metric["MetricStat"]
-
-
-def test_the_alarms_watch_metrics_that_the_service_writes():
-    ours = [
-        s["Metric"] for _, s in stats(decided()) if not s["Metric"]["Namespace"].startswith("AWS")
-    ]
-    written = (ROOT / "serving" / "telemetry.py").read_text()
-    assert {m["Namespace"] for m in ours} == {telemetry.NAMESPACE}
-    assert {m["MetricName"] for m in ours} == {"errors", "confidence", "unsure"}
-    assert all(f'"{m["MetricName"]}"' in written for m in ours)
-
-
-def test_lambdas_own_metrics_are_watched_at_the_alias():
-    watched = {
-        s["Metric"]["MetricName"]: s
-        for _, s in stats(decided())
-        if s["Metric"]["Namespace"] == "AWS/Lambda"
-    }
-    assert watched.keys() == {"Errors", "Duration", "Throttles"}
-    assert watched["Duration"]["Stat"] == "p99"
-    for stat in watched.values():
-        names = [d["Name"] for d in stat["Metric"]["Dimensions"]]
-        assert names == ["FunctionName", "Resource"]
