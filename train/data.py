@@ -21,6 +21,7 @@ from serving import image
 from serving.errors import RequestError
 from serving.preprocess import PreprocessSpec, resize
 from serving.settings import Settings
+from train.config import DataConfig
 from train.errors import TrainError, UsageError
 from train.runs import read_json, write_json
 
@@ -134,6 +135,24 @@ def hold_out(manifest: Manifest, share: float, seed: int) -> tuple[Manifest, Man
         return Manifest(manifest.root, manifest.classes, chosen)
 
     return part(~held), part(held)
+
+
+def divide(config: DataConfig, seed: int) -> tuple[Manifest, Manifest, Manifest | None]:
+    """All readable photos; those to train on; those to compare on, None for `nothing`.
+
+    The validation split is read only where it is chosen on.
+
+    Raises:
+        UsageError: the folder cannot be trained on, or holds an unreadable photo under `strict`.
+    """
+    splits = ("train", "validation") if config.choose_on == "validation" else ("train",)
+    manifest = without_unreadable(scan(config.data, splits), config.cache, strict=config.strict)
+    training = manifest.split("train")
+    if config.choose_on == "validation":
+        return manifest, training, manifest.split("validation")
+    if config.choose_on == "nothing":
+        return manifest, training, None
+    return manifest, *hold_out(training, config.holdout, seed)
 
 
 def without_unreadable(manifest: Manifest, cache: Path, *, strict: bool) -> Manifest:

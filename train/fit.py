@@ -19,7 +19,7 @@ from tqdm import tqdm
 from serving.preprocess import PreprocessSpec, scale_and_offset
 from train import checkpoints, data, loaders, metrics, network, optim, runs
 from train.config import FitConfig
-from train.data import Labels, Manifest
+from train.data import Labels
 from train.errors import UsageError
 from train.features import cached_features
 from train.loaders import EpochOrder, evaluation_loader, mixed_seed
@@ -36,7 +36,7 @@ def fit(config: FitConfig) -> None:
 
     # What is trained on. The first process fills the cache, the others read it.
     with accelerator.main_process_first():
-        manifest, training, choosing = _photos(config)
+        manifest, training, choosing = data.divide(config.data, config.seed)
     classes = manifest.classes
     spec = PreprocessSpec(height_px=config.network.input_px, width_px=config.network.input_px)
     training_labels = training.labels()
@@ -190,20 +190,6 @@ def _precision(config: FitConfig) -> str:
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     cpuinfo = Path("/proc/cpuinfo")
     return "bf16" if cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text() else "no"
-
-
-def _photos(config: FitConfig) -> tuple[Manifest, Manifest, Manifest | None]:
-    """All photos; those trained on; those that the epochs are compared on, if any."""
-    splits = ("train", "validation") if config.data.choose_on == "validation" else ("train",)
-    scanned = data.scan(config.data.data, splits)
-    manifest = data.without_unreadable(scanned, config.data.cache, strict=config.data.strict)
-    training = manifest.split("train")
-    if config.data.choose_on == "validation":
-        return manifest, training, manifest.split("validation")
-    if config.data.choose_on == "nothing":
-        return manifest, training, None
-    training, choosing = data.hold_out(training, config.data.holdout, config.seed)
-    return manifest, training, choosing
 
 
 def _class_weights(labels: Labels, classes: int) -> Tensor:

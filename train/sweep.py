@@ -100,7 +100,8 @@ def sweep(config: SweepConfig) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    manifest, training, choosing = _photos(config)
+    manifest, training, choosing = data.divide(config.data, config.seeds[0])
+    assert choosing is not None  # the config takes no `--choose-on nothing`
     make_heads, (train_rows, choosing_rows) = _frozen(config, (training, choosing), device)
     featured = time.perf_counter()
     results = _train_all(config, make_heads, train_rows, choosing_rows)
@@ -121,17 +122,6 @@ def sweep(config: SweepConfig) -> None:
     runs.write_whole(config.out / PICTURE, lambda file: sweep_report.draw(record, file))
     print(sweep_report.summary(record))
     print(f"The whole comparison is in {config.out / MARKDOWN} and {config.out / PICTURE}.")
-
-
-def _photos(config: SweepConfig) -> tuple[Manifest, Manifest, Manifest]:
-    """All photos; those trained on; those that the settings are compared on."""
-    on_validation = config.data.choose_on == "validation"
-    scanned = data.scan(config.data.data, ("train", "validation") if on_validation else ("train",))
-    manifest = data.without_unreadable(scanned, config.data.cache, strict=config.data.strict)
-    training = manifest.split("train")
-    if on_validation:
-        return manifest, training, manifest.split("validation")
-    return manifest, *data.hold_out(training, config.data.holdout, config.seeds[0])
 
 
 # inner units, dropout, seed -> a head with its starting weights
