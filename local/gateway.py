@@ -224,7 +224,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(answer(request, self.server.backend))
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
+    do_OPTIONS = do_TRACE = do_QUERY = _answer  # noqa: N815
 
     def handle_expect_100(self) -> bool:
         """Refuse before the client sends a body that is not taken."""

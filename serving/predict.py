@@ -150,16 +150,15 @@ class Predictor:
         }
 
     def _options(self, request: Request, in_body: Mapping[str, Any]) -> Options:
-        """Options of the query string; where it has none, those of the body."""
-        given = dict(in_body)
-        for name in sources.OPTIONS:
-            if request.query.get(name):
-                given[name] = request.query[name][-1]
+        """Options of the query string; where it has none, those of the body. Both must be right."""
         contract = self._classifier.contract
-        top_k = _top_k(given.get("top_k", TOP_K_DEFAULT), self._settings.top_k_max)
-        unsure_below = contract.unsure_below
-        if "threshold" in given:
-            unsure_below = _threshold(given["threshold"])
+        top_k, unsure_below = TOP_K_DEFAULT, contract.unsure_below
+        in_query = {n: request.query[n][-1] for n in sources.OPTIONS if request.query.get(n)}
+        for given in (in_body, in_query):
+            if "top_k" in given:
+                top_k = _top_k(given["top_k"], self._settings.top_k_max)
+            if "threshold" in given:
+                unsure_below = _threshold(given["threshold"])
         return Options(min(top_k, len(contract.classes)), unsure_below)
 
 

@@ -19,6 +19,26 @@ def png_that_nests_text() -> bytes:
     return png(10, 10, b"\0" * 300, before=png_chunk(b"zTXt", text) * 1_000)
 
 
+def png_that_nests_text_without_a_name() -> bytes:
+    """Pillow's own limit of text counts only what has a name."""
+    text = b"\0\0" + zlib.compress(b"\0" * 1_000_000, 9)
+    return png(10, 10, b"\0" * 300, before=png_chunk(b"zTXt", text) * 2_000)
+
+
+def png_that_nests_text_of_no_encoding() -> bytes:
+    """Nor does it count international text that is not UTF-8."""
+    text = b"comment\0\1\0\0\0" + zlib.compress(b"\xff" * 1_000_000, 9)
+    return png(10, 10, b"\0" * 300, before=png_chunk(b"iTXt", text) * 2_000)
+
+
+def png_of_empty_chunks() -> bytes:
+    return png(10, 10, b"\0" * 300, before=png_chunk(b"teSt") * 370_000)
+
+
+def png_of_empty_pixel_chunks() -> bytes:
+    return png(10, 10, b"\0" * 300, before=png_chunk(b"IDAT") * 370_000)
+
+
 def png_of_one_huge_text() -> bytes:
     text = b"comment\0\0" + zlib.compress(b"\0" * 100_000_000, 1)
     return png(10, 10, b"\0" * 300, before=png_chunk(b"zTXt", text))
@@ -56,6 +76,12 @@ def _gif_frame(width_px: int, height_px: int) -> bytes:
     return b"," + struct.pack("<HHHHB", 0, 0, width_px, height_px, 0) + b"\x02\x02\x4c\x01\0"
 
 
+def gif_of_tiny_comments() -> bytes:
+    data = encoded(Image.new("1", (16, 16)), "GIF")
+    before_frame = data.index(b",")
+    return data[:before_frame] + b"!\xfe\1a\0" * 900_000 + data[before_frame:]
+
+
 def webp_of_16_384_squared() -> bytes:
     size = (16_383).to_bytes(3, "little")  # the header holds each side less 1
     extended = b"VP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + size * 2
@@ -77,6 +103,16 @@ def jpeg_of_65_500_squared() -> bytes:
     frame = data.index(b"\xff\xc0")
     data[frame + 5 : frame + 9] = struct.pack(">HH", 65_500, 65_500)
     return bytes(data)
+
+
+def jpeg_of_empty_segments() -> bytes:
+    data = encoded(Image.new("L", (16, 16)))
+    return data[:2] + b"\xff\xe5\0\2" * 1_100_000 + data[2:]
+
+
+def jpeg_of_padding() -> bytes:
+    data = encoded(Image.new("L", (16, 16)))
+    return data[:2] + b"\xff" * 4_400_000 + data[2:]
 
 
 def jpeg_of_a_thousand_scans() -> bytes:
@@ -104,10 +140,23 @@ def tiff_of_many_tags() -> bytes:
 
 
 def jpeg_of_exif_that_claims_itself_over_and_over() -> bytes:
-    block = b"Exif\0\0" + _directory_of_claims(5_000)
-    marker = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+    return _jpeg_with_exif(_directory_of_claims(5_000))
+
+
+def jpeg_of_exif_over_many_segments() -> bytes:
+    """Pillow joins the segments to one block."""
+    return _jpeg_with_exif(_directory_of_claims(60_000))
+
+
+def _jpeg_with_exif(block: bytes) -> bytes:
+    parts = [b"Exif\0\0" + block[start : start + 65_000] for start in range(0, len(block), 65_000)]
+    segments = [b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part for part in parts]
     data = encoded(Image.new("L", (16, 16)))
-    return data[:2] + marker + data[2:]
+    return data[:2] + b"".join(segments) + data[2:]
+
+
+def webp_of_exif_that_claims_itself_over_and_over() -> bytes:
+    return encoded(Image.new("RGB", (16, 16)), "WEBP", exif=_directory_of_claims(60_000))
 
 
 def png_of_exif_that_claims_itself_over_and_over() -> bytes:
@@ -153,15 +202,22 @@ def avif_of_65_535_squared() -> bytes:
 BOMBS: tuple[Callable[[], bytes], ...] = (
     png_of_50_000_squared,
     png_that_nests_text,
+    png_that_nests_text_without_a_name,
+    png_that_nests_text_of_no_encoding,
+    png_of_empty_chunks,
+    png_of_empty_pixel_chunks,
     png_of_one_huge_text,
     png_of_a_huge_profile,
     gif_of_65_535_squared,
     gif_of_a_frame_larger_than_its_screen,
     gif_that_disposes_of_a_huge_frame,
+    gif_of_tiny_comments,
     webp_of_16_384_squared,
     webp_lossless_of_16_384_squared,
     jpeg_of_65_500_squared,
     jpeg_of_a_thousand_scans,
+    jpeg_of_empty_segments,
+    jpeg_of_padding,
     bmp_of_a_million_squared,
     tiff_of_a_million_squared,
     tiff_of_one_huge_tile,
@@ -172,6 +228,8 @@ BOMBS: tuple[Callable[[], bytes], ...] = (
 # Whole pictures with metadata that would be costly to read; they may be answered.
 HEAVY: tuple[Callable[[], bytes], ...] = (
     jpeg_of_exif_that_claims_itself_over_and_over,
+    jpeg_of_exif_over_many_segments,
+    webp_of_exif_that_claims_itself_over_and_over,
     png_of_exif_that_claims_itself_over_and_over,
     png_of_more_rows_than_it_says,
 )

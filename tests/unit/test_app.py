@@ -73,6 +73,13 @@ def test_options_may_stand_in_the_json_and_the_query_outweighs_them(call, red_jp
     assert len(told["predictions"]) == 2
 
 
+def test_a_wrong_option_in_the_body_is_refused_though_the_query_has_a_right_one(call, red_jpeg):
+    body = {"image": base64.b64encode(red_jpeg).decode(), "threshold": 2}
+    answer = call(body=json.dumps(body).encode(), headers=JSON, query="threshold=0")
+    assert answer.status == 400
+    assert "'threshold'" in answer.json["detail"]
+
+
 @pytest.mark.parametrize("top_k", [True, None, "1x", 1.0, [1]])
 def test_a_top_k_of_the_wrong_type_is_refused(app, top_k):
     answer = app.handle({"image": "eA==", "top_k": top_k}, "request-1")

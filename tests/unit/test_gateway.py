@@ -62,6 +62,12 @@ def raw(server: Gateway, request: bytes) -> bytes:
     return received
 
 
+@pytest.mark.parametrize("method", ["PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"])
+def test_every_method_reaches_the_function(served, backend, method):
+    assert send(f"{served.url}/model", method).status == 200
+    assert backend.events[0]["requestContext"]["http"]["method"] == method
+
+
 def test_an_event_has_the_shape_of_payload_format_2():
     event = event_of(
         HttpRequest(
