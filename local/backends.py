@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -176,10 +177,15 @@ class InProcess:
         except Exception as error:  # whatever the function's own code raises at init
             raise BackendError(f"The function does not start: {error}") from error
         self._log = config.log
+        self._timeout_s = config.timeout_s
         self._lock = threading.Lock()
 
     def invoke(self, event: bytes) -> bytes:
-        context = SimpleNamespace(aws_request_id=str(uuid4()))
+        ends = time.monotonic() + self._timeout_s
+        context = SimpleNamespace(
+            aws_request_id=str(uuid4()),
+            get_remaining_time_in_millis=lambda: int((ends - time.monotonic()) * 1000),
+        )
         with self._lock, contextlib.redirect_stdout(self._log):
             try:
                 return json.dumps(self._handler(json.loads(event), context)).encode()
