@@ -74,6 +74,7 @@ def report(tmp_path_factory):
     return measured
 
 
+@pytest.mark.slow
 def test_bombs_are_refused_and_heavy_pictures_are_answered(report):
     refused = {name for name, status in report["statuses"].items() if status == 422}
     answered = {name for name, status in report["statuses"].items() if status == 200}

@@ -87,6 +87,7 @@ def test_cached_features_train_the_same_head_as_passing_the_photos_each_epoch(
     assert report["splits"]["validation"]["accuracy"] == pytest.approx(best)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
     fine_tuned: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
@@ -124,6 +125,7 @@ def wait_for_epochs(run: Path, count: int, process: subprocess.Popen[str]) -> No
     raise AssertionError(f"{count} epochs did not pass in two minutes")
 
 
+@pytest.mark.slow
 def test_a_run_killed_and_resumed_ends_with_the_same_bits(
     fine_tuned: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):

@@ -99,6 +99,7 @@ def test_lambda_function_serves_a_bundle_named_by_the_environment(
     assert {p["label"] for p in answer["predictions"]} == {"blue", "green", "red"}
 
 
+@pytest.mark.slow
 def test_a_run_that_held_photos_out_is_measured_calibrated_and_exported_at_a_chosen_size(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
