@@ -143,7 +143,7 @@ def save_model(
 ) -> None:
     """Write the run's model: the network's weights with `kept`'s in place of what was trained."""
     weights = whole.state_dict()
-    prefix = "head." if kept is whole.head or _same_keys(kept, whole.head) else ""
+    prefix = "head." if _same_keys(kept, whole.head) else ""
     weights |= {prefix + name: value for name, value in kept.state_dict().items()}
     runs.save_checkpoint(
         config.out / runs.MODEL,

@@ -230,7 +230,7 @@ def _decode_into(file: Path, manifest: Manifest, spec: PreprocessSpec) -> None:
                 picture = image.decode(
                     path.read_bytes(),
                     max_pixels=MAX_PIXELS,
-                    for_size=(spec.width_px, spec.height_px),  # as serving decodes it
+                    for_size=spec.size_px,  # as serving decodes it
                 )
             except RequestError as error:
                 raise TrainError(f"{path}: {error.detail}") from error

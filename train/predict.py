@@ -49,11 +49,8 @@ def predict(config: PredictConfig) -> None:
     preprocess = Preprocessor(contract.preprocess)
     for source in images:
         data = read_image(source, settings)
-        picture = image.decode(
-            data,
-            max_pixels=settings.image_max_pixels,
-            for_size=(preprocess.spec.width_px, preprocess.spec.height_px),
-        )
+        size_px = preprocess.spec.size_px
+        picture = image.decode(data, max_pixels=settings.image_max_pixels, for_size=size_px)
         logits = model.logits(preprocess(picture)).astype(np.float64)  # (1, C)
         probabilities = softmax(logits / contract.temperature)[0]  # (C,)
         unsure = probabilities.max() < contract.unsure_below

@@ -3,6 +3,7 @@
 import base64
 import json
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -48,9 +49,9 @@ def confined():
     run("docker", "rm", "--force", name)
 
 
-def invoke(container: str, event) -> dict:
+def invoke(container: str, event) -> dict[str, Any]:
     command = ("docker", "exec", container, "python", "-c", INVOKE, json.dumps(event))
-    answer: dict = json.loads(run(*command))
+    answer: dict[str, Any] = json.loads(run(*command))
     return answer
 
 
