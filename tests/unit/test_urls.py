@@ -90,6 +90,11 @@ def test_what_must_not_be_fetched_is_forbidden_and_says_why(url, said):
         urls.parse(url, SETTINGS)
 
 
+def test_brackets_hold_an_ipv6_address_and_never_a_name():
+    with pytest.raises(InvalidRequestError, match="no IPv6 address"):
+        urls.parse("http://[v1.localhost]/", SETTINGS)
+
+
 def test_no_port_list_means_any_port():
     assert urls.parse("http://example.com:8080/", Settings(fetch_ports=frozenset())).port == 8080
 
