@@ -104,6 +104,9 @@ class FitConfig:
     """Mixed precision; `auto` is bf16 where the processor has units for it."""
     threads: int = 0
     """Threads of torch on the CPU; 0 leaves torch's choice."""
+    compile: bool = False
+    """Compile the training step with torch.compile, once for each training size: on the CPU it
+    needs a C++ compiler, takes a minute or two first, and pays from a few epochs on."""
     resume: bool = False
     """Go on with an interrupted run in the same folder."""
     tensorboard: bool = False

@@ -5,7 +5,10 @@ in an epoch comes from the seed and the epoch's number, so a run that was killed
 with the same weights as one that was not.
 """
 
+import os
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,8 @@ def fit(config: FitConfig) -> None:
     schedule = optim.make_schedule(config, optimizer, steps)
     average = optim.moving_average(trained.to(device), config.ema) if config.ema else None
     model, optimizer = accelerator.prepare(trained, optimizer)
+    # The same weights through a fused graph; checkpoints and the average see the module itself.
+    forward = _compiled(model, device) if config.compile else model
     stages = [accelerator.prepare(loader) for loader in stages]
     evaluation = accelerator.prepare(evaluation) if evaluation else None
     kept = average.module if average else trained  # whose weights become the run's model
@@ -114,7 +119,7 @@ def fit(config: FitConfig) -> None:
             if mixing is not None and not on_features:
                 inputs, targets = mixing(inputs, labels)  # targets become (B, C) float32
             with accelerator.autocast():
-                logits = model(inputs)  # (B, C)
+                logits = forward(inputs)  # (B, C)
                 loss = cross_entropy(
                     logits,
                     targets,
@@ -190,6 +195,21 @@ def _precision(config: FitConfig) -> str:
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     cpuinfo = Path("/proc/cpuinfo")
     return "bf16" if cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text() else "no"
+
+
+def _compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The model's forward and backward pass, compiled anew for each size of its input.
+
+    Raises:
+        UsageError: there is no C++ compiler, without which torch cannot do it on a CPU.
+    """
+    compilers = [name for name in (os.environ.get("CXX"), "g++", "clang++") if name]
+    if device.type == "cpu" and not any(shutil.which(name) for name in compilers):
+        raise UsageError(
+            "--compile needs a C++ compiler and finds none: install g++, or leave --compile out."
+        )
+    compiled: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
+    return compiled
 
 
 def _class_weights(labels: Labels, classes: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,6 +270,26 @@ def test_every_switch_of_the_loop_trains(drawn_data: Path, photo_cache: Path, tm
     fit(config)
     assert np.isfinite(epochs_of(tmp_path / "run")[0]["train_loss"])
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.slow  # compiling takes most of a minute
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles for the CPU with g++")
+def test_a_compiled_step_trains_the_same_head(drawn_data: Path, photo_cache: Path, tmp_path: Path):
+    for name, compiled in (("plain", False), ("compiled", True)):
+        fit(tiny_config(drawn_data, photo_cache, tmp_path / name, compile=compiled))
+    plain, compiled_weights = weights_of(tmp_path / "plain"), weights_of(tmp_path / "compiled")
+    assert plain.keys() == compiled_weights.keys()
+    for name in plain:
+        torch.testing.assert_close(compiled_weights[name], plain[name], rtol=1e-4, atol=1e-5)
+
+
+def test_compiling_without_a_compiler_says_what_to_do(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UsageError, match=r"install g\+\+, or leave --compile out"):
+        fit(tiny_config(drawn_data, photo_cache, tmp_path / "run", compile=True))
 
 
 @pytest.mark.gpu
