@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     ),
     "fit": ("train.fit", "FitConfig", "Train a network on a folder of photos."),
     "sweep": ("train.sweep", "SweepConfig", "Compare learning rates, head sizes and dropouts."),
+    "average": ("train.average", "AverageConfig", "Write a run with the mean of runs' weights."),
     "evaluate": ("train.evaluate", "EvaluateConfig", "Measure a run or an ONNX file on a split."),
     "predict": ("train.predict", "PredictConfig", "Classify files or URLs."),
     "export": ("train.export", "ExportConfig", "Write a run's model as an ONNX file."),

@@ -47,7 +47,15 @@ def _facts(trained: TrainedModel, contract: Contract, version: str) -> str:
 
 
 def _recipe(trained: TrainedModel) -> str:
-    return f"## Recipe\n\n```\n{to_command(trained.config)}\n```"
+    commands = [to_command(trained.config)]
+    if trained.averaged:
+        names = [f"RUN{number}" for number in range(1, len(trained.averaged) + 1)]
+        commands = [
+            to_command(member).replace("--out RUN", f"--out {name}", 1)
+            for name, member in zip(names, trained.averaged, strict=True)
+        ]
+        commands.append(f"python -m train average {' '.join(names)} --out RUN")
+    return "\n".join(["## Recipe", "", "```", *commands, "```"])
 
 
 def _figures(name: str, split: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What a run keeps of its training: the model, what going on needs, and the record for people."""
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -158,6 +159,35 @@ def save_model(
     )
 
 
+def save_average(config: FitConfig, network: Network, members: Sequence["TrainedModel"]) -> None:
+    """Write a run whose weights are the mean of other runs', and the record of which these were."""
+    first = members[0]
+    members_json = [to_json(member.config) for member in members]
+    runs.save_checkpoint(
+        config.out / runs.MODEL,
+        {
+            "format": FORMAT,
+            "weights": network.state_dict(),
+            "classes": list(first.classes),
+            "config": to_json(config),
+            "manifest_sha256": first.manifest_sha256,
+            "epoch": {},
+            "averaged": members_json,
+        },
+    )
+    runs.write_json(config.out / runs.CONFIG, to_json(config))
+    runs.write_json(
+        config.out / runs.RECORD,
+        {
+            "classes": list(first.classes),
+            "manifest_sha256": first.manifest_sha256,
+            "versions": {"python": platform.python_version(), **_versions()},
+            "averaged": members_json,
+            "epochs": [],
+        },
+    )
+
+
 def _same_keys(one: nn.Module, other: nn.Module) -> bool:
     return one.state_dict().keys() == other.state_dict().keys()
 
@@ -200,6 +230,7 @@ class TrainedModel:
     config: FitConfig
     manifest_sha256: str
     epoch: Epoch
+    averaged: tuple[FitConfig, ...] = ()  # the runs that this one is the mean of
 
 
 def load_model(run: Path) -> TrainedModel:
@@ -214,5 +245,10 @@ def load_model(run: Path) -> TrainedModel:
     network.load_state_dict(saved["weights"])
     network.eval()
     return TrainedModel(
-        network, tuple(saved["classes"]), config, saved["manifest_sha256"], saved["epoch"]
+        network,
+        tuple(saved["classes"]),
+        config,
+        saved["manifest_sha256"],
+        saved["epoch"],
+        tuple(from_json(FitConfig, member) for member in saved.get("averaged", ())),
     )

@@ -127,6 +127,8 @@ def draw_learning(model: Path) -> list[Picture]:
     if not (model / RECORD).is_file():
         return []
     record = read_json(model / RECORD)
+    if not record["epochs"]:  # the mean of other runs
+        return []
     epochs, chosen_on = record["epochs"], record["photos"]["chosen_on"]
     return [
         plots.picture(

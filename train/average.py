@@ -1,0 +1,129 @@
+"""Runs of one network in, one run out whose weights are their mean.
+
+The mean of networks that started from the same pretrained weights is often better than each, and
+costs no more to serve (Wortsman et al. 2022, "Model soups"). Its batch-norm statistics are of none
+of them, so they are measured anew on the training photos. Runs that differ in network, classes,
+photos or held-out share are refused.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import torch
+import tyro
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
+from tqdm import tqdm
+
+from serving.preprocess import PreprocessSpec, scale_and_offset
+from train import checkpoints, data, loaders, runs
+from train.checkpoints import TrainedModel
+from train.config import FitConfig
+from train.errors import UsageError
+from train.loaders import EpochOrder
+from train.network import Network
+from train.transforms import base_spec, normalize_on_device
+
+# A channel's mean and variance over so many photos, each with its thousands of positions, do not
+# move any more.
+_BATCHNORM_PHOTOS = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class AverageConfig:
+    """Write a run whose weights are the mean of other runs'."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of the runs, two or more."""
+    out: Path
+    """Folder of the new run."""
+    data: Path | None = None
+    """Folder of the photos that batch-norm is measured on; the first run's own if not given."""
+    cache: Path = Path(".cache/photos")
+    """Folder of decoded photos; safe to delete."""
+
+
+def average(config: AverageConfig) -> None:
+    """Average, measure batch-norm anew, and leave the result in `config.out`.
+
+    Raises:
+        UsageError: fewer than two runs, runs that differ in more than how they were trained, or an
+            --out that holds a run.
+    """
+    if len(config.runs) < 2:
+        raise UsageError("An average takes two runs or more: train average RUN RUN --out RUN.")
+    if (config.out / runs.MODEL).is_file():
+        raise UsageError(f"{config.out} holds a run already: give another --out.")
+    members = [checkpoints.load_model(run) for run in config.runs]
+    for run, member in zip(config.runs[1:], members[1:], strict=True):
+        _refuse_stranger(config.runs[0], members[0], run, member)
+    network = members[0].network
+    network.load_state_dict(mean_weights([member.network for member in members]))
+    first = members[0].config
+    root = config.data or first.data.data
+    fitted = replace(first, out=config.out, data=replace(first.data, data=root, cache=config.cache))
+    if first.network.train_backbone:
+        _measure_batchnorm(network, fitted, members[0].manifest_sha256)
+    checkpoints.save_average(fitted, network, members)
+    print(f"The mean of {len(members)} runs is {config.out / runs.MODEL}")
+
+
+def mean_weights(networks: Sequence[Network]) -> dict[str, Tensor]:
+    """The mean of each weight; what is not a floating-point number is the first network's."""
+    states = [network.state_dict() for network in networks]
+    return {
+        name: torch.stack([state[name] for state in states]).mean(dim=0)
+        if value.is_floating_point()
+        else value
+        for name, value in states[0].items()
+    }
+
+
+def _refuse_stranger(first_run: Path, first: TrainedModel, run: Path, other: TrainedModel) -> None:
+    def held_out(model: TrainedModel) -> tuple[object, ...]:
+        reading = model.config.data
+        if reading.choose_on != "holdout":
+            return ("all",)
+        return (reading.holdout, model.config.seed)  # the seed draws what is held out
+
+    for what, one, another in (
+        ("classes", first.classes, other.classes),
+        ("a network", _shape(first.config), _shape(other.config)),
+        ("photos", first.manifest_sha256, other.manifest_sha256),
+        ("held-out photos", held_out(first), held_out(other)),
+    ):
+        if one != another:
+            raise UsageError(
+                f"{run} has other {what.removeprefix('a ')} than {first_run}: "
+                "only runs of one network on the same photos can be averaged."
+            )
+
+
+def _shape(config: FitConfig) -> tuple[object, ...]:
+    network = config.network
+    return network.backbone, network.inner, network.dropout > 0, network.train_backbone
+
+
+def _measure_batchnorm(network: Network, config: FitConfig, manifest_sha256: str) -> None:
+    """Replace batch-norm's running statistics by their mean over augmented training photos."""
+    manifest, training, _ = data.divide(config.data, config.seed)
+    if manifest.sha256() != manifest_sha256:
+        raise UsageError(f"{config.data.data} does not hold the photos that the runs trained on.")
+    spec = PreprocessSpec(height_px=config.network.input_px, width_px=config.network.input_px)
+    labels = training.labels()
+    size = config.progressive_px[-1] if config.progressive_px else config.network.input_px
+    pixels = data.pixels(training, base_spec(spec), config.data.cache)
+    loader = loaders.photo_loader(
+        config, pixels, labels, size, EpochOrder(len(labels), config.seed)
+    )
+    scale, offset = (torch.from_numpy(c).view(3, 1, 1) for c in scale_and_offset(spec))
+
+    def batches() -> Iterator[Tensor]:
+        enough = islice(loader, -(-_BATCHNORM_PHOTOS // config.batch))
+        for pixels, _ in tqdm(enough, "measuring batch-norm", leave=False, unit="batch"):
+            yield normalize_on_device(pixels, scale, offset)  # (B, 3, S, S) float32
+
+    update_bn(batches(), network)
+    network.eval()
