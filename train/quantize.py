@@ -26,9 +26,8 @@ from train.draw import Photos, choose_photos
 from train.errors import CheckFailedError, UsageError
 from train.export import ONNX_FILE, add_contract, write_onnx
 from train.gate import Clock, Judged, Limits, Reference, judge, refusals
+from train.gated import INT8_FILE, QUANTIZE_JSON
 from train.runs import write_bytes, write_json
-
-INT8_FILE, QUANTIZE_JSON = "classifier.int8.onnx", "quantize.json"
 
 RULE = (
     "Of the candidates that pass, the one with the least mean difference of probabilities from "
@@ -51,9 +50,10 @@ class QuantizeConfig:
     """How many photos of train the ranges of the activations are measured on."""
     methods: tuple[Method, ...] = ("minmax", "percentile", "entropy")
     """How a range follows from those photos."""
-    weights: tuple[Weights, ...] = ("eight", "seven", "paired")
-    """How weights are scaled: to eight bits, to seven, or as finely as no products saturate."""
-    float_first: tuple[int, ...] = (0, 1, 3)
+    weights: tuple[Weights, ...] = ("seven", "paired")
+    """How weights are scaled: to seven bits, or as finely as no products saturate; `eight` bits may
+    saturate, so they are for comparison and never pass."""
+    float_first: tuple[int, ...] = (0, 3)
     """How many of the first convolutions stay float32, the last layer with them."""
     min_agreement: float = 0.99
     """Share of the photos that must keep float32's label."""
