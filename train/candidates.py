@@ -86,9 +86,13 @@ class Workshop:
         quant_pre_process(str(float32), str(self._prepared), skip_symbolic_shape=True)
         self._graph = onnx.load(str(self._prepared)).graph
 
+    def path_of(self, recipe: Recipe) -> Path:
+        """Where `make` leaves the candidate of a recipe."""
+        return self._folder / f"{recipe.method}-{recipe.weights}-{recipe.float_first}.onnx"
+
     def make(self, recipe: Recipe) -> Path:
         """Write the candidate of a recipe; the metadata is the float32 file's."""
-        out = self._folder / f"{recipe.method}-{recipe.weights}-{recipe.float_first}.onnx"
+        out = self.path_of(recipe)
         with contextlib.redirect_stdout(io.StringIO()):  # the calibrators report to it
             quantize_static(
                 self._prepared,

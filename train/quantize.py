@@ -109,15 +109,7 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
     print(_announcement(photos, sibling))
     with tempfile.TemporaryDirectory() as scratch:
         found = _judge_candidates(config, float32, sibling, photos, Path(scratch), clock)
-        own = _workshop(exported, float32.contract, photos, config.cache, Path(scratch) / "run")
-        reference = Reference.on(float32, photos.run, config.cache)
-        tried: list[Candidate] = []
-        for candidate in rank(found):
-            tried.append(_judge(own, candidate.recipe, reference, config, clock))
-            if not tried[-1].refused:
-                break
-        passed = bool(tried) and not tried[-1].refused
-        described = _described(own, tried[-1], float32.contract) if passed else None
+        tried, described = _make_own(config, float32, rank(found), photos, Path(scratch), clock)
     _write(config, _record(config, sibling, photos, found, tried), float32, described)
     if described is None:
         raise CheckFailedError(_nothing_passed(config, found, tried))
@@ -181,10 +173,6 @@ def rank(candidates: list[Candidate]) -> list[Candidate]:
     return sorted(passing, key=lambda c: (c.judged.mean_difference, c.judged.time_ratio))
 
 
-def _described(own: Workshop, passed: Candidate, contract: Contract) -> bytes:
-    return add_contract(own.make(passed.recipe), contract_of_int8(contract, passed.judged))
-
-
 def _write(
     config: QuantizeConfig, record: dict[str, Any], float32: Classifier, described: bytes | None
 ) -> None:
@@ -199,6 +187,30 @@ def _write(
         "int8": Classifier.load(int8).version if described else None,
     }
     write_json(config.run / QUANTIZE_JSON, record | versions)
+
+
+def _make_own(
+    config: QuantizeConfig,
+    float32: Classifier,
+    ranked: list[Candidate],
+    photos: Photos,
+    scratch: Path,
+    clock: Clock,
+) -> tuple[list[Candidate], bytes | None]:
+    """The run's own file by one recipe after another, and the first that passes, described."""
+    tried: list[Candidate] = []
+    if not ranked:
+        return tried, None
+    workshop = _workshop(
+        config.run / ONNX_FILE, float32.contract, photos, config.cache, scratch / "run"
+    )
+    reference = Reference.on(float32, photos.run, config.cache)
+    for candidate in ranked:
+        tried.append(_judge(workshop, candidate.recipe, reference, config, clock))
+        if not tried[-1].refused:
+            contract = contract_of_int8(float32.contract, tried[-1].judged)
+            return tried, add_contract(workshop.path_of(candidate.recipe), contract)
+    return tried, None
 
 
 def contract_of_int8(contract: Contract, judged: Judged) -> Contract:
