@@ -22,6 +22,8 @@ from train.candidates import SAFE_PAIR, Workshop, largest_pair
 from train.errors import CheckFailedError, UsageError
 from train.quantize import quantize
 
+pytestmark = pytest.mark.slow  # a run is trained, exported and quantised first
+
 
 def no_fetch(url: str, *, timeout_s: float) -> bytes:
     raise AssertionError(f"nothing here names a URL, and {url} was asked for")
