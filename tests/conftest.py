@@ -12,6 +12,7 @@ from serving.classifier import Classifier
 from serving.settings import Settings
 from tests import invocations
 from tests.drawn import encoded, picture
+from tests.quantized import copied_run, held_out_run, int8_run, small  # noqa: F401 - fixtures
 from tests.tiny_model import write_tiny_model
 from tests.training import drawn_data, photo_cache, tiny_run  # noqa: F401 - fixtures
 

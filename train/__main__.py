@@ -26,6 +26,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "evaluate": ("train.evaluate", "EvaluateConfig", "Measure a run or an ONNX file on a split."),
     "predict": ("train.predict", "PredictConfig", "Classify files or URLs."),
     "export": ("train.export", "ExportConfig", "Write a run's model as an ONNX file."),
+    "quantize": (
+        "train.quantize",
+        "QuantizeConfig",
+        "Write a run's ONNX file in int8, if it passes a gate.",
+    ),
     "bundle": ("train.bundle", "BundleConfig", "Put a run's ONNX file and report under model/."),
 }
 

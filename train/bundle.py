@@ -16,10 +16,18 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier
 from train import checkpoints
 from train.card import CARD, model_card
+from train.checkpoints import TrainedModel
 from train.errors import UsageError
 from train.evaluate import REPORT_JSON, make_report
 from train.export import ONNX_FILE
-from train.golden import golden_logits, write_goldens
+from train.gated import gated_file, int8_figures
+from train.golden import (
+    FLOAT32_TOLERANCE,
+    INT8_TOLERANCE,
+    golden_logits,
+    int8_golden_logits,
+    write_goldens,
+)
 from train.inference import TorchModel, labelled_split, split_logits
 from train.runs import write_bytes, write_json, write_whole
 
@@ -42,20 +50,30 @@ class BundleConfig:
     """Folder of the golden pictures, *.jpg."""
     golden: Path | None = None
     """Folder for the golden pictures; ops/hook/golden beside --out if not given."""
-    golden_tolerance: Annotated[float, tyro.conf.arg(metavar="PROBABILITY")] = 1e-3
-    """Largest difference of any calibrated probability between checkpoint and exported file."""
+    golden_tolerance: Annotated[float | None, tyro.conf.arg(metavar="PROBABILITY")] = None
+    """Largest difference of any calibrated probability that the hook lets pass; 0.001 for a float32
+    file and 0.02 for an int8 one if not given."""
+    int8: bool = False
+    """Ship the int8 file; `python -m train quantize RUN` comes first."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
 
 def bundle(config: BundleConfig) -> None:
-    """Measure the exported file and put it, with the figures, where serving looks for it."""
+    """Measure the exported file and put it, with the figures, where serving looks for it.
+
+    Raises:
+        UsageError: a file is missing, or the int8 file is not the one that passed the gate.
+        CheckFailedError: a file does not answer the golden pictures as it should.
+    """
     if config.notes is not None and not config.notes.is_file():
         raise UsageError(f"--notes {config.notes} is missing.")
     exported = config.run / ONNX_FILE
     if not exported.is_file():
         raise UsageError(f"{exported} is missing: write it first, python -m train export RUN.")
-    classifier = Classifier.load(exported)
+    float32 = Classifier.load(exported)
+    shipped = gated_file(config.run, float32.version) if config.int8 else exported
+    classifier = Classifier.load(shipped)
     notes = config.notes.read_text(encoding="utf-8") if config.notes else ""
     trained = checkpoints.load_model(config.run)
     root = config.data or trained.config.data.data
@@ -64,20 +82,41 @@ def bundle(config: BundleConfig) -> None:
     report = make_report(classifier.contract, {config.split: (logits, photos)})
     report["version"] = classifier.version
     report["answers"] = answers(classifier, logits)
+    if config.int8:
+        before = split_logits(float32, photos, config.cache)
+        report["int8"] = int8_figures(config.run, before, logits, photos.labels())
     pictures = sorted(config.pictures.glob("*.jpg"))
-    checkpoint = TorchModel(trained, classifier.contract)
-    expected = golden_logits(checkpoint, classifier, pictures, config.golden_tolerance)
-    with exported.open("rb") as source:
+    expected, tolerance = _expectations(config, trained, float32, shipped, pictures)
+    with shipped.open("rb") as source:
         write_whole(config.out / ONNX_FILE, lambda file: shutil.copyfileobj(source, file))
     write_json(config.out / REPORT_JSON, report)
     card = model_card(trained, classifier.contract, classifier.version, report, notes)
     write_bytes(config.out / CARD, card.encode())
     golden = config.golden or config.out.parent / "ops" / "hook" / "golden"
-    write_goldens(golden, classifier.contract, pictures, expected, config.golden_tolerance)
+    write_goldens(golden, classifier.contract, pictures, expected, tolerance)
     accuracy = report["splits"][config.split]["accuracy"]
     print(f"{config.split} accuracy {accuracy:.4f} on {len(photos.photos)} photos")
     print(f"{len(pictures)} golden pictures are in {golden}")
     print(f"The bundle is {config.out / ONNX_FILE}; serve it: make serve")
+
+
+def _expectations(
+    config: BundleConfig,
+    trained: TrainedModel,
+    float32: Classifier,
+    shipped: Path,
+    pictures: list[Path],
+) -> tuple[NDArray[np.float32], float]:
+    """What the hook expects of the shipped file, and how closely."""
+    checkpoint = TorchModel(trained, float32.contract)
+    given = config.golden_tolerance
+    if not config.int8:
+        tolerance = FLOAT32_TOLERANCE if given is None else given
+        return golden_logits(checkpoint, float32, pictures, tolerance), tolerance
+    # What was quantised is the checkpoint's, too.
+    golden_logits(checkpoint, float32, pictures, FLOAT32_TOLERANCE)
+    tolerance = INT8_TOLERANCE if given is None else given
+    return int8_golden_logits(checkpoint, shipped, pictures, tolerance), tolerance
 
 
 def answers(classifier: Classifier, logits: NDArray[np.float32]) -> dict[str, Any]:

@@ -1,0 +1,175 @@
+"""`quantize` writes an int8 file that serving takes, or none; `bundle --int8` ships it."""
+
+import base64
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from ops.hook.pretraffic import check, load
+from serving.app import App
+from serving.classifier import Classifier
+from serving.settings import Settings
+from tests.quantized import clock_that_takes, faster
+from tests.tampering import write_tampered
+from train import candidates
+from train.__main__ import main
+from train.bundle import BundleConfig, bundle
+from train.candidates import SAFE_PAIR, Workshop, largest_pair
+from train.errors import CheckFailedError, UsageError
+from train.quantize import quantize
+
+pytestmark = pytest.mark.slow  # a run is trained, exported and quantised first
+
+
+def no_fetch(url: str, *, timeout_s: float) -> bytes:
+    raise AssertionError(f"nothing here names a URL, and {url} was asked for")
+
+
+def test_the_int8_file_keeps_the_contract_and_says_how_it_was_judged(int8_run):
+    float32 = Classifier.load(int8_run / "classifier.onnx").contract
+    int8 = Classifier.load(int8_run / "classifier.int8.onnx").contract
+    assert replace(int8, metrics={}) == replace(float32, metrics={})
+    assert int8.metrics["int8_agreement"] >= 0.9
+    assert int8.metrics["float32_validation_photos"] == float32.metrics["validation_photos"]
+
+
+def test_the_int8_file_has_int8_weights_of_which_no_pair_saturates(int8_run):
+    path = int8_run / "classifier.int8.onnx"
+    kinds = {tensor.data_type for tensor in onnx.load(str(path)).graph.initializer}
+    assert onnx.TensorProto.INT8 in kinds
+    assert 64 < largest_pair(path) <= SAFE_PAIR
+    sizes = [(int8_run / name).stat().st_size for name in ("classifier.onnx", path.name)]
+    assert sizes[1] < sizes[0] / 3
+
+
+def test_the_record_holds_every_candidate_and_no_path(int8_run):
+    text = (int8_run / "quantize.json").read_text()
+    record = json.loads(text)
+    assert [c["weights"] for c in record["candidates"]] == ["eight", "paired"]
+    assert record["candidates"][0]["agreement_interval_95"][0] < 1
+    assert record["photos"]["candidates"] == 24  # 0.4 of 3 x 20
+    assert record["photos"]["run"] == 60 - record["photos"]["calibration"]
+    assert record["int8"] == Classifier.load(int8_run / "classifier.int8.onnx").version
+    assert str(int8_run.parent) not in text
+
+
+def test_eight_bits_are_refused_for_their_saturation_and_it_is_written_down(int8_run):
+    record = json.loads((int8_run / "quantize.json").read_text())
+    eight = [c for c in record["candidates"] if c["weights"] == "eight"]
+    assert [any("VNNI" in line for line in c["refused"]) for c in eight] == [True]
+
+
+def test_no_photo_judges_that_calibration_has_seen(small, copied_run):
+    from train import checkpoints
+    from train.draw import choose_photos
+
+    trained = checkpoints.load_model(copied_run)
+    drawn = choose_photos(trained.config.data.data, trained, copied_run, 30, small().cache)
+    seen = {photo.sha256 for photo in drawn.calibration.photos}
+    assert len(seen) >= 15
+    assert not seen & {photo.sha256 for photo in (*drawn.candidates.photos, *drawn.run.photos)}
+    assert not drawn.seen
+
+
+def test_what_is_slower_is_refused_by_how_much_and_nothing_is_written(small, copied_run):
+    (copied_run / "classifier.int8.onnx").write_bytes(b"of an earlier time")
+    with pytest.raises(CheckFailedError, match=r"1\.50 times float32's time, below 1 is needed"):
+        quantize(small(), clock=clock_that_takes(1.0, 1.5))
+    assert not (copied_run / "classifier.int8.onnx").exists()
+    record = json.loads((copied_run / "quantize.json").read_text())
+    assert record["int8"] is None
+    assert record["run"] == []
+    assert record["candidates"][0]["time_ratio"] == 1.5
+
+
+def test_broken_weights_are_refused(small, copied_run, monkeypatch):
+    make = Workshop.make
+
+    def make_broken(self: Workshop, recipe: candidates.Recipe) -> Path:
+        path = make(self, recipe)
+
+        def negate(model: onnx.ModelProto) -> None:
+            for tensor in model.graph.initializer:
+                values = numpy_helper.to_array(tensor)
+                if values.dtype == "int8" and values.ndim > 1:
+                    tensor.CopyFrom(numpy_helper.from_array(-values, tensor.name))
+
+        return write_tampered(path, path, negate)
+
+    monkeypatch.setattr(Workshop, "make", make_broken)
+    with pytest.raises(CheckFailedError, match="another label than float32's on"):
+        quantize(small(), clock=faster())
+    assert not (copied_run / "classifier.int8.onnx").exists()
+
+
+def test_a_run_that_was_not_exported_says_what_to_do(small, copied_run, capsys):
+    (copied_run / "classifier.onnx").unlink()
+    assert main(["quantize", str(copied_run)]) == 2
+    assert "python -m train export RUN" in capsys.readouterr().err
+
+
+def test_without_a_sibling_the_record_says_that_the_network_had_seen_the_photos(
+    tiny_run, photo_cache, tmp_path, small, capsys
+):
+    run = tmp_path / "tiny"
+    run.mkdir()
+    for name in ("classifier.onnx", "model.pt"):
+        (run / name).write_bytes((tiny_run / name).read_bytes())
+    quantize(replace(small(min_agreement=0.0, max_accuracy_loss=1.0), run=run), clock=faster())
+    assert json.loads((run / "quantize.json").read_text())["photos"]["seen_by_the_network"]
+    assert "--sibling RUN" in capsys.readouterr().out
+
+
+@pytest.fixture
+def config(int8_run: Path, photo_cache: Path, tmp_path: Path) -> BundleConfig:
+    return BundleConfig(run=int8_run, out=tmp_path / "model", cache=photo_cache, int8=True)
+
+
+def test_the_bundled_int8_file_is_served_and_answers_the_golden_pictures(config, tmp_path):
+    bundle(config)
+    served = config.out / "classifier.onnx"
+    assert served.read_bytes() == (config.run / "classifier.int8.onnx").read_bytes()
+    app = App(Classifier.load(served), Settings(), no_fetch)
+    goldens = load(tmp_path / "ops" / "hook" / "golden")
+    assert check(goldens, lambda event: app.handle(event, "test")) == []
+    event = {"image": base64.b64encode(goldens[0].picture).decode()}
+    assert app.handle(event, "test")["label"] == goldens[0].label
+
+
+def test_report_and_card_give_both_accuracies_and_what_was_gated(config):
+    bundle(config)
+    report = json.loads((config.out / "report.json").read_text())
+    int8, split = report["int8"], report["splits"]["validation"]
+    assert report["version"] == Classifier.load(config.out / "classifier.onnx").version
+    assert int8["photos"] == split["photos"] == 18
+    assert int8["gate"]["limits"]["min_agreement"] == 0.9
+    card = (config.out / "MODEL_CARD.md").read_text()
+    assert f"| validation | {int8['float32_correct']} of 18 | {split['correct']} of 18 |" in card
+    assert "that the network had not seen" in card
+
+
+def test_only_the_file_that_passed_is_bundled(config, copied_run):
+    with pytest.raises(UsageError, match="is missing: write it first, python -m train quantize"):
+        bundle(replace(config, run=copied_run))
+    for name in ("classifier.int8.onnx", "quantize.json"):
+        (copied_run / name).write_bytes((config.run / name).read_bytes())
+    int8 = onnx.load(str(copied_run / "classifier.int8.onnx"))
+    int8.doc_string = "changed"
+    onnx.save(int8, str(copied_run / "classifier.int8.onnx"))
+    with pytest.raises(UsageError, match="is not the file that passed the gate"):
+        bundle(replace(config, run=copied_run))
+    assert not config.out.exists()
+
+
+def test_an_int8_file_of_another_export_is_not_bundled(config, copied_run):
+    for name in ("classifier.int8.onnx", "quantize.json"):
+        (copied_run / name).write_bytes((config.run / name).read_bytes())
+    exported = onnx.load(str(copied_run / "classifier.onnx"))
+    exported.doc_string = "exported again"
+    onnx.save(exported, str(copied_run / "classifier.onnx"))
+    with pytest.raises(UsageError, match="was made of another export"):
+        bundle(replace(config, run=copied_run))
