@@ -160,7 +160,7 @@ class Workshop(_Plain):
 
 
 class TorchHandler(_Plain):
-    """What torch alone would serve with: PIL, torchvision's transforms, the network in eager mode."""
+    """What torch alone would serve with: PIL, torchvision's transforms, the network eagerly."""
 
     scripted = False
 
@@ -201,7 +201,7 @@ class TorchScriptHandler(TorchHandler):
 
 
 def frozen(network: Any, px: int) -> Any:
-    """A network as frozen TorchScript, its batch-norms folded, after the runs that it optimises in."""
+    """A network as frozen TorchScript, which folds batch-norm, after its optimising first runs."""
     import torch
 
     with warnings.catch_warnings(), torch.inference_mode():
@@ -270,14 +270,19 @@ class OpenVino(_Runtime):
         return self._request.infer({0: request}, share_inputs=True)[0]
 
     def facts(self) -> dict[str, Any]:
-        """How many convolutions really run in which precision."""
+        """Which implementation runs how many convolutions: whether int8 really is int8."""
         counts: dict[str, int] = {}
         for node in self._compiled.get_runtime_model().get_ordered_ops():
-            told = {name: str(value) for name, value in node.get_rt_info().items()}
-            if "Convolution" in told.get("layerType", ""):
-                precision = told.get("runtimePrecision", "unknown")
-                counts[precision] = counts.get(precision, 0) + 1
-        return {"convolutions_by_precision": counts}
+            told = node.get_rt_info()
+            if _text(told["layerType"]) == "Convolution":
+                kind = _text(told["primitiveType"])  # such as jit_avx2_I8
+                counts[kind] = counts.get(kind, 0) + 1
+        return {"convolutions_by_implementation": counts}
+
+
+def _text(told: Any) -> str:
+    """A fact of OpenVINO's runtime model, which some versions wrap."""
+    return str(getattr(told, "value", told))
 
 
 class OpenVinoInt8(OpenVino):

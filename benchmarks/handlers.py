@@ -49,7 +49,6 @@ def measure(config: Config) -> Results:
         setup = {"inputs": inputs, "models": models.prepare()}
         results.measured["photos_bytes"] = {s: Path(f).stat().st_size for s, f in inputs.items()}
         with workers(config.contestants, setup, folder) as (running, missing):
-            results.measured["answers"] = {w.name: w.facts["answers"] for w in running}
             for size in config.sizes:
                 each = max(1, count // 3) if size == "12mp" else count
                 seconds = interleave(running, size, rounds=rounds, count=each)

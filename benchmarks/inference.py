@@ -2,8 +2,9 @@
 
     python -m benchmarks.inference [--quick]
 
-The bundled file as the function loads it, against OpenVINO, LiteRT and torch, one thread each. Where
-the bundled model is float32, an int8 file is quantised from it on the spot, so that int8 rows exist.
+The bundled file as the function loads it, against OpenVINO, LiteRT and torch, one thread each.
+Where the bundled model is float32, an int8 file is quantised from it on the spot, so that the int8
+rows exist.
 """
 
 import tempfile

@@ -1,4 +1,4 @@
-"""The bundled model's network in, an int8 .tflite file out, by LiteRT's own converter and quantiser.
+"""A model file's network in, an int8 .tflite file out, by LiteRT's own converter and quantiser.
 
     python -m benchmarks.litert MODEL OUT
 

@@ -233,7 +233,7 @@ def write_int8(source: Path, path: Path) -> None:
 
 
 def write_tflite(source: Path, path: Path) -> None:
-    """The int8 file of the same weights for LiteRT; raises RuntimeError saying why there is none."""
+    """The int8 file of the same weights for LiteRT; raises RuntimeError if there is none."""
     reason = litert.convert(source, path)
     if reason is not None:
         raise RuntimeError(reason)

@@ -2,8 +2,8 @@
 
 Each benchmark writes `benchmarks/results/NAME.json`:
 
-    {"machine": {…}, "ratios": {ROW: {"median": …, "p10": …, "p90": …, "rounds": N}}, "measured": {…},
-     "not_measured": {ROW: REASON}}
+    {"machine": {…}, "ratios": {ROW: {"median": …, "p10": …, "p90": …, "rounds": N}},
+     "measured": {…}, "not_measured": {ROW: REASON}}
 
 What a ratio divides by what is said where `benchmarks.report` lists the goals, each of which names
 a file and a row. `measured` is for people.
@@ -94,6 +94,20 @@ def read_ratio(name: str, row: str, folder: Path = RESULTS) -> Spread | str:
         return Spread.from_json(content["ratios"][row])
     reason: str = content.get("not_measured", {}).get(row, "the benchmark has no such row")
     return reason
+
+
+def read_machine(name: str, folder: Path = RESULTS) -> str | None:
+    """The machine of a benchmark's file in one line, or None where there is no file."""
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return None
+    told = read_json(path)["machine"]
+    packages = ", ".join(f"{package} {known}" for package, known in told["packages"].items())
+    flags = f" with {', '.join(told['flags'])}" if told["flags"] else ""
+    return (
+        f"{told['processor']}{flags}, {told['cores']} cores, {told['system']}, "
+        f"Python {told['python']}, {packages}, {told['date']}"
+    )
 
 
 def ratio_of_medians(other: Sequence[Sequence[float]], ours: Sequence[Sequence[float]]) -> Spread:

@@ -22,13 +22,8 @@ _END_TIMEOUT_S = 20.0
 
 # One thread each, in every library that reads a variable for it. Sessions and interpreters whose
 # threads are an argument get 1 there (benchmarks/contestants.py).
-ONE_THREAD = {
-    name: "1"
-    for name in (
-        *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TBB_NUM_THREADS"),
-        *("VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
-    )
-}
+_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TBB_NUM_THREADS")
+ONE_THREAD = dict.fromkeys((*_VARIABLES, "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 Seconds = list[list[float]]  # of each request of each round
 
 
