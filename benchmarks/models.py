@@ -55,7 +55,11 @@ def prepare(*, runtimes: bool = False) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     workshop, weights = folder / "workshop.onnx", folder / "workshop.pt"
     if not (workshop.is_file() and weights.is_file()):
-        write_workshop(workshop)
+        print("Making the workshop's model, once …", flush=True)
+        draft = folder / "draft.onnx"  # so that none is there by half
+        write_workshop(draft)
+        draft.with_suffix(".pt").replace(weights)
+        draft.replace(workshop)
     files: dict[str, Any] = {
         "bundled": str(BUNDLED),
         "workshop": str(workshop),
@@ -68,10 +72,13 @@ def prepare(*, runtimes: bool = False) -> dict[str, Any]:
             path = folder / f"{name}.{'tflite' if name == 'tflite' else 'onnx'}"
             try:
                 if not path.is_file():
-                    write(BUNDLED, path)
+                    print(f"Making {path.name}, once …", flush=True)
+                    draft = path.with_stem("draft")
+                    write(BUNDLED, draft)
+                    draft.replace(path)
                 files[name] = str(path)
-            except (ValueError, RuntimeError) as error:
-                files[f"no {name}"] = str(error)
+            except Exception as error:  # noqa: BLE001 - what cannot be made is a row, not a crash
+                files[f"no {name}"] = f"{type(error).__name__}: {str(error)[:200]}"
     return files
 
 

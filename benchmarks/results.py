@@ -11,10 +11,11 @@ a file and a row. `measured` is for people.
 
 import os
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -156,10 +157,10 @@ def _processor() -> tuple[str, frozenset[str]]:
 
 
 def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    """Its version, also where it lies in a folder of its own (benchmarks/litert.py)."""
+    path = [*sys.path, str(Path(sys.prefix) / "litert")]
+    found = next(iter(distributions(name=package, path=path)), None)
+    return None if found is None else found.version
 
 
 def table(results: Results) -> str:
