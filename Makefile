@@ -8,9 +8,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SAM_VENV := .venv-sam
 # checkov's would, too.
 LINT_VENV := .venv-lint
+# The peers that we are measured against are nothing that we use.
+BENCH_VENV := .venv-bench
+BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+BENCHMARKS := handlers inference tail batch
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint lint-deploy types pins data train bench-sweep clean
+.PHONY: help setup demo serve test check format lint lint-deploy types pins data train bench bench-sweep clean
 .PHONY: doctor smoke invoke logs teardown
 
 help:  ## list the targets
@@ -48,6 +52,18 @@ $(LINT_VENV)/.lint: ops/lint-requirements.txt
 
 $(VENV)/.tests: tests/requirements.txt $(VENV)/.train $(VENV)/.ops
 	$(PIP) -r tests/requirements.txt
+	touch $@
+
+# LiteRT's packages lie apart: what they require would replace what the rest is pinned to.
+$(BENCH_VENV)/.bench: requirements.txt local/requirements.txt local/sam-requirements.txt \
+		train/requirements.txt benchmarks/requirements.txt benchmarks/litert-requirements.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_PIP) -r requirements.txt
+	$(BENCH_PIP) -r local/requirements.txt -r train/requirements.txt
+	-$(BENCH_PIP) -r benchmarks/requirements.txt
+	rm -rf $(BENCH_VENV)/litert $(BENCH_VENV)/emulator
+	-$(BENCH_PIP) --no-deps --target $(BENCH_VENV)/litert -r benchmarks/litert-requirements.txt
+	-$(BENCH_PIP) --no-deps --target $(BENCH_VENV)/emulator -r local/sam-requirements.txt
 	touch $@
 
 setup: $(VENV)/.tests $(VENV)/.emulator  ## install everything into .venv
@@ -100,6 +116,13 @@ data:  ## clone the clothing photos into data/
 		https://github.com/alexeygrigorev/clothing-dataset-small data/clothing-dataset-small
 	@echo "data/clothing-dataset-small is there."
 
+bench: $(BENCH_VENV)/.bench  ## measure against peers, half an hour; BENCH_QUICK=1 is a short trial
+	@for name in $(BENCHMARKS); do \
+		echo "$$name:"; \
+		$(BENCH_VENV)/bin/python -m benchmarks.$$name $(if $(BENCH_QUICK),--quick) || exit 1; \
+	done
+	@$(BENCH_VENV)/bin/python -m benchmarks.report
+
 bench-sweep: $(VENV)/.train  ## time the sweep against the workshop's way: DATA=folder [WEIGHTS=file]
 	$(BIN)/python -m benchmarks.sweep --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS))
 
@@ -108,4 +131,4 @@ pins: $(VENV)/.tests  ## write requirements.txt anew from requirements.in
 		--strip-extras --output-file requirements.txt requirements.in
 
 clean:  ## remove what was built, keep what was trained
-	rm -rf $(VENV) $(SAM_VENV) $(LINT_VENV) .aws-sam .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SAM_VENV) $(LINT_VENV) $(BENCH_VENV) .aws-sam .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -29,15 +29,17 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from benchmarks.results import RESULTS, Results, Spread
 from serving.preprocess import PreprocessSpec
 from train import data
 from train.config import DataConfig, NetworkConfig
 from train.data import Manifest
 from train.network import make_head, pretrained_backbone
-from train.runs import read_json, write_json
+from train.runs import read_json
 from train.sweep import JSON, SweepConfig
 
 TARGET_RATIO = 50
+NAME, ROW = "sweep", "all settings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,8 @@ class Config:
     """Whole sweeps; the workshop's way is measured before, between and after them."""
     steps: int = 8
     """Steps of 32 photos in each measurement of the workshop's way; one before is not counted."""
-    out: Path = Path("benchmarks/sweep.json")
-    """Where the figures go."""
+    out: Path = RESULTS
+    """Folder for the figures."""
 
 
 class PhotoFiles(Dataset[tuple[Tensor, int]]):
@@ -173,6 +175,12 @@ def workshop_s(manifest: Manifest, way: WorkshopWay) -> float:
     return len(grid.settings()) * len(grid.seeds) * grid.epochs * epoch_s
 
 
+def ratio(manifest: Manifest, ways: Sequence[WorkshopWay], sweeps_s: Sequence[float]) -> Spread:
+    """How many times longer the workshop's way takes: each of its measurements by each sweep."""
+    whole_s = [workshop_s(manifest, way) for way in ways]
+    return Spread.of([theirs / ours for theirs in whole_s for ours in sweeps_s])
+
+
 def _line(name: str, values: Sequence[float]) -> str:
     figures = "".join(f"{v:>12,.1f}" for v in (median(values), min(values), max(values)))
     return f"{name:<32}{figures}   {len(values)}x"
@@ -193,16 +201,15 @@ def main() -> None:
         ways.append(measure_workshop(manifest, config))
     sweeps_s = [seconds for seconds, _ in sweeps]
     print(report(manifest, ways, sweeps_s))
-    figures = {
-        "machine": machine,
+    results = Results(NAME, ratios={ROW: ratio(manifest, ways, sweeps_s)})
+    results.measured = {
         "workshop_train_s_per_photo": [way.train_s for way in ways],
         "workshop_validation_s_per_photo": [way.validation_s for way in ways],
         "workshop_all_settings_s": [workshop_s(manifest, way) for way in ways],
         "sweep_s": sweeps_s,
         "sweep_parts_s": [record["seconds"] for _, record in sweeps],
     }
-    write_json(config.out, figures)
-    print(f"The figures are in {config.out}.")
+    print(f"The figures are in {results.write(config.out)}.")
 
 
 if __name__ == "__main__":

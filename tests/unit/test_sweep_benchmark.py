@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from benchmarks.sweep import WorkshopWay, report, workshop_s
+from benchmarks.sweep import WorkshopWay, ratio, report, workshop_s
 
 from train.data import Manifest, Photo
 
@@ -27,3 +27,12 @@ def test_the_report_says_when_the_target_is_not_reached_in_the_worst_case():
     assert "48 settings x 3 seeds x 21 s = 3,024 s = 0.8 h" in text
     assert "Ratio of the medians: 101; of the fastest workshop to the slowest sweep: 10." in text
     assert "NOT reached" in text
+
+
+def test_the_ratio_pairs_every_measurement_of_the_workshops_way_with_every_sweep():
+    ways = [WorkshopWay(0.02, 0.01), WorkshopWay(0.04, 0.02)]  # 3,024 s and 6,048 s
+
+    spread = ratio(manifest(100, 10), ways, [30.24, 60.48])
+
+    assert spread.rounds == 4  # 100, 50, 200 and 100 times
+    assert spread.median == pytest.approx(100)

@@ -1,0 +1,152 @@
+"""A batch of 16 photos in one request against 16 requests, one at a time.
+
+    python -m benchmarks.batch [--quick]
+
+Twice: by calling the handler in its process, and through AWS's runtime emulator, where each request
+also pays for the runtime's way round, as it does in Lambda.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import tyro
+
+from benchmarks import photos
+from benchmarks.contestants import JSON_HEADERS, OursBatch, batch_body
+from benchmarks.results import RESULTS, Results, Spread, latency_ms, table
+from benchmarks.rounds import ONE_THREAD, Seconds, Worker, last_core, workers
+from local import backends
+from local.backends import Backend, FunctionConfig
+from local.errors import LocalError
+from local.gateway import HttpRequest, answer
+
+NAME, IN_PROCESS, EMULATOR = "batch", "in process", "through the emulator"
+IMAGES = OursBatch.images
+SIZE = "400x533"
+_ONE, _BATCH = "ours", "ours, batch of 16"
+_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Compare one request of 16 photos with 16 requests of one."""
+
+    rounds: int = 30
+    """Turns of either."""
+    quick: bool = False
+    """A trial of 2 rounds, whose figures mean little."""
+    out: Path = RESULTS
+    """Folder for the figures."""
+
+
+def measure(config: Config) -> Results:
+    """A ratio is how many times more photos a second the batch gets through."""
+    rounds = 2 if config.quick else config.rounds
+    results = Results(NAME)
+    photo = photos.jpeg(SIZE)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "photo.jpg").write_bytes(photo)
+        setup = {"inputs": {SIZE: str(folder / "photo.jpg")}, "models": {}}
+        with workers((_ONE, _BATCH), setup, folder) as (running, missing):
+            if missing:
+                results.not_measured[IN_PROCESS] = "; ".join(missing.values())
+            else:
+                _record(results, IN_PROCESS, *_in_process(running, rounds))
+        try:
+            with (folder / "log").open("w") as log, _emulator(log) as backend:
+                _record(results, EMULATOR, *_through(backend, photo, rounds))
+        except LocalError as error:
+            results.not_measured[EMULATOR] = str(error)
+    return results
+
+
+def throughput(ones: Seconds, batches: Seconds) -> Spread:
+    """Photos a second in batches over photos a second one by one, round by round.
+
+    Args:
+        ones: seconds of the IMAGES single requests of each round.
+        batches: seconds of the one batch of each round.
+    """
+    return Spread.of([sum(o) / sum(b) for o, b in zip(ones, batches, strict=True)])
+
+
+def _record(results: Results, row: str, ones: Seconds, batches: Seconds) -> None:
+    results.ratios[row] = throughput(ones, batches)
+    results.measured[row] = {"one": latency_ms(ones), "batch": latency_ms(batches)}
+
+
+def _in_process(running: Sequence[Worker], rounds: int) -> tuple[Seconds, Seconds]:
+    one, batch = running
+    ones: Seconds = []
+    batches: Seconds = []
+    for number in range(rounds + 1):
+        turn = one.ask(SIZE, IMAGES), batch.ask(SIZE, 1)
+        if number:  # the first is a warm-up
+            ones.append(turn[0])
+            batches.append(turn[1])
+    return ones, batches
+
+
+@contextmanager
+def _emulator(log: IO[Any]) -> Iterator[Backend]:
+    """The function in the emulator, all of it on one core with one thread, as in one vCPU."""
+    core, before = last_core(), None
+    if core is not None:
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {core})
+    try:
+        backend = backends.start("emulator", _config(log))
+        try:
+            yield backend
+        finally:
+            backend.close()
+    finally:
+        if before is not None:
+            os.sched_setaffinity(0, before)
+
+
+def _config(log: IO[Any]) -> FunctionConfig:
+    environ = {**os.environ, **ONE_THREAD}
+    return FunctionConfig(environ, log, timeout_s=_TIMEOUT_S)  # a busy machine is no fault
+
+
+def _through(backend: Backend, photo: bytes, rounds: int) -> tuple[Seconds, Seconds]:
+    one = HttpRequest("POST", "/predict", (("Content-Type", "image/jpeg"),), photo)
+    batch = HttpRequest("POST", "/predict", JSON_HEADERS, batch_body(photo))
+    ones: Seconds = []
+    batches: Seconds = []
+    for number in range(rounds + 1):
+        turn = ([_timed(one, backend) for _ in range(IMAGES)], [_timed(batch, backend)])
+        if number:  # the first is a warm-up
+            ones.append(turn[0])
+            batches.append(turn[1])
+    return ones, batches
+
+
+def _timed(request: HttpRequest, backend: Backend) -> float:
+    started = time.perf_counter()
+    response = answer(request, backend)
+    seconds = time.perf_counter() - started
+    if response.status != 200:
+        raise LocalError(f"the function answered {response.status} in the emulator")
+    return seconds
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, and write the JSON."""
+    config = tyro.cli(Config, args=arguments, description=Config.__doc__)
+    results = measure(config)
+    print(f"Throughput of a batch of {IMAGES} over {IMAGES} requests; median (10th to 90th)")
+    print(table(results))
+    print(f"The figures are in {results.write(config.out)}.")
+
+
+if __name__ == "__main__":
+    main()

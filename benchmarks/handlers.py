@@ -1,0 +1,84 @@
+"""A JPEG in, an answer out: our handler against the workshop's, torch and TorchScript.
+
+    python -m benchmarks.handlers [--quick]
+
+Two photos, 400x533 and 12 megapixels, drawn by benchmarks/photos.py. Each contestant runs in its
+own process on the same core with one thread, and they take turns.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from benchmarks import models, photos
+from benchmarks.contestants import HANDLERS
+from benchmarks.results import RESULTS, Results, Spread, latency_ms, ratio_of_medians, table
+from benchmarks.rounds import Seconds, interleave, workers
+
+NAME, OURS = "handlers", "ours"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Time handlers from the bytes of a JPEG to the answer."""
+
+    rounds: int = 40
+    """Turns of each contestant with each photo."""
+    count: int = 10
+    """Requests in a turn with the small photo; a large one takes five times as long and gets 3."""
+    quick: bool = False
+    """A trial of 3 short rounds, whose figures mean little."""
+    contestants: tuple[str, ...] = tuple(HANDLERS)
+    """Who takes part."""
+    sizes: tuple[str, ...] = tuple(photos.SIZES_PX)
+    """Which photos."""
+    out: Path = RESULTS
+    """Folder for the figures."""
+
+
+def measure(config: Config) -> Results:
+    """All contestants with all photos."""
+    rounds, count = (3, 2) if config.quick else (config.rounds, config.count)
+    results = Results(NAME)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        inputs = photos.write(folder, config.sizes)
+        setup = {"inputs": inputs, "models": models.prepare()}
+        results.measured["photos_bytes"] = {s: Path(f).stat().st_size for s, f in inputs.items()}
+        with workers(config.contestants, setup, folder) as (running, missing):
+            for size in config.sizes:
+                each = max(1, count // 3) if size == "12mp" else count
+                seconds = interleave(running, size, rounds=rounds, count=each)
+                results.measured[size] = {who: latency_ms(all_) for who, all_ in seconds.items()}
+                results.ratios.update(compare(seconds, size))
+                results.not_measured.update({_row(who, size): missing[who] for who in missing})
+    return results
+
+
+def compare(seconds: dict[str, Seconds], size: str) -> dict[str, Spread]:
+    """How many times longer each takes than ours, by row."""
+    return {
+        _row(who, size): ratio_of_medians(theirs, seconds[OURS])
+        for who, theirs in seconds.items()
+        if OURS in seconds and who != OURS
+    }
+
+
+def _row(who: str, size: str) -> str:
+    return f"{who}, {size}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, and write the JSON."""
+    config = tyro.cli(Config, args=arguments, description=Config.__doc__)
+    results = measure(config)
+    print("How many times longer each takes than ours; median (10th to 90th percentile of rounds)")
+    print(table(results))
+    print(f"The figures are in {results.write(config.out)}.")
+
+
+if __name__ == "__main__":
+    main()

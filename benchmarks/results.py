@@ -1,0 +1,171 @@
+"""Seconds of interleaved rounds in, ratios with their spread out: figures, their file, their table.
+
+Each benchmark writes `benchmarks/results/NAME.json`:
+
+    {"machine": {…}, "ratios": {ROW: {"median": …, "p10": …, "p90": …, "rounds": N}},
+     "measured": {…}, "not_measured": {ROW: REASON}}
+
+What a ratio divides by what is said where `benchmarks.report` lists the goals, each of which names
+a file and a row. `measured` is for people.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.runs import read_json, write_json
+
+RESULTS = Path(__file__).parent / "results"
+_PACKAGES = (
+    *("onnxruntime", "numpy", "pillow", "keras-image-helper", "torch", "torchvision"),
+    *("openvino", "ai-edge-litert"),
+)
+# What decides how fast int8 and float32 arithmetic is on x86-64 and arm64.
+_FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A figure over rounds: the median, and where the middle 80 % of the rounds lie."""
+
+    median: float
+    p10: float
+    p90: float
+    rounds: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """The spread of one value a round."""
+        p10, median, p90 = np.percentile(values, (10, 50, 90))
+        return cls(float(median), float(p10), float(p90), len(values))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Spread":
+        """Read what `to_json` gave."""
+        return cls(value["median"], value["p10"], value["p90"], value["rounds"])
+
+    def to_json(self) -> dict[str, Any]:
+        """The spread as JSON values."""
+        return {"median": self.median, "p10": self.p10, "p90": self.p90, "rounds": self.rounds}
+
+    def __str__(self) -> str:
+        if self.rounds == 1:
+            return f"{self.median:.2f}"
+        return f"{self.median:.2f} ({self.p10:.2f} to {self.p90:.2f})"
+
+
+@dataclass(slots=True)
+class Results:
+    """What one benchmark found; `not_measured` says of a row why it is missing."""
+
+    name: str
+    ratios: dict[str, Spread] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+    not_measured: dict[str, str] = field(default_factory=dict)
+
+    def write(self, folder: Path = RESULTS) -> Path:
+        """Write the file of this benchmark, with the machine that it ran on."""
+        path = folder / f"{self.name}.json"
+        ratios = {row: spread.to_json() for row, spread in self.ratios.items()}
+        content = {
+            "machine": machine(),
+            "ratios": ratios,
+            "measured": self.measured,
+            "not_measured": self.not_measured,
+        }
+        write_json(path, content)
+        return path
+
+
+def read_ratio(name: str, row: str, folder: Path = RESULTS) -> Spread | str:
+    """A row's ratio from a benchmark's file, or why there is none."""
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return "its benchmark has not run"
+    content = read_json(path)
+    if row in content["ratios"]:
+        return Spread.from_json(content["ratios"][row])
+    reason: str = content.get("not_measured", {}).get(row, "the benchmark has no such row")
+    return reason
+
+
+def read_machine(name: str, folder: Path = RESULTS) -> str | None:
+    """The machine of a benchmark's file in one line, or None where there is no file."""
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return None
+    told = read_json(path)["machine"]
+    packages = ", ".join(f"{package} {known}" for package, known in told["packages"].items())
+    flags = f" with {', '.join(told['flags'])}" if told["flags"] else ""
+    return (
+        f"{told['processor']}{flags}, {told['cores']} cores, {told['system']}, "
+        f"Python {told['python']}, {packages}, {told['date']}"
+    )
+
+
+def ratio_of_medians(other: Sequence[Sequence[float]], ours: Sequence[Sequence[float]]) -> Spread:
+    """How many times slower `other` is than `ours`: the median of each round, compared in it.
+
+    Args:
+        other, ours: seconds of the requests of each round; the same rounds in both.
+    """
+    pairs = zip(other, ours, strict=True)
+    return Spread.of([float(np.median(theirs) / np.median(mine)) for theirs, mine in pairs])
+
+
+def latency_ms(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
+    """p50 and p99 in milliseconds over the requests of all rounds, and how many these were."""
+    seconds = np.concatenate([np.asarray(one) for one in rounds])
+    p50, p99 = np.percentile(seconds * 1000, (50, 99))
+    return {"p50_ms": float(p50), "p99_ms": float(p99), "requests": len(seconds)}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on: processor, its flags that matter, cores, versions, date, load."""
+    processor, flags = _processor()
+    return {
+        "processor": processor,
+        "flags": [flag for flag in _FLAGS if flag in flags],
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": {name: known for name in _PACKAGES if (known := _version(name))},
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _processor() -> tuple[str, frozenset[str]]:
+    """Its name and flags as Linux tells them; elsewhere what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine(), frozenset()
+    facts = {name.strip(): value.strip() for name, _, value in (s.partition(":") for s in lines)}
+    name = facts.get("model name", platform.machine())
+    if {"cpu family", "model"} <= facts.keys():
+        name += f" (family {facts['cpu family']}, model {facts['model']})"
+    return name, frozenset((facts.get("flags") or facts.get("Features", "")).split())
+
+
+def _version(package: str) -> str | None:
+    """Its version, also where it lies in a folder of its own (benchmarks/litert.py)."""
+    path = [*sys.path, str(Path(sys.prefix) / "litert")]
+    found = next(iter(distributions(name=package, path=path)), None)
+    return None if found is None else found.version
+
+
+def table(results: Results) -> str:
+    """The ratios, the median with the 10th to 90th percentile of the rounds, for a terminal."""
+    width = max([len(row) for row in (*results.ratios, *results.not_measured)], default=0)
+    lines = [f"{row:<{width}}  {spread}" for row, spread in results.ratios.items()]
+    lines += [f"{row:<{width}}  not measured: {why}" for row, why in results.not_measured.items()]
+    return "\n".join(lines)

@@ -1,0 +1,128 @@
+"""Contestants in processes of their own, asked in turn: worker A for n requests, then B, and again.
+
+What disturbs the machine for a while disturbs all of them in the same round, so ratios are formed
+within a round. All workers are pinned to one core and have one thread in every library; the driver
+sleeps while a worker works, so nothing of ours competes with it.
+
+    {"request": NAME, "count": N} goes in, {"seconds": […]} comes out, one JSON line each
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+_END_TIMEOUT_S = 20.0
+
+# One thread each, in every library that reads a variable for it. Sessions and interpreters whose
+# threads are an argument get 1 there (benchmarks/contestants.py).
+_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TBB_NUM_THREADS")
+ONE_THREAD = dict.fromkeys((*_VARIABLES, "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+Seconds = list[list[float]]  # of each request of each round
+
+
+@dataclass(frozen=True, slots=True)
+class UnavailableError(Exception):
+    """A contestant cannot take part; `reason` says why."""
+
+    reason: str
+
+
+class Worker:
+    """One contestant in its process."""
+
+    def __init__(self, name: str, setup: Mapping[str, Any], log: Path) -> None:
+        self.name = name
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.worker", name, json.dumps(dict(setup))],
+                cwd=ROOT,
+                env={**os.environ, **ONE_THREAD},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self._log = log
+        try:
+            self.facts: dict[str, Any] = self._read()
+        except UnavailableError:
+            self.close()
+            raise
+
+    def ask(self, request: str, count: int) -> list[float]:
+        """Seconds of each of `count` requests of one kind."""
+        assert self._process.stdin is not None
+        print(
+            json.dumps({"request": request, "count": count}), file=self._process.stdin, flush=True
+        )
+        seconds: list[float] = self._read()["seconds"]
+        return seconds
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            said = self._log.read_text(errors="replace").strip().splitlines()
+            raise UnavailableError(f"its process died: {said[-1] if said else 'without a word'}")
+        reply: dict[str, Any] = json.loads(line)
+        if "unavailable" in reply:
+            raise UnavailableError(reply["unavailable"])
+        return reply
+
+    def close(self) -> None:
+        """End the process: it leaves when its input ends, else it is killed."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def workers(
+    names: Sequence[str], setup: Mapping[str, Any], folder: Path
+) -> Iterator[tuple[list[Worker], dict[str, str]]]:
+    """Start contestants one after another; yields those that run, and why the others do not."""
+    missing: dict[str, str] = {}
+    with ExitStack() as ending:
+        running = []
+        for name in names:
+            try:
+                worker = Worker(name, {"core": last_core(), **setup}, folder / f"{name}.log")
+            except UnavailableError as error:
+                missing[name] = error.reason
+            else:
+                ending.callback(worker.close)
+                running.append(worker)
+        yield running, missing
+
+
+def interleave(
+    running: Sequence[Worker], request: str, *, rounds: int, count: int
+) -> dict[str, Seconds]:
+    """Ask each worker for `count` requests, in turn, `rounds` times, after a turn not counted.
+
+    The order is reversed in every other round, so that nobody always follows the same one.
+    """
+    seconds: dict[str, Seconds] = {worker.name: [] for worker in running}
+    for worker in running:
+        worker.ask(request, count)
+    for number in range(rounds):
+        for worker in running if number % 2 == 0 else reversed(running):
+            seconds[worker.name].append(worker.ask(request, count))
+    return seconds
+
+
+def last_core() -> int | None:
+    """The core that workers are pinned to: the last that this process may use; None if unknown."""
+    return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None

@@ -1,0 +1,59 @@
+"""One contestant in a process: prepares its requests, then times as many as it is asked for.
+
+    python -m benchmarks.worker NAME SETUP
+
+SETUP is JSON: {"core": N, "inputs": {REQUEST: FILE}, "models": {…}}. Whatever a contestant writes
+to standard output goes to the null device, alike for all; the pipe keeps a descriptor of its own.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contestants import BY_NAME
+
+_WARM_UP = 3
+
+
+def main() -> None:
+    """Say that it is ready or why it cannot be, then answer orders until the input ends."""
+    name, setup = sys.argv[1], json.loads(sys.argv[2])
+    pipe = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    if setup["core"] is not None:
+        os.sched_setaffinity(0, {setup["core"]})
+    try:
+        contestant = BY_NAME[name](setup["models"])
+        requests = {
+            request: contestant.request_of(Path(file).read_bytes())
+            for request, file in setup["inputs"].items()
+        }
+        for prepared in requests.values():
+            for _ in range(_WARM_UP):
+                contestant.answer(prepared)
+        ready = contestant.facts()
+    except Exception as error:  # noqa: BLE001 - one that cannot run is a row, not a crash
+        _reply(pipe, {"unavailable": f"{type(error).__name__}: {str(error)[:200]}"})
+        return
+    _reply(pipe, ready)
+    for line in sys.stdin:
+        order = json.loads(line)
+        prepared, answer = requests[order["request"]], contestant.answer
+        seconds = []
+        for _ in range(order["count"]):
+            started = time.perf_counter()
+            answer(prepared)
+            seconds.append(time.perf_counter() - started)
+        _reply(pipe, {"seconds": seconds})
+
+
+def _reply(pipe: Any, value: dict[str, Any]) -> None:
+    print(json.dumps(value), file=pipe, flush=True)
+
+
+if __name__ == "__main__":
+    main()
