@@ -1,5 +1,5 @@
-"""References to images in, predictions out: loaded side by side, decoded one by one, inferred as
-one batch. An image that fails in a batch gets its own problem and leaves the others alone.
+"""References to images in, predictions out: loaded side by side, decoded one by one, inferred a
+few at once. An image that fails in a batch gets its own problem and leaves the others alone.
 """
 
 import json
@@ -28,6 +28,10 @@ PROBLEM_TYPE = "about:blank"  # the status says what kind of problem it is
 # Kept back from the invocation's remaining time for decoding, inference and the answer.
 _RESERVE_S = 1.0
 _PARALLEL_FETCHES = 8
+
+# On one thread ONNX Runtime takes as long for each image of 4 as for one alone, and 15 % longer for
+# each of 16 (MobileNetV2 at 192, float32), whose activations leave the caches and stay allocated.
+_INFERRED_TOGETHER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +131,12 @@ class Predictor:
         if not items:
             return np.empty((0, len(self._classifier.contract.classes)))
         started = time.perf_counter()
-        batches = [item.batch for item in items if item.batch is not None]
-        batch = batches[0] if len(batches) == 1 else np.concatenate(batches)  # (N, 3, H, W)
-        probabilities = self._classifier.probabilities(self._classifier.logits(batch))
+        batches = [item.batch for item in items if item.batch is not None]  # (1, 3, H, W) each
+        logits = [
+            self._classifier.logits(_joined(batches[start : start + _INFERRED_TOGETHER]))
+            for start in range(0, len(batches), _INFERRED_TOGETHER)
+        ]
+        probabilities = self._classifier.probabilities(_joined(logits))
         share_ms = round((time.perf_counter() - started) * 1000 / len(items), 2)
         for item in items:
             item.timings_ms["inference"] = share_ms
@@ -180,6 +187,11 @@ def problem(status: HTTPStatus, code: str, detail: str) -> dict[str, Any]:
 
 def _problem_of(error: ServingError) -> dict[str, Any]:
     return problem(error.status, error.code, error.detail)
+
+
+def _joined(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Arrays one after another along the first axis; a single one is not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 class _Stage:

@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.drawn import encoded, picture
 from tests.tiny_model import write_tiny_model
 
 ROOT = Path(__file__).parents[2]
+_SILENCING = ("ORT_DISABLE_TELEMETRY", "CI")  # either keeps ONNX Runtime's telemetry quiet
 
 WATCHED = """
 import json, os, sys
@@ -70,3 +73,54 @@ def test_requests_of_every_kind_write_nothing_and_start_nothing(tmp_path):
     )
     assert json.loads(result.stderr) == []
     assert len(result.stdout.splitlines()) == len(made)  # one line of log for each request
+
+
+ALONE = """
+import os
+import lambda_function
+
+class Context:
+    aws_request_id = "request-1"
+    def get_remaining_time_in_millis(self): return 30000
+
+lambda_function.lambda_handler({"image": "eA=="}, Context())
+print(len(os.listdir("/proc/self/task")), os.listdir(os.environ["HOME"]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_native_code_starts_no_thread_and_writes_no_file_either(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {
+        "MODEL_PATH": str(write_tiny_model(tmp_path / "tiny.onnx")),
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "OPENBLAS_NUM_THREADS": "1",  # numpy's own, for matrices that are never multiplied
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", ALONE],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.splitlines()[-1] == "1 []"
+
+
+@pytest.mark.parametrize("room", ["serving.classifier", "train.export", "lambda_function"])
+def test_onnx_runtime_sends_nothing_to_its_makers(room, tmp_path):
+    environment = {key: value for key, value in os.environ.items() if key not in _SILENCING}
+    environment["MODEL_PATH"] = str(write_tiny_model(tmp_path / "tiny.onnx"))
+    script = f"import os, {room}; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == "1"

@@ -195,3 +195,20 @@ def test_an_unforeseen_failure_of_one_fetch_fails_the_batch_and_is_logged(classi
     app = App(classifier, Settings(), fetch)
     assert call(to=app, **as_json({"images": [{"url": "x"}] * 2})).status == 500
     assert "inside" in capsys.readouterr().out
+
+
+def test_the_images_of_a_large_batch_are_inferred_a_few_at_once_and_answered_in_order(
+    app, classifier, monkeypatch
+):
+    sizes, logits = [], type(classifier).logits
+
+    def counted(self, batch):
+        sizes.append(len(batch))
+        return logits(self, batch)
+
+    monkeypatch.setattr(type(classifier), "logits", counted)
+    colours = ["red", "green", "blue", "blue", "green", "red", "green", "red", "blue"]
+    images = [{"image": base64.b64encode(encoded(picture(c))).decode()} for c in colours]
+    answer = app.handle({"images": images}, request_id="request-1")
+    assert [result["label"] for result in answer["results"]] == colours
+    assert sizes == [4, 4, 1]
