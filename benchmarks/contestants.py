@@ -207,7 +207,7 @@ def frozen(network: Any, px: int) -> Any:
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and says so at each call
         images = torch.zeros(1, 3, px, px)
-        traced = torch.jit.trace(network, images)
+        traced = torch.jit.trace(network, images)  # type: ignore[no-untyped-call]
         script = torch.jit.freeze(torch.jit.script(traced).eval())
         for _ in range(3):
             script(images)

@@ -22,12 +22,12 @@ def _allow_loopback() -> None:
     """Our guard forbids the address of the server that this measurement fetches from."""
     from serving.fetch import Fetcher
 
-    Fetcher.__init__.__kwdefaults__["policy"] = lambda address: True
+    Fetcher.__init__.__kwdefaults__["policy"] = lambda address: True  # type: ignore[index]
 
 
 def _memory_kb() -> dict[str, int]:
     """Of this process: its peak, and its share of what is in memory now (proc(5))."""
-    found = {}
+    found: dict[str, int] = {}
     for path in ("/proc/self/status", "/proc/self/smaps_rollup"):
         with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib is no one's need here
             fields = dict(line.split(":", 1) for line in file if ":" in line)

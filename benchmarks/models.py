@@ -139,7 +139,7 @@ def network_of(path: Path) -> Network:
                 layer.bias.copy_(torch.from_numpy(bias.copy()))
             else:
                 norm = next(norms)
-                norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr, operator]
+                norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]
                 norm.bias.copy_(torch.from_numpy(bias.copy()))
     _require_same_answers(network, classifier)
     return network
@@ -171,7 +171,7 @@ def _layer_weights(model: Any) -> Iterator[tuple[NDArray[np.float32], NDArray[np
         axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
         shape = [-1 if d == axis and scale.size > 1 else 1 for d in range(numbers.ndim)]
         centred = numbers.astype(np.float32) - zero.astype(np.float32).reshape(shape)
-        return centred * scale.reshape(shape)
+        return np.asarray(centred * scale.reshape(shape), np.float32)
 
     for node in model.graph.node:
         if node.op_type in ("Conv", "Gemm"):

@@ -22,7 +22,10 @@ def preprocess_pytorch_style(pixels: NDArray[np.float32]) -> NDArray[np.float32]
     scaled = pixels / 255.0
     mean = np.array([0.485, 0.456, 0.406]).reshape(1, 1, 1, 3)
     deviation = np.array([0.229, 0.224, 0.225]).reshape(1, 1, 1, 3)
-    return ((scaled - mean) / deviation).transpose(0, 3, 1, 2).astype(np.float32)
+    batch: NDArray[np.float32] = (
+        ((scaled - mean) / deviation).transpose(0, 3, 1, 2).astype(np.float32)
+    )
+    return batch
 
 
 preprocessor = create_preprocessor(preprocess_pytorch_style, target_size=(224, 224))
