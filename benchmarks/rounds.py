@@ -24,6 +24,7 @@ _END_TIMEOUT_S = 20.0
 # threads are an argument get 1 there (benchmarks/contestants.py).
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TBB_NUM_THREADS")
 ONE_THREAD = dict.fromkeys((*_VARIABLES, "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
+ONE_THREAD["ORT_DISABLE_TELEMETRY"] = "1"  # serving turns it off; the others get the same
 Seconds = list[list[float]]  # of each request of each round
 
 
