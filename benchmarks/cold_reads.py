@@ -75,10 +75,20 @@ def traced(log: str) -> tuple[dict[str, int], dict[str, int]]:
     return opened, dict(read)
 
 
+def told(name: str, folder: Path) -> str:
+    """A file's name without where things lie on this machine: task/…, python/…, or as it is."""
+    if name.startswith(f"{folder}/"):
+        return f"task/{name[len(str(folder)) + 1 :]}"
+    before, library, after = name.partition("/lib/")
+    if library and before != "/usr":
+        return f"python/{after}"
+    return name if name.startswith(("/usr/", "/etc/")) else Path(name).name
+
+
 def reads(python: Path, folder: Path, event: Any) -> Reads:
     """Start the function in a folder, have it answer, and see what it read."""
     _, found = start(python, folder, event, "--resident")
-    resident = {name: kilobytes * 1024 for name, kilobytes in found["resident_kb"].items()}
+    resident = {told(name, folder): kb * 1024 for name, kb in found["resident_kb"].items()}
     if shutil.which("strace") is None:
         return Reads({}, {}, resident)
     with tempfile.TemporaryDirectory() as temporary:
@@ -89,7 +99,11 @@ def reads(python: Path, folder: Path, event: Any) -> Reads:
         command.chmod(0o755)
         start(command, folder, event)
         opened, read = traced(log.read_text(encoding="utf-8", errors="replace"))
-    return Reads(opened, read, resident)
+    by_name = {
+        what: {told(name, folder): count for name, count in each.items()}
+        for what, each in (("opened", opened), ("read", read))
+    }
+    return Reads(**by_name, resident=resident)
 
 
 def results(ours: Reads, workshop: Reads) -> Results:

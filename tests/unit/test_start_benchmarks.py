@@ -1,5 +1,7 @@
 """The benchmarks of a process's start read the Dockerfile and strace rightly."""
 
+from pathlib import Path
+
 import pytest
 from benchmarks import cold_reads, footprint, task_folders
 from benchmarks.start import ROWS, Start, results
@@ -55,6 +57,19 @@ def test_of_straces_lines_the_bytes_that_files_gave_are_counted(tmp_path):
 7 read(4</proc/self/status>, "xx"..., 60) = 60
 """
     assert cold_reads.traced(log) == ({str(file): 100}, {str(file): 100})
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("/somewhere/task/serving/app.py", "task/serving/app.py"),
+        ("/opt/versions/3/lib/python3.13/json/decoder.py", "python/python3.13/json/decoder.py"),
+        ("/usr/lib/x86_64-linux-gnu/libc.so.6", "/usr/lib/x86_64-linux-gnu/libc.so.6"),
+        ("/home/someone/venv/pyvenv.cfg", "pyvenv.cfg"),
+    ],
+)
+def test_the_reads_name_no_folder_of_the_machine(name: str, wanted: str):
+    assert cold_reads.told(name, Path("/somewhere/task")) == wanted
 
 
 def test_a_start_is_compared_with_the_workshops_of_its_own_round():
