@@ -273,6 +273,7 @@ def test_every_switch_of_the_loop_trains(drawn_data: Path, photo_cache: Path, tm
 
 
 @pytest.mark.slow  # compiling takes most of a minute
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")  # of its own deprecated calls
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles for the CPU with g++")
 def test_a_compiled_step_trains_the_same_head(drawn_data: Path, photo_cache: Path, tmp_path: Path):
     for name, compiled in (("plain", False), ("compiled", True)):
