@@ -151,8 +151,14 @@ def write_onnx(network: Network, contract: Contract, path: Path) -> None:
 
 
 def add_contract(path: Path, contract: Contract) -> bytes:
-    """The ONNX file with another contract in its metadata."""
+    """The ONNX file with another contract in its metadata, without the exporter's traces.
+
+    These name the folders of the machine that it was exported on.
+    """
     model = onnx.load(str(path))
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(contract.to_json())})
     serialized: bytes = model.SerializeToString()
     return serialized

@@ -128,3 +128,9 @@ def test_a_run_that_held_nothing_out_has_no_held_out_photos(
         evaluate(
             EvaluateConfig(model=tiny_run, data=drawn_data, split="holdout", cache=photo_cache)
         )
+
+
+def test_the_exported_file_names_no_folder_of_this_machine(tiny_run: Path):
+    exported = (tiny_run / "classifier.onnx").read_bytes()
+    assert b"site-packages" not in exported
+    assert str(Path(__file__).parents[2]).encode() not in exported
