@@ -75,7 +75,7 @@ def recipes(
     return [Recipe(*parts) for parts in itertools.product(methods, weights, float_first)]
 
 
-class Workshop:
+class Quantizer:
     """A float32 file made ready, and the calibration photos; ranges are measured once a method."""
 
     def __init__(self, float32: Path, spec: PreprocessSpec, pixels: Pixels, folder: Path) -> None:

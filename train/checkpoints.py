@@ -71,7 +71,9 @@ def open_run(config: FitConfig, *, first: bool) -> None:
             f"{config.out} holds a run already: go on with it (--resume) or give another --out."
         )
     if begun:
-        _refuse_changes(runs.read_json(saved), settings, saved)
+        # A setting that the run's version of this code did not have is at its default.
+        before = to_json(from_json(FitConfig, runs.read_json(saved)))
+        _refuse_changes(before, settings, saved)
     elif first:
         runs.write_json(saved, settings)
 

@@ -13,7 +13,7 @@ import tyro
 from train.errors import UsageError
 
 ChooseOn = Literal["validation", "holdout", "nothing"]
-Augment = Literal["none", "light", "strong"]
+Augment = Literal["none", "light", "strong", "whole"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "onecycle", "cosine", "step"]
 Precision = Literal["auto", "no", "bf16", "fp16"]
@@ -87,6 +87,10 @@ class FitConfig:
     """Strength (alpha) of mixup; 0 is off."""
     cutmix: float = 0.0
     """Strength (alpha) of cutmix; 0 is off."""
+    teacher: str = ""
+    """Folder of a trained run whose answers are learned beside the labels."""
+    teacher_weight: float = 0.5
+    """Share of the loss that compares with the teacher; the labels have the rest."""
     ema: float = 0.0
     """Decay of the moving average of the weights that is kept as the model; 0 is off."""
     batchnorm_momentum: float = 0.1
@@ -121,6 +125,8 @@ class FitConfig:
         _require(self.batch >= 1, "--batch", "1 or more", self.batch)
         _require(self.lr > 0, "--lr", "above 0", self.lr)
         _require(0 <= self.ema < 1, "--ema", "from 0 to below 1", self.ema)
+        weight = self.teacher_weight
+        _require(0 <= weight <= 1, "--teacher-weight", "from 0 to 1", weight)
         _require(0 <= self.warmup < 1, "--warmup", "from 0 to below 1", self.warmup)
         _require(self.patience >= 0, "--patience", "0 or more", self.patience)
 
@@ -165,8 +171,8 @@ def from_json(cls: type[Any], values: Mapping[str, Any]) -> Any:
 def to_command(config: FitConfig) -> str:
     """The command that trains with these settings anew.
 
-    Places that differ from machine to machine stand in capitals: DIR, RUN, and FILE where the
-    weights were a file.
+    Places that differ from machine to machine stand in capitals: DIR, RUN, TEACHER, and FILE where
+    the weights were a file.
     """
     words = ["python -m train fit --data DIR --out RUN"]
     for part, defaults in (
@@ -198,4 +204,6 @@ def _as_flag(name: str, value: Any) -> str:
         return " ".join([flag, *(str(item) for item in value)])
     if name == "weights" and (Path(value).suffix or "/" in value):
         return f"{flag} FILE"
+    if name == "teacher":
+        return f"{flag} TEACHER"
     return f"{flag} {value}"

@@ -23,6 +23,7 @@ from serving.preprocess import PreprocessSpec, scale_and_offset
 from train import checkpoints, data, loaders, metrics, network, optim, runs
 from train.config import FitConfig
 from train.data import Labels
+from train.distillation import distillation_loss, load_teacher
 from train.errors import UsageError
 from train.features import cached_features
 from train.loaders import EpochOrder, evaluation_loader, mixed_seed
@@ -83,6 +84,11 @@ def fit(config: FitConfig) -> None:
     mixing = batch_mixing(config.mixup, config.cutmix, len(classes))
     weights = _class_weights(training_labels, len(classes)).to(device)
     scale, offset = (torch.from_numpy(c).view(3, 1, 1).to(device) for c in scale_and_offset(spec))
+    teach = None
+    if config.teacher:
+        if on_features:
+            raise UsageError("--teacher looks at photos: it takes --train-backbone or --augment.")
+        teach = load_teacher(Path(config.teacher), classes, device, compiled=config.compile)
 
     state = checkpoints.TrainingState(
         trained, optimizer, schedule, average, accelerator.scaler, history=[]
@@ -126,6 +132,8 @@ def fit(config: FitConfig) -> None:
                     weight=weights if config.class_weights else None,
                     label_smoothing=config.label_smoothing,
                 )
+                if teach is not None:
+                    loss = distillation_loss(logits, teach(inputs), loss, config.teacher_weight)
             accelerator.backward(loss)
             if config.clip_norm:
                 accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)

@@ -20,7 +20,7 @@ import tyro
 from serving.classifier import Classifier
 from serving.contract import Contract
 from train import checkpoints, data
-from train.candidates import Method, Recipe, Weights, Workshop, recipes
+from train.candidates import Method, Recipe, Weights, Quantizer, recipes
 from train.checkpoints import TrainedModel
 from train.draw import Photos, choose_photos
 from train.errors import CheckFailedError, UsageError
@@ -143,25 +143,25 @@ def _judge_candidates(
         source = scratch / "sibling.onnx"
         write_onnx(checkpoints.load_model(sibling).network, float32.contract, source)
         classifier = Classifier.load(source)
-    workshop = _workshop(source, float32.contract, photos, config.cache, scratch / "sibling")
+    quantizer = _workshop(source, float32.contract, photos, config.cache, scratch / "sibling")
     reference = Reference.on(classifier, photos.candidates, config.cache)
     return [
-        _judge(workshop, recipe, reference, config, clock)
+        _judge(quantizer, recipe, reference, config, clock)
         for recipe in recipes(config.methods, config.weights, config.float_first)
     ]
 
 
 def _workshop(
     float32: Path, contract: Contract, photos: Photos, cache: Path, folder: Path
-) -> Workshop:
+) -> Quantizer:
     pixels = data.pixels(photos.calibration, contract.preprocess, cache)
-    return Workshop(float32, contract.preprocess, pixels, folder)
+    return Quantizer(float32, contract.preprocess, pixels, folder)
 
 
 def _judge(
-    workshop: Workshop, recipe: Recipe, reference: Reference, config: QuantizeConfig, clock: Clock
+    quantizer: Quantizer, recipe: Recipe, reference: Reference, config: QuantizeConfig, clock: Clock
 ) -> Candidate:
-    judged = judge(reference, workshop.make(recipe), clock)
+    judged = judge(reference, quantizer.make(recipe), clock)
     refused = refusals(judged, config.limits)
     print(f"{'refused' if refused else 'passes ':8} {recipe!s:48} {_line(judged)}", flush=True)
     return Candidate(recipe, judged, refused)
@@ -201,15 +201,15 @@ def _make_own(
     tried: list[Candidate] = []
     if not ranked:
         return tried, None
-    workshop = _workshop(
+    quantizer = _workshop(
         config.run / ONNX_FILE, float32.contract, photos, config.cache, scratch / "run"
     )
     reference = Reference.on(float32, photos.run, config.cache)
     for candidate in ranked:
-        tried.append(_judge(workshop, candidate.recipe, reference, config, clock))
+        tried.append(_judge(quantizer, candidate.recipe, reference, config, clock))
         if not tried[-1].refused:
             contract = contract_of_int8(float32.contract, tried[-1].judged)
-            return tried, add_contract(workshop.path_of(candidate.recipe), contract)
+            return tried, add_contract(quantizer.path_of(candidate.recipe), contract)
     return tried, None
 
 

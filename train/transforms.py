@@ -16,6 +16,8 @@ from train.config import Augment
 # 288 for 224, as the common recipe of cropping 224 from 256 to 288 has it.
 BASE_RATIO = 9 / 7
 
+_GREY = 114  # about the mean of ImageNet's photos (0.449 of 255), so that a border says little
+
 
 def base_spec(spec: PreprocessSpec) -> PreprocessSpec:
     """The size at which photos are cached for augmentation to crop from."""
@@ -27,7 +29,10 @@ def augmentation(name: Augment, size_px: int) -> v2.Compose:
     """A transform of (3, H, W) uint8 to (3, size_px, size_px) uint8, drawn anew at each call.
 
     none: resize alone. light: the workshop's, rotation by up to 10 degrees, crop of 0.9 to 1,
-    flip. strong: crop of 0.5 to 1, flip, colour jitter, random erasing.
+    flip. strong: crop of 0.5 to 1, flip, colour jitter, random erasing. whole: all of the photo
+    stays in view, turned, moved, sheared and made smaller or a little larger, flip, stronger
+    colour jitter, sometimes grey, random erasing: for classes that differ by a length, which a
+    crop hides.
     """
     size = (size_px, size_px)
     if name == "none":
@@ -38,6 +43,24 @@ def augmentation(name: Augment, size_px: int) -> v2.Compose:
                 v2.RandomRotation(10, interpolation=v2.InterpolationMode.BILINEAR),
                 v2.RandomResizedCrop(size, scale=(0.9, 1.0), antialias=True),
                 v2.RandomHorizontalFlip(),
+            ]
+        )
+    if name == "whole":
+        return v2.Compose(
+            [
+                v2.Resize(size, antialias=True),
+                v2.RandomAffine(
+                    degrees=15,
+                    translate=(0.06, 0.06),
+                    scale=(0.75, 1.1),
+                    shear=(-8, 8, -8, 8),
+                    interpolation=v2.InterpolationMode.BILINEAR,
+                    fill=_GREY,
+                ),
+                v2.RandomHorizontalFlip(),
+                v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
+                v2.RandomGrayscale(p=0.1),
+                v2.RandomErasing(p=0.3, scale=(0.02, 0.15)),
             ]
         )
     return v2.Compose(

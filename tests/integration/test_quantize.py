@@ -18,7 +18,7 @@ from tests.tampering import write_tampered
 from train import candidates
 from train.__main__ import main
 from train.bundle import BundleConfig, bundle
-from train.candidates import SAFE_PAIR, Workshop, largest_pair
+from train.candidates import SAFE_PAIR, Quantizer, largest_pair
 from train.errors import CheckFailedError, UsageError
 from train.quantize import quantize
 
@@ -87,9 +87,9 @@ def test_what_is_slower_is_refused_by_how_much_and_nothing_is_written(small, cop
 
 
 def test_broken_weights_are_refused(small, copied_run, monkeypatch):
-    make = Workshop.make
+    make = Quantizer.make
 
-    def make_broken(self: Workshop, recipe: candidates.Recipe) -> Path:
+    def make_broken(self: Quantizer, recipe: candidates.Recipe) -> Path:
         path = make(self, recipe)
 
         def negate(model: onnx.ModelProto) -> None:
@@ -100,7 +100,7 @@ def test_broken_weights_are_refused(small, copied_run, monkeypatch):
 
         return write_tampered(path, path, negate)
 
-    monkeypatch.setattr(Workshop, "make", make_broken)
+    monkeypatch.setattr(Quantizer, "make", make_broken)
     with pytest.raises(CheckFailedError, match="another label than float32's on"):
         quantize(small(), clock=faster())
     assert not (copied_run / "classifier.int8.onnx").exists()

@@ -1,0 +1,103 @@
+"""Training with a teacher: what the student takes from it, and which teachers are refused."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.drawn import write_class_folders
+from tests.training import tiny_config
+from train import checkpoints, runs
+from train.distillation import distillation_loss
+from train.errors import UsageError
+from train.fit import fit
+
+WHOLE_NETWORK = {
+    "network": {"train_backbone": True, "backbone": "mobilenet_v3_small"},
+    "augment": "whole",
+    "lr": 1e-3,
+    "epochs": 1,
+}
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(run / runs.MODEL, weights_only=True)["weights"]
+    return weights
+
+
+def test_the_loss_is_shared_between_teacher_and_labels():
+    logits = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
+    taught = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
+    label_loss = torch.tensor(8.0)
+    from_teacher = (torch.tensor(2.0).log() + torch.tensor(1 + torch.e**-2).log()) / 2
+    for weight in (0.0, 0.25, 1.0):
+        loss = distillation_loss(logits, taught, label_loss, weight)
+        assert loss == pytest.approx(weight * from_teacher + (1 - weight) * label_loss)
+
+
+@pytest.mark.slow
+def test_a_student_of_the_teacher_alone_ignores_the_labels(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    teacher = tmp_path / "teacher"
+    fit(tiny_config(drawn_data, photo_cache, teacher, **WHOLE_NETWORK))
+    taught = tiny_config(
+        drawn_data, photo_cache, tmp_path / "one", teacher=str(teacher), **WHOLE_NETWORK
+    )
+
+    def trained(out: str, **changes) -> dict[str, torch.Tensor]:
+        fit(replace(taught, out=tmp_path / out, **changes))
+        return weights_of(tmp_path / out)
+
+    smoothed = {"label_smoothing": 0.4}
+    by_teacher = trained("one", teacher_weight=1.0)
+    same = trained("two", teacher_weight=1.0, **smoothed)
+    by_both = trained("three", teacher_weight=0.5)
+    assert all(torch.equal(by_teacher[name], same[name]) for name in same)
+    assert any(not torch.equal(by_teacher[name], by_both[name]) for name in same)
+    by_labels = trained("four", teacher_weight=0.0)
+    alone = trained("five", teacher="")
+    assert all(torch.equal(by_labels[name], alone[name]) for name in alone)
+
+
+def test_a_teacher_of_other_classes_is_refused_by_name(
+    tiny_run: Path, photo_cache: Path, tmp_path: Path
+):
+    others = write_class_folders(tmp_path / "photos")
+    for split in ("train", "validation"):
+        shutil.rmtree(others / split / "red")
+    config = tiny_config(
+        others, photo_cache, tmp_path / "out", teacher=str(tiny_run), **WHOLE_NETWORK
+    )
+    with pytest.raises(UsageError, match=r"knows the classes blue, green, red, but .*blue, green:"):
+        fit(config)
+
+
+def test_a_head_on_cached_features_takes_no_teacher(
+    tiny_run: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    with pytest.raises(UsageError, match="--teacher looks at photos"):
+        fit(tiny_config(drawn_data, photo_cache, tmp_path / "out", teacher=str(tiny_run)))
+
+
+def test_a_missing_teacher_is_refused(drawn_data: Path, photo_cache: Path, tmp_path: Path):
+    config = tiny_config(
+        drawn_data, photo_cache, tmp_path / "out", teacher="nowhere", **WHOLE_NETWORK
+    )
+    with pytest.raises(UsageError, match="nowhere"):
+        fit(config)
+
+
+def test_a_run_of_a_version_without_teachers_is_gone_on_with(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    config = tiny_config(drawn_data, photo_cache, tmp_path / "old", epochs=1)
+    fit(config)
+    saved = runs.read_json(config.out / runs.CONFIG)
+    for name in ("teacher", "teacher_weight"):
+        del saved[name]
+    runs.write_json(config.out / runs.CONFIG, saved)
+    fit(replace(config, resume=True))
+    assert checkpoints.load_model(config.out).epoch["epoch"] == 1
