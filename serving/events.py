@@ -6,7 +6,6 @@ Balancer and direct invocation are told apart by their shape. Nothing is refused
 that is not what the event says of it; limits and meaning are the caller's.
 """
 
-import base64
 import binascii
 import json
 from collections.abc import Mapping
@@ -15,6 +14,8 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
+
+from pybase64 import b64decode
 
 from serving.errors import InvalidRequestError, TooLargeError
 
@@ -73,7 +74,7 @@ class Request:
                 raise _too_large(len(body), max_bytes)
             return body
         try:
-            return base64.b64decode(text, validate=True)
+            return b64decode(text, validate=True)
         except (binascii.Error, ValueError) as error:
             raise InvalidRequestError("The request's body is not valid base64.") from error
 

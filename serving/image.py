@@ -46,11 +46,11 @@ PngImagePlugin.MAX_TEXT_MEMORY = 4 * PngImagePlugin.MAX_TEXT_CHUNK  # 4 MB
 _INFLATED_CHUNKS = (b"zTXt", b"iTXt", b"iCCP")
 _MAX_INFLATED_CHUNKS = 12
 
-# A JPEG at least twice this many times the wanted size is decoded at half its size: measured on
-# photographs, noise and checkerboards, no pixel of the wanted size is then off by more than
-# DRAFT_TOLERANCE of 255 (tests/unit/test_image.py), in a third of the time and a quarter of the
-# memory. A quarter or an eighth of the size would be off by 10 and 30, and gain little more.
-_DRAFT_RATIO = 4
+# A JPEG is decoded at an eighth, a quarter or half of its size where that leaves at least so many
+# times the wanted size: measured on photographs, noise, waves and checkerboards of many cells, no
+# pixel of the wanted size is off by more than DRAFT_TOLERANCE of 255 (tests/unit/test_image.py).
+# A 12-megapixel photo takes a quarter of the time and a sixteenth of the memory for its pixels.
+_DRAFT_RATIOS = {8: 3.3, 4: 3.3, 2: 4.0}
 DRAFT_TOLERANCE = 8
 
 # What Pillow's decoders are known to raise on damaged files.
@@ -104,7 +104,7 @@ def decode(data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None = N
         data: a whole file of one of FORMATS.
         max_pixels: the most pixels (width times height) that are decoded.
         for_size: the width and height in pixels that the image will be resized to; a JPEG that is
-            many times larger is then decoded at half its size, to within DRAFT_TOLERANCE.
+            many times larger is then decoded at a fraction of its size, to DRAFT_TOLERANCE.
 
     Returns:
         An image of mode RGB, turned as its EXIF orientation says, with transparency laid over
@@ -235,14 +235,16 @@ def _costly(file_format: str | None) -> UndecodableImageError:
 
 
 def _draft(image: Image.Image, for_size: tuple[int, int]) -> None:
-    """Let a JPEG that is far larger than needed be decoded at half its size."""
+    """Let a JPEG that is far larger than needed be decoded at a fraction of its size."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return
-    needed = 2 * _DRAFT_RATIO * max(for_size)  # EXIF may swap width and height
-    # Half of an odd size is rounded up, which would stretch the picture by half a pixel.
-    is_even = image.width % 2 == 0 and image.height % 2 == 0
-    if is_even and min(image.size) >= needed:
-        image.draft(None, (image.width // 2, image.height // 2))
+    needed_px = max(for_size)  # EXIF may swap width and height
+    for scale, ratio in _DRAFT_RATIOS.items():
+        # A size that the scale does not divide is rounded up, which would stretch the picture.
+        is_whole = image.width % scale == 0 and image.height % scale == 0
+        if is_whole and min(image.size) >= ratio * scale * needed_px:
+            image.draft(None, (image.width // scale, image.height // scale))
+            return
 
 
 def _upright(image: Image.Image) -> Image.Image:

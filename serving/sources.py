@@ -5,13 +5,14 @@ BASE64}, {"s3": "s3://bucket/key"}, or {"images": [those, …]}. `Loader` turns 
 image file's bytes. What cannot be read as a request is refused with an error that names the field.
 """
 
-import base64
 import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
+
+from pybase64 import b64decode
 
 from serving.errors import InvalidRequestError, RequestError, ServingError, TooLargeError
 from serving.events import Request, Source
@@ -222,6 +223,6 @@ def _decoded(text: str, *, max_bytes: int) -> bytes:
 def _plain_or_url_safe(text: str) -> bytes:
     """Plain base64 as it is; only the rare other kind pays for a translated copy."""
     try:
-        return base64.b64decode(text, validate=True)
+        return b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        return base64.b64decode(text.translate(_URL_SAFE), validate=True)
+        return b64decode(text.translate(_URL_SAFE), validate=True)

@@ -15,6 +15,8 @@ from train.evaluate import EvaluateConfig, evaluate
 from train.export import ExportConfig, export
 from train.fit import fit
 
+pytestmark = pytest.mark.slow
+
 NETWORK = {"backbone": "resnet18", "train_backbone": True}
 
 

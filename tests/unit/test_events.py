@@ -1,8 +1,11 @@
 """Events of every kind become the same request, and answers take each sender's form."""
 
+import base64
 from http import HTTPStatus
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving import events
 from serving.errors import InvalidRequestError, TooLargeError
@@ -91,6 +94,24 @@ def test_a_body_that_is_not_the_base64_it_claims_to_be_is_refused(body):
     made = event("alb") | {"body": body, "isBase64Encoded": True}
     with pytest.raises(InvalidRequestError, match="base64"):
         events.read(made).body(max_bytes=100)
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=60).map(lambda data: base64.b64encode(data).decode()),
+        st.binary(max_size=20).map(lambda data: base64.b64encode(data).decode().rstrip("=")),
+        st.text("AZaz09+/=-_ \n\té\0", max_size=40),
+    )
+)
+def test_what_counts_as_base64_is_what_the_standard_library_takes(text):
+    request = events.read(event("alb") | {"body": text, "isBase64Encoded": True})
+    try:
+        expected = base64.b64decode(text, validate=True)
+    except ValueError:
+        with pytest.raises(InvalidRequestError, match="base64"):
+            request.body(max_bytes=100)
+    else:
+        assert request.body(max_bytes=100) == expected
 
 
 @pytest.mark.parametrize("body", [5, ["a"], {"a": 1}, True])

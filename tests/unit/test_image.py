@@ -15,7 +15,7 @@ CORNERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "black
 
 
 def decode(data, **options):
-    return image.decode(data, **{"max_pixels": 1_000_000, **options})
+    return image.decode(data, **{"max_pixels": 3_000_000, **options})
 
 
 def difference(decoded, expected) -> int:
@@ -276,19 +276,34 @@ def waves(width_px, height_px):
     return Image.fromarray((np.stack(planes, -1) * 127 + 128).astype(np.uint8))
 
 
+def stripes(width_px, height_px):
+    row = (np.sin(np.arange(width_px) * 0.8) * 127 + 128).astype(np.uint8)
+    return Image.fromarray(np.tile(row[None, :, None], (height_px, 1, 3)))
+
+
 @pytest.mark.parametrize("subsampling", [0, 2])
-@pytest.mark.parametrize("drawn", [edges, noise, waves], ids=lambda drawn: drawn.__name__)
-def test_a_large_jpeg_that_is_decoded_at_half_its_size_stays_within_the_tolerance(
-    drawn, subsampling
+@pytest.mark.parametrize("drawn", [edges, noise, waves, stripes])
+@pytest.mark.parametrize(
+    ("scale", "width_px", "height_px"),
+    [(2, 384, 500), (2, 634, 418), (4, 636, 700), (4, 748, 644), (8, 1_272, 1_400)],
+)
+def test_a_large_jpeg_that_is_decoded_at_a_fraction_of_its_size_stays_within_the_tolerance(
+    drawn, subsampling, scale, width_px, height_px
 ):
-    size = (96, 96)
-    for width_px, height_px in ((768, 800), (1_202, 770)):
-        data = encoded(drawn(width_px, height_px), quality=90, subsampling=subsampling)
-        half = decode(data, for_size=size)
-        assert half.size == (width_px // 2, height_px // 2)
-        whole = decode(data)
-        resized = [i.resize(size, Image.Resampling.BILINEAR) for i in (half, whole)]
-        assert difference(*resized) <= image.DRAFT_TOLERANCE
+    size = (48, 48)
+    data = encoded(drawn(width_px, height_px), quality=90, subsampling=subsampling)
+    part = decode(data, for_size=size)
+    assert part.size == (width_px // scale, height_px // scale)
+    whole = decode(data)
+    resized = [i.resize(size, Image.Resampling.BILINEAR) for i in (part, whole)]
+    assert difference(*resized) <= image.DRAFT_TOLERANCE
+
+
+@pytest.mark.parametrize("input_px", [192, 224])
+def test_a_phones_photo_is_decoded_at_a_quarter(input_px):
+    data = encoded(Image.new("RGB", (4_000, 3_000), "teal"))
+    decoded = decode(data, max_pixels=12_000_000, for_size=(input_px, input_px))
+    assert decoded.size == (1_000, 750)
 
 
 def test_a_jpeg_that_is_not_much_larger_than_needed_is_decoded_whole():
@@ -300,6 +315,10 @@ def test_a_jpeg_that_is_not_much_larger_than_needed_is_decoded_whole():
 @pytest.mark.parametrize("size", [(801, 800), (800, 801)])
 def test_a_jpeg_of_an_odd_size_is_decoded_whole_since_it_has_no_half(size):
     assert decode(encoded(edges(*size)), for_size=(96, 96)).size == size
+
+
+def test_a_jpeg_that_has_no_quarter_is_decoded_at_half():
+    assert decode(encoded(edges(1_602, 1_600)), for_size=(96, 96)).size == (801, 800)
 
 
 def test_other_formats_are_always_decoded_whole():
