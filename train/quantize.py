@@ -20,7 +20,7 @@ import tyro
 from serving.classifier import Classifier
 from serving.contract import Contract
 from train import checkpoints, data
-from train.candidates import Method, Recipe, Weights, Quantizer, recipes
+from train.candidates import Method, Quantizer, Recipe, Weights, recipes
 from train.checkpoints import TrainedModel
 from train.draw import Photos, choose_photos
 from train.errors import CheckFailedError, UsageError
@@ -143,7 +143,7 @@ def _judge_candidates(
         source = scratch / "sibling.onnx"
         write_onnx(checkpoints.load_model(sibling).network, float32.contract, source)
         classifier = Classifier.load(source)
-    quantizer = _workshop(source, float32.contract, photos, config.cache, scratch / "sibling")
+    quantizer = _quantizer(source, float32.contract, photos, config.cache, scratch / "sibling")
     reference = Reference.on(classifier, photos.candidates, config.cache)
     return [
         _judge(quantizer, recipe, reference, config, clock)
@@ -151,7 +151,7 @@ def _judge_candidates(
     ]
 
 
-def _workshop(
+def _quantizer(
     float32: Path, contract: Contract, photos: Photos, cache: Path, folder: Path
 ) -> Quantizer:
     pixels = data.pixels(photos.calibration, contract.preprocess, cache)
@@ -201,7 +201,7 @@ def _make_own(
     tried: list[Candidate] = []
     if not ranked:
         return tried, None
-    quantizer = _workshop(
+    quantizer = _quantizer(
         config.run / ONNX_FILE, float32.contract, photos, config.cache, scratch / "run"
     )
     reference = Reference.on(float32, photos.run, config.cache)
