@@ -32,7 +32,7 @@ PHOTO_SUFFIXES = frozenset(
 MAX_PIXELS = Settings().image_max_pixels
 
 # Part of every cache key: raise it when decoding or resizing changes what it yields.
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -14,6 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from serving.preprocess import PreprocessSpec, normalize
+from train import data
 from train.data import Manifest, pixels
 from train.runs import write_whole
 
@@ -24,7 +25,7 @@ def cached_features(
     backbone: nn.Module, manifest: Manifest, spec: PreprocessSpec, cache: Path, device: torch.device
 ) -> NDArray[np.float32]:
     """(N, F) float32, one row for each photo of the manifest, in its order."""
-    key = hashlib.sha256(f"{spec}\n".encode())
+    key = hashlib.sha256(f"{data.CACHE_VERSION} {spec}\n".encode())
     for name, tensor in sorted(backbone.state_dict().items()):
         key.update(name.encode())
         key.update(tensor.cpu().contiguous().numpy().tobytes())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from serving import image
@@ -13,6 +14,7 @@ from serving.preprocess import Preprocessor, PreprocessSpec, normalize, resize
 from tests.drawn import encoded, picture, write_class_folders
 from train import data
 from train.errors import TrainError, UsageError
+from train.features import cached_features
 
 SPEC = PreprocessSpec(height_px=32, width_px=24)
 
@@ -90,7 +92,7 @@ def test_cached_pixels_are_what_serving_feeds_its_network(folder: Path, tmp_path
     np.testing.assert_array_equal(normalize(pixels[7:8], SPEC), served)
 
 
-def test_a_photo_that_serving_decodes_at_half_its_size_is_cached_so_too(tmp_path: Path):
+def test_a_photo_that_serving_decodes_at_a_fraction_of_its_size_is_cached_so_too(tmp_path: Path):
     large = picture("red", width_px=800, height_px=1000)
     photo = encoded(large, quality=95)
     for split in ("train", "validation"):
@@ -98,9 +100,9 @@ def test_a_photo_that_serving_decodes_at_half_its_size_is_cached_so_too(tmp_path
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / "0.jpg").write_bytes(photo)
     pixels = data.pixels(data.scan(tmp_path).split("train"), SPEC, tmp_path / "cache")
-    halved = image.decode(photo, max_pixels=data.MAX_PIXELS, for_size=(24, 32))
-    assert halved.size == (400, 500)
-    np.testing.assert_array_equal(pixels[0], np.asarray(resize(halved, SPEC)))
+    quarter = image.decode(photo, max_pixels=data.MAX_PIXELS, for_size=(24, 32))
+    assert quarter.size == (200, 250)
+    np.testing.assert_array_equal(pixels[0], np.asarray(resize(quarter, SPEC)))
 
 
 def test_the_cache_is_used_again_and_its_key_holds_content_and_size(folder: Path, tmp_path: Path):
@@ -124,3 +126,19 @@ def test_a_photo_that_disappears_is_named_and_leaves_no_half_cache(folder: Path,
     with pytest.raises(TrainError, match=r"red.0\.jpg"):
         data.pixels(manifest, SPEC, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_other_rules_of_decoding_make_pixels_and_features_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cache = tmp_path / "cache"
+    manifest = data.scan(folder).split("train")
+    backbone = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+    def filled() -> list[str]:
+        cached_features(backbone, manifest, SPEC, cache, torch.device("cpu"))
+        return sorted(file.name.partition("-")[0] for file in cache.iterdir())
+
+    assert filled() == filled() == ["features", "pixels"]
+    monkeypatch.setattr(data, "CACHE_VERSION", data.CACHE_VERSION + 1)
+    assert filled() == ["features", "features", "pixels", "pixels"]
