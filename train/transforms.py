@@ -29,7 +29,7 @@ def augmentation(name: Augment, size_px: int) -> v2.Compose:
     """A transform of (3, H, W) uint8 to (3, size_px, size_px) uint8, drawn anew at each call.
 
     none: resize alone. light: the workshop's, rotation by up to 10 degrees, crop of 0.9 to 1,
-    flip. strong: crop of 0.5 to 1, flip, colour jitter, random erasing. whole: all of the photo
+    flip. strong: crop of 0.5 to 1, flip, colour jitter, random erasing. whole: nearly all of it
     stays in view, turned, moved, sheared and made smaller or a little larger, flip, stronger
     colour jitter, sometimes grey, random erasing: for classes that differ by a length, which a
     crop hides.
