@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 import tyro
 from torch import Tensor
-from torch.optim.swa_utils import update_bn
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from serving.preprocess import PreprocessSpec, scale_and_offset
@@ -86,7 +86,7 @@ def _refuse_stranger(first_run: Path, first: TrainedModel, run: Path, other: Tra
         reading = model.config.data
         if reading.choose_on != "holdout":
             return ("all",)
-        return (reading.holdout, model.config.seed)  # the seed draws what is held out
+        return (reading.holdout, reading.holdout_seed)
 
     for what, one, another in (
         ("classes", first.classes, other.classes),
@@ -103,12 +103,18 @@ def _refuse_stranger(first_run: Path, first: TrainedModel, run: Path, other: Tra
 
 def _shape(config: FitConfig) -> tuple[object, ...]:
     network = config.network
-    return network.backbone, network.inner, network.dropout > 0, network.train_backbone
+    return (
+        network.backbone,
+        network.inner,
+        network.dropout > 0,
+        network.train_backbone,
+        network.frozen_stages,
+    )
 
 
 def _measure_batchnorm(network: Network, config: FitConfig, manifest_sha256: str) -> None:
     """Replace batch-norm's running statistics by their mean over augmented training photos."""
-    manifest, training, _ = data.divide(config.data, config.seed)
+    manifest, training, _ = data.divide(config.data)
     if manifest.sha256() != manifest_sha256:
         raise UsageError(f"{config.data.data} does not hold the photos that the runs trained on.")
     spec = PreprocessSpec(height_px=config.network.input_px, width_px=config.network.input_px)
@@ -125,5 +131,16 @@ def _measure_batchnorm(network: Network, config: FitConfig, manifest_sha256: str
         for pixels, _ in tqdm(enough, "measuring batch-norm", leave=False, unit="batch"):
             yield normalize_on_device(pixels, scale, offset)  # (B, 3, S, S) float32
 
-    update_bn(batches(), network)
+    trained = [
+        module
+        for module in network.modules()
+        if isinstance(module, _BatchNorm) and module.weight.requires_grad
+    ]
+    for module in trained:
+        module.reset_running_stats()
+        module.momentum = None  # the mean over all batches
+    network.train()
+    with torch.no_grad():
+        for batch in batches():
+            network(batch)
     network.eval()

@@ -79,7 +79,7 @@ def held_out_photos(trained: TrainedModel, run: Path, cache: Path) -> Manifest:
             f"{config.data.data} has changed since {run} was trained: its held-out photos can no "
             "longer be told from the others."
         )
-    return data.hold_out(manifest, config.data.holdout, config.seed)[1]
+    return data.hold_out(manifest, config.data.holdout, config.data.holdout_seed)[1]
 
 
 def fit_calibration(logits: NDArray[np.float32], labels: Labels) -> Calibration:

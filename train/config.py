@@ -30,6 +30,8 @@ class DataConfig:
     out of training, or nothing, which trains on all of train and keeps the last epoch."""
     holdout: float = 0.1
     """Share of each class of train that `--choose-on holdout` keeps out of training."""
+    holdout_seed: int = 0
+    """Draws what is held out; `--seed` does not, so that runs of several seeds can be averaged."""
     strict: bool = False
     """Stop at a photo that cannot be read, instead of naming it and going on."""
     cache: Path = Path(".cache/photos")
@@ -48,6 +50,9 @@ class NetworkConfig:
     """A torchvision weights name, a state-dict file, or `none`."""
     train_backbone: bool = False
     """Train the whole network rather than the head alone."""
+    frozen_stages: int = 0
+    """How many of a trained backbone's first stages keep their starting weights. Those look at the
+    largest images, so that an epoch without them is faster, and what they see is general."""
     inner: int = 0
     """Units of an inner layer between features and logits; 0 leaves it out."""
     dropout: float = 0.0

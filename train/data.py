@@ -137,7 +137,7 @@ def hold_out(manifest: Manifest, share: float, seed: int) -> tuple[Manifest, Man
     return part(~held), part(held)
 
 
-def divide(config: DataConfig, seed: int) -> tuple[Manifest, Manifest, Manifest | None]:
+def divide(config: DataConfig) -> tuple[Manifest, Manifest, Manifest | None]:
     """All readable photos; those to train on; those to compare on, None for `nothing`.
 
     The validation split is read only where it is chosen on.
@@ -152,7 +152,7 @@ def divide(config: DataConfig, seed: int) -> tuple[Manifest, Manifest, Manifest 
         return manifest, training, manifest.split("validation")
     if config.choose_on == "nothing":
         return manifest, training, None
-    return manifest, *hold_out(training, config.holdout, seed)
+    return manifest, *hold_out(training, config.holdout, config.holdout_seed)
 
 
 def without_unreadable(manifest: Manifest, cache: Path, *, strict: bool) -> Manifest:

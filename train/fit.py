@@ -40,7 +40,7 @@ def fit(config: FitConfig) -> None:
 
     # What is trained on. The first process fills the cache, the others read it.
     with accelerator.main_process_first():
-        manifest, training, choosing = data.divide(config.data, config.seed)
+        manifest, training, choosing = data.divide(config.data)
     classes = manifest.classes
     spec = PreprocessSpec(height_px=config.network.input_px, width_px=config.network.input_px)
     training_labels = training.labels()

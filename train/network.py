@@ -15,14 +15,21 @@ from train.errors import UsageError
 
 
 class Network(nn.Module):
-    """A backbone that yields pooled features, and the head trained on them."""
+    """A backbone that yields pooled features, and the head trained on them.
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, *, train_backbone: bool) -> None:
+    Of a trained backbone the first `frozen_stages` stages keep their starting weights.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, *, train_backbone: bool, frozen_stages: int = 0
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
-        self.train_backbone = train_backbone
-        backbone.requires_grad_(train_backbone)
+        # A list of modules is no module of its own: the state dict has each weight once.
+        self.frozen = stages(backbone)[:frozen_stages] if train_backbone else [backbone]
+        for module in self.frozen:
+            module.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) float32 -> (N, C) logits."""
@@ -30,15 +37,23 @@ class Network(nn.Module):
         return logits
 
     def train(self, mode: bool = True) -> "Network":
-        """As nn.Module.train, but a frozen backbone stays in eval mode.
+        """As nn.Module.train, but what is frozen stays in eval mode.
 
         Frozen weights do not keep batch-norm from moving its running statistics: only eval mode
         does, and without it the features drift under the head that is learning them.
         """
         super().train(mode)
-        if not self.train_backbone:
-            self.backbone.eval()
+        for module in self.frozen:
+            module.eval()
         return self
+
+
+def stages(backbone: nn.Module) -> list[nn.Module]:
+    """The backbone's parts with weights, from its input on; an nn.Sequential counts as its own."""
+    parts: list[nn.Module] = []
+    for child in backbone.children():
+        parts += child.children() if isinstance(child, nn.Sequential) else [child]
+    return [part for part in parts if list(part.parameters())]
 
 
 def build(config: NetworkConfig, classes: int) -> Network:
@@ -49,8 +64,25 @@ def build(config: NetworkConfig, classes: int) -> Network:
     """
     backbone, features = pretrained_backbone(config)
     head = make_head(features, classes, inner=config.inner, dropout=config.dropout)
-    network = Network(backbone, head, train_backbone=config.train_backbone)
+    _require_stages(config, backbone)
+    network = Network(
+        backbone,
+        head,
+        train_backbone=config.train_backbone,
+        frozen_stages=config.frozen_stages,
+    )
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _require_stages(config: NetworkConfig, backbone: nn.Module) -> None:
+    if config.frozen_stages and not config.train_backbone:
+        raise UsageError("--frozen-stages goes with --train-backbone: without it all are frozen.")
+    found = len(stages(backbone))
+    if not 0 <= config.frozen_stages < found:
+        raise UsageError(
+            f"--frozen-stages {config.frozen_stages}: {config.backbone} has {found} stages, "
+            "of which one at least is trained."
+        )
 
 
 def make_head(features: int, classes: int, *, inner: int, dropout: float) -> nn.Sequential:

@@ -100,7 +100,7 @@ def sweep(config: SweepConfig) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    manifest, training, choosing = data.divide(config.data, config.seeds[0])
+    manifest, training, choosing = data.divide(config.data)
     assert choosing is not None  # the config takes no `--choose-on nothing`
     make_heads, (train_rows, choosing_rows) = _frozen(config, (training, choosing), device)
     featured = time.perf_counter()

@@ -10,6 +10,7 @@ from tests.training import tiny_config
 from train import checkpoints, runs
 from train.average import AverageConfig, average
 from train.bundle import BundleConfig, bundle
+from train.calibration import held_out_photos
 from train.errors import UsageError
 from train.evaluate import EvaluateConfig, evaluate
 from train.export import ExportConfig, export
@@ -119,8 +120,21 @@ def test_runs_that_held_out_other_photos_are_not_averaged(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     members = []
-    for seed in (0, 1):
-        reading = {"choose_on": "holdout", "holdout": 0.3}
+    for holdout_seed in (0, 1):
+        reading = {"choose_on": "holdout", "holdout": 0.3, "holdout_seed": holdout_seed}
+        out = tmp_path / f"seed{holdout_seed}"
+        fit(tiny_config(drawn_data, photo_cache, out, network=NETWORK, epochs=1, reading=reading))
+        members.append(out)
+    with pytest.raises(UsageError, match="other held-out photos"):
+        average(AverageConfig(tuple(members), tmp_path / "mean", cache=photo_cache))
+
+
+def test_runs_of_several_seeds_on_the_same_held_out_photos_are_averaged(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    members = []
+    for seed in (1, 2):
+        reading = {"choose_on": "holdout", "holdout": 0.3, "holdout_seed": 7}
         out = tmp_path / f"seed{seed}"
         fit(
             tiny_config(
@@ -128,5 +142,28 @@ def test_runs_that_held_out_other_photos_are_not_averaged(
             )
         )
         members.append(out)
-    with pytest.raises(UsageError, match="other held-out photos"):
-        average(AverageConfig(tuple(members), tmp_path / "mean", cache=photo_cache))
+    one, other = (held_out_photos(checkpoints.load_model(run), run, photo_cache) for run in members)
+    assert one == other
+    average(AverageConfig(tuple(members), tmp_path / "mean", cache=photo_cache))
+
+
+def test_frozen_stages_keep_their_batchnorm_where_the_others_are_measured(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    members = []
+    for seed in (1, 2):
+        out = tmp_path / f"seed{seed}"
+        network = NETWORK | {"frozen_stages": 2}
+        fit(
+            tiny_config(drawn_data, photo_cache, out, network=network, epochs=1, seed=seed, lr=1e-3)
+        )
+        # As if the pretrained weights had statistics of their own: `none` leaves 0 and 1.
+        checkpoint = runs.load_checkpoint(out / runs.MODEL)
+        checkpoint["weights"]["backbone.bn1.running_mean"].fill_(0.25)
+        runs.save_checkpoint(out / runs.MODEL, checkpoint)
+        members.append(out)
+    average(AverageConfig(tuple(members), tmp_path / "mean", cache=photo_cache))
+    one, mean = weights(members[0]), weights(tmp_path / "mean")
+    frozen, trained = "backbone.bn1.running_mean", "backbone.layer1.0.bn1.running_mean"
+    assert torch.equal(mean[frozen], one[frozen])
+    assert not torch.equal(mean[trained], one[trained])

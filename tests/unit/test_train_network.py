@@ -1,6 +1,7 @@
 """Backbones, heads and weights: what is frozen, what is refused and how."""
 
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import pytest
@@ -53,6 +54,43 @@ def test_a_trained_backbone_trains():
     network = build(NetworkConfig(weights="none", train_backbone=True), classes=3).train()
     assert all(module.training for module in network.modules())
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_the_first_stages_stay_as_they_are_while_the_others_train():
+    config = NetworkConfig(weights="none", train_backbone=True, frozen_stages=4)
+    network = build(config, classes=3).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    network(torch.rand(2, 3, 64, 64)).square().sum().backward()
+    optimizer.step()
+    moved = {n for n, value in network.state_dict().items() if not torch.equal(value, before[n])}
+    early = tuple(f"backbone.features.{stage}." for stage in range(4))
+    assert not [name for name in moved if name.startswith(early)]
+    left = {n.rsplit(".", 1)[0] for n in before.keys() - moved if not n.startswith(early)}
+    assert not left, "every later module trains, batch-norm's statistics among it"
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0", "mobilenet_v3_small"])
+def test_any_backbone_has_stages_to_freeze(backbone: str):
+    config = NetworkConfig(backbone, "none", train_backbone=True, frozen_stages=2)
+    network = build(config, classes=3).train()
+    trained = [parameter.requires_grad for parameter in network.backbone.parameters()]
+    assert not trained[0]
+    assert trained == sorted(trained), "what is frozen comes first"
+    assert trained[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"train_backbone": True, "frozen_stages": 19}, "19: mobilenet_v2 has 19 stages"),
+        ({"train_backbone": True, "frozen_stages": -1}, "--frozen-stages -1"),
+        ({"frozen_stages": 2}, "goes with --train-backbone"),
+    ],
+)
+def test_stages_that_cannot_be_frozen_are_refused(changes: dict[str, Any], match: str):
+    with pytest.raises(UsageError, match=match):
+        build(NetworkConfig(weights="none", **changes), classes=3)
 
 
 def test_weights_come_from_a_state_dict_file(tmp_path: Path):
