@@ -11,7 +11,7 @@ LINT_VENV := .venv-lint
 # The peers that we are measured against are nothing that we use.
 BENCH_VENV := .venv-bench
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
-BENCHMARKS := handlers inference tail batch start footprint cold_reads
+BENCHMARKS := handlers inference tail batch start init footprint cold_reads
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test check format lint lint-deploy types pins data train bench bench-sweep clean

@@ -20,7 +20,7 @@ import tyro
 from benchmarks import photos
 from benchmarks.contestants import JSON_HEADERS, OursBatch, batch_body
 from benchmarks.results import RESULTS, Results, Spread, latency_ms, table
-from benchmarks.rounds import ONE_THREAD, Seconds, Worker, last_core, workers
+from benchmarks.rounds import ONE_THREAD, Seconds, Worker, on_last_core, workers
 from local import backends
 from local.backends import Backend, FunctionConfig
 from local.errors import LocalError
@@ -97,19 +97,12 @@ def _in_process(running: Sequence[Worker], rounds: int) -> tuple[Seconds, Second
 @contextmanager
 def _emulator(log: IO[Any]) -> Iterator[Backend]:
     """The function in the emulator, all of it on one core with one thread, as in one vCPU."""
-    core, before = last_core(), None
-    if core is not None:
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {core})
-    try:
+    with on_last_core():
         backend = backends.start("emulator", _config(log))
         try:
             yield backend
         finally:
             backend.close()
-    finally:
-        if before is not None:
-            os.sched_setaffinity(0, before)
 
 
 def _config(log: IO[Any]) -> FunctionConfig:

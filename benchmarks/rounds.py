@@ -124,6 +124,21 @@ def interleave(
     return seconds
 
 
+@contextmanager
+def on_last_core() -> Iterator[None]:
+    """This process, and what it starts meanwhile, on one core."""
+    core = last_core()
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def last_core() -> int | None:
     """The core that workers are pinned to: the last that this process may use; None if unknown."""
     return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None

@@ -40,8 +40,15 @@ class Emulator:
     title = "AWS's Lambda runtime emulator"
 
     def __init__(
-        self, *, handler: str, environ: dict[str, str], timeout_s: float, log: IO[Any]
+        self,
+        *,
+        handler: str,
+        environ: dict[str, str],
+        timeout_s: float,
+        log: IO[Any],
+        folder: Path = _ROOT,
     ) -> None:
+        """Start it; `folder` is the function's, where the handler's module is looked for."""
         binary = binary_path()
         if binary is None:
             raise BackendError(
@@ -54,6 +61,7 @@ class Emulator:
         self._environ = environ
         self._timeout_s = timeout_s
         self._log = log
+        self._folder = folder
         self._lock = threading.Lock()
         self._start()
 
@@ -67,7 +75,7 @@ class Emulator:
         ]
         self._process = subprocess.Popen(
             command,
-            cwd=_ROOT,
+            cwd=self._folder,
             env=self._environ,
             stdin=subprocess.DEVNULL,
             stdout=self._log,

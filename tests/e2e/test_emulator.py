@@ -3,10 +3,13 @@
 import base64
 import json
 import socket
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from benchmarks import init
 
+from local.errors import LocalError
 from local.gateway import MAX_EVENT_BYTES
 from tests.client import send
 from tests.drawn import encoded, picture
@@ -131,3 +134,27 @@ def test_an_emulator_that_was_killed_is_started_anew(faulty):
     faulty.backend._process.kill()
     faulty.backend._process.wait()
     assert send(f"{faulty.url}/").body == b"fine"
+
+
+def test_a_new_sandbox_is_timed_on_the_function_in_its_folder(tmp_path):
+    # It answers what was true when its module was loaded, so both requests met one sandbox.
+    source = """
+        import os
+        served = 0
+
+        def lambda_handler(event, context):
+            global served
+            served += 1
+            with open("served", "a") as file:
+                file.write(f"{os.getpid()} {served}\\n")
+            return {"code": "no", "detail": "refused"} if event else {"label": "hat"}
+    """
+    (tmp_path / "lambda_function.py").write_text(textwrap.dedent(source))
+    with (tmp_path / "log").open("w") as log:
+        sandbox = init.new_sandbox(tmp_path, {}, log)
+        lines = [line.split() for line in (tmp_path / "served").read_text().splitlines()]
+        assert [served for _, served in lines] == ["1", "2"]
+        assert lines[0][0] == lines[1][0]
+        assert sandbox.first_s > sandbox.second_s > 0
+        with pytest.raises(LocalError, match="the function answered: refused"):
+            init.new_sandbox(tmp_path, {"image": "none"}, log)

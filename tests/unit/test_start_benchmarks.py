@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from benchmarks import cold_reads, footprint, task_folders
+from benchmarks import cold_reads, footprint, init, task_folders
 from benchmarks.start import ROWS, Start, results
 
 
@@ -82,3 +82,13 @@ def test_a_start_is_compared_with_the_workshops_of_its_own_round():
     assert set(found.ratios) == {f"{row}, {name}" for row in ROWS for name in ("URL", "base64")}
     assert found.ratios["time, URL"].median == 0.5
     assert found.ratios["peak memory, base64"].median == 1
+
+
+def test_init_is_what_the_first_request_takes_more_and_compared_within_a_round():
+    ours = [init.Sandbox(3.0, 1.0), init.Sandbox(30.0, 10.0)]
+    workshop = [init.Sandbox(5.0, 1.0), init.Sandbox(50.0, 10.0)]
+    found = init.results({"ours": ours, "workshop": workshop})
+    assert set(found.ratios) == set(init.ROWS)
+    assert found.ratios["INIT"].median == 0.5
+    assert found.ratios["first request"].median == 0.6
+    assert found.measured["ours"]["first_s"]["median"] == 16.5
