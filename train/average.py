@@ -2,8 +2,9 @@
 
 The mean of networks that started from the same pretrained weights is often better than each, and
 costs no more to serve (Wortsman et al. 2022, "Model soups"). Its batch-norm statistics are of none
-of them, so they are measured anew on the training photos. Runs that differ in network, classes,
-photos or held-out share are refused.
+of them, so they are measured anew on the training photos. A run that is itself a mean counts as
+many times as it has members. Runs that differ in network, classes, photos or held-out share are
+refused; how many stages they froze may differ.
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,22 +60,28 @@ def average(config: AverageConfig) -> None:
     members = [checkpoints.load_model(run) for run in config.runs]
     for run, member in zip(config.runs[1:], members[1:], strict=True):
         _refuse_stranger(config.runs[0], members[0], run, member)
-    network = members[0].network
-    network.load_state_dict(mean_weights([member.network for member in members]))
-    first = members[0].config
+    counts = [len(member.averaged) or 1 for member in members]
+    # What any of them trained has statistics to measure: the fewest frozen stages.
+    freest = min(members, key=lambda member: member.config.network.frozen_stages)
+    network, first = freest.network, freest.config
+    network.load_state_dict(mean_weights([member.network for member in members], counts))
     root = config.data or first.data.data
     fitted = replace(first, out=config.out, data=replace(first.data, data=root, cache=config.cache))
     if first.network.train_backbone:
         _measure_batchnorm(network, fitted, members[0].manifest_sha256)
     checkpoints.save_average(fitted, network, members)
-    print(f"The mean of {len(members)} runs is {config.out / runs.MODEL}")
+    print(f"The mean of {sum(counts)} runs is {config.out / runs.MODEL}")
 
 
-def mean_weights(networks: Sequence[Network]) -> dict[str, Tensor]:
-    """The mean of each weight; what is not a floating-point number is the first network's."""
+def mean_weights(networks: Sequence[Network], counts: Sequence[int]) -> dict[str, Tensor]:
+    """The mean of each weight, in which a network counts `counts` times.
+
+    What is not a floating-point number is the first network's.
+    """
     states = [network.state_dict() for network in networks]
+    shares = [count / sum(counts) for count in counts]
     return {
-        name: torch.stack([state[name] for state in states]).mean(dim=0)
+        name: torch.stack([s * state[name] for s, state in zip(shares, states, strict=True)]).sum(0)
         if value.is_floating_point()
         else value
         for name, value in states[0].items()
@@ -108,7 +115,6 @@ def _shape(config: FitConfig) -> tuple[object, ...]:
         network.inner,
         network.dropout > 0,
         network.train_backbone,
-        network.frozen_stages,
     )
 
 

@@ -164,7 +164,9 @@ def save_model(
 def save_average(config: FitConfig, network: Network, members: Sequence["TrainedModel"]) -> None:
     """Write a run whose weights are the mean of other runs', and the record of which these were."""
     first = members[0]
-    members_json = [to_json(member.config) for member in members]
+    members_json = [
+        to_json(run) for member in members for run in member.averaged or (member.config,)
+    ]
     runs.save_checkpoint(
         config.out / runs.MODEL,
         {

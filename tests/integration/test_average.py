@@ -86,6 +86,17 @@ def test_the_mean_is_a_run_like_any_other(averaged: Path, drawn_data: Path, phot
     assert "python -m train average RUN1 RUN2 --out RUN" in card
 
 
+def test_a_mean_counts_as_the_runs_that_it_is_of(
+    two_runs: tuple[Path, Path], averaged: Path, photo_cache: Path, tmp_path: Path
+):
+    average(AverageConfig((averaged, two_runs[0]), tmp_path / "mean", cache=photo_cache))
+    one, other, mean = (weights(run) for run in (*two_runs, tmp_path / "mean"))
+    wanted = (2 * one["head.0.weight"] + other["head.0.weight"]) / 3
+    torch.testing.assert_close(mean["head.0.weight"], wanted)
+    members = checkpoints.load_model(tmp_path / "mean").averaged
+    assert [member.lr for member in members] == [1e-3, 3e-4, 1e-3]
+
+
 def test_one_run_or_a_taken_folder_is_refused(
     two_runs: tuple[Path, Path], averaged: Path, photo_cache: Path, tmp_path: Path
 ):
@@ -147,13 +158,14 @@ def test_runs_of_several_seeds_on_the_same_held_out_photos_are_averaged(
     average(AverageConfig(tuple(members), tmp_path / "mean", cache=photo_cache))
 
 
-def test_frozen_stages_keep_their_batchnorm_where_the_others_are_measured(
-    drawn_data: Path, photo_cache: Path, tmp_path: Path
+@pytest.mark.parametrize(("stages", "kept"), [((2, 2), True), ((2, 0), False)])
+def test_batchnorm_is_kept_where_every_run_froze_it_and_measured_elsewhere(
+    stages: tuple[int, int], kept: bool, drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     members = []
-    for seed in (1, 2):
+    for seed, frozen_stages in enumerate(stages):
         out = tmp_path / f"seed{seed}"
-        network = NETWORK | {"frozen_stages": 2}
+        network = NETWORK | {"frozen_stages": frozen_stages}
         fit(
             tiny_config(drawn_data, photo_cache, out, network=network, epochs=1, seed=seed, lr=1e-3)
         )
@@ -164,6 +176,6 @@ def test_frozen_stages_keep_their_batchnorm_where_the_others_are_measured(
         members.append(out)
     average(AverageConfig(tuple(members), tmp_path / "mean", cache=photo_cache))
     one, mean = weights(members[0]), weights(tmp_path / "mean")
-    frozen, trained = "backbone.bn1.running_mean", "backbone.layer1.0.bn1.running_mean"
-    assert torch.equal(mean[frozen], one[frozen])
-    assert not torch.equal(mean[trained], one[trained])
+    first, later = "backbone.bn1.running_mean", "backbone.layer1.0.bn1.running_mean"
+    assert torch.equal(mean[first], one[first]) == kept
+    assert not torch.equal(mean[later], one[later])
