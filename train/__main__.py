@@ -24,6 +24,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "sweep": ("train.sweep", "SweepConfig", "Compare learning rates, head sizes and dropouts."),
     "average": ("train.average", "AverageConfig", "Write a run with the mean of runs' weights."),
     "evaluate": ("train.evaluate", "EvaluateConfig", "Measure a run or an ONNX file on a split."),
+    "frontier": (
+        "train.frontier",
+        "FrontierConfig",
+        "Compare a run's input sizes by loss and time.",
+    ),
     "predict": ("train.predict", "PredictConfig", "Classify files or URLs."),
     "export": ("train.export", "ExportConfig", "Write a run's model as an ONNX file."),
     "quantize": (

@@ -21,6 +21,7 @@ CLASSES = {"blue": "dress", "green": "hat", "red": "pants"}
 SMALL = {
     "fit": "--weights none --input-px 32 --epochs 2 --batch 10 --threads 1 --workers 0",
     "sweep": "--weights none --input-px 32 --epochs 2 --batch 10 --threads 1 --seeds 0 1",
+    "frontier": "--sizes 32 48",
     "predict": "",
     # What two epochs on drawn photos give need not pass, nor be faster at 32 pixels.
     "quantize": "--photos 9 --methods minmax --weights paired --min-agreement 0 "

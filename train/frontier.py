@@ -1,0 +1,178 @@
+"""Input sizes in, loss against time out: at which size a network should be served.
+
+The sizes are compared on the photos that a run held out, each at the temperature that suits it
+best, as ONNX files through serving's preprocessing. The choice is the smallest size whose loss is
+within one standard error of the lowest, photo by photo (Breiman et al. 1984 chose the size of a
+tree so).
+"""
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from serving.classifier import Classifier, softmax
+from serving.preprocess import normalize
+from train import checkpoints, data
+from train.calibration import fit_temperature, held_out_photos
+from train.checkpoints import TrainedModel
+from train.data import Labels, Manifest
+from train.errors import UsageError
+from train.export import write_onnx
+from train.gate import Clock
+from train.inference import contract_of, split_logits
+from train.runs import write_json
+
+FRONTIER_FILE = "frontier.json"
+_ROUNDS, _WARM_UP = 31, 3
+_SMALLEST_PX = 32
+
+
+@dataclass(frozen=True, slots=True)
+class FrontierConfig:
+    """Compare input sizes of a run by held-out loss and by time."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of a run that held photos out (`fit --choose-on holdout`)."""
+    sizes: tuple[int, ...] = (160, 192, 224, 256)
+    """Heights and widths of the input to compare, in pixels."""
+    cache: Path = Path(".cache/photos")
+    """Folder of decoded photos; safe to delete."""
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for sizes that no network takes, or that are given twice."""
+        if not self.sizes or min(self.sizes) < _SMALLEST_PX:
+            raise UsageError(f"--sizes takes numbers of {_SMALLEST_PX} or more.")
+        if len(set(self.sizes)) != len(self.sizes):
+            raise UsageError("--sizes takes each number once.")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A network at one input size.
+
+    Attributes:
+        loss: mean cross-entropy of the photos, at `temperature`.
+        behind, behind_error: by how much the loss exceeds the lowest one, and the standard error of
+            that, photo by photo; 0 for the lowest itself.
+        time_ratio: processor time of one photo over the largest size's, one thread, median.
+    """
+
+    input_px: int
+    photos: int
+    correct: int
+    temperature: float
+    loss: float
+    behind: float
+    behind_error: float
+    time_ratio: float
+
+
+def frontier(config: FrontierConfig) -> None:
+    """Measure, print the table and the choice, and write RUN/frontier.json.
+
+    Raises:
+        UsageError: the run held nothing out, or its photos are not the ones it was trained on.
+    """
+    trained = checkpoints.load_model(config.run)
+    photos = held_out_photos(trained, config.run, config.cache)
+    with tempfile.TemporaryDirectory() as folder:
+        served = {px: _served(trained, px, Path(folder)) for px in sorted(config.sizes)}
+        logits = {px: split_logits(model, photos, config.cache) for px, model in served.items()}
+        ratios = time_ratios(served, photos, config.cache, time.thread_time)
+    points = compare(logits, photos.labels(), ratios)
+    choice = chosen(points)
+    written = {"chosen_px": choice.input_px, "points": [asdict(point) for point in points]}
+    write_json(config.run / FRONTIER_FILE, written)
+    print(table(points))
+    print(
+        f"\nThe smallest within one standard error of the lowest loss: {choice.input_px} pixels. "
+        f"The figures are in {config.run / FRONTIER_FILE}"
+    )
+
+
+def _served(trained: TrainedModel, input_px: int, folder: Path) -> Classifier:
+    file = folder / f"{input_px}.onnx"
+    write_onnx(trained.network, contract_of(trained, input_px), file)
+    return Classifier.load(file)
+
+
+def time_ratios(
+    served: Mapping[int, Classifier], photos: Manifest, cache: Path, clock: Clock
+) -> dict[int, float]:
+    """Of each size, the median time of one photo over the largest size's, all taking turns."""
+    batches = {}
+    for px, model in served.items():
+        spec = model.contract.preprocess
+        batches[px] = normalize(data.pixels(photos, spec, cache)[:1], spec)  # (1, 3, px, px)
+    taken: dict[int, list[float]] = {px: [] for px in served}
+    for _ in range(_WARM_UP + _ROUNDS):
+        for px, model in served.items():
+            start = clock()
+            model.logits(batches[px])
+            taken[px].append(clock() - start)
+    medians = {px: median(times[_WARM_UP:]) for px, times in taken.items()}
+    return {px: middle / medians[max(served)] for px, middle in medians.items()}
+
+
+def compare(
+    logits: Mapping[int, NDArray[np.float32]], labels: Labels, ratios: Mapping[int, float]
+) -> list[Point]:
+    """One point for each size's (N, C) logits of the same N photos, in the order of the sizes."""
+    sizes = sorted(logits)
+    temperatures = {px: fit_temperature(logits[px].astype(np.float64), labels) for px in sizes}
+    losses = {
+        px: photo_losses(logits[px].astype(np.float64) / temperatures[px], labels) for px in sizes
+    }
+    best = min(sizes, key=lambda px: float(losses[px].mean()))
+    points = []
+    for px in sizes:
+        behind = losses[px] - losses[best]  # (N,)
+        points.append(
+            Point(
+                input_px=px,
+                photos=len(labels),
+                correct=int((logits[px].argmax(axis=1) == labels).sum()),
+                temperature=temperatures[px],
+                loss=float(losses[px].mean()),
+                behind=float(behind.mean()),
+                behind_error=float(behind.std(ddof=1) / np.sqrt(len(labels))),
+                time_ratio=ratios[px],
+            )
+        )
+    return points
+
+
+def photo_losses(logits: NDArray[np.float64], labels: Labels) -> NDArray[np.float64]:
+    """(N,): the cross-entropy of each photo."""
+    of_label = softmax(logits)[np.arange(len(labels)), labels]
+    losses: NDArray[np.float64] = -np.log(np.maximum(of_label, np.finfo(np.float64).tiny))
+    return losses
+
+
+def chosen(points: Sequence[Point]) -> Point:
+    """The smallest input within one standard error of the lowest loss."""
+    near = [point for point in points if point.behind <= point.behind_error]
+    return min(near, key=lambda point: point.input_px)
+
+
+def table(points: Sequence[Point]) -> str:
+    """The points as a Markdown table."""
+    lines = [
+        "| input, pixels | right | loss at the best temperature "
+        "| above the lowest (standard error) | time |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for point in points:
+        behind = f"{point.behind:.3f} ({point.behind_error:.3f})" if point.behind else "lowest"
+        lines.append(
+            f"| {point.input_px} | {point.correct} of {point.photos} | {point.loss:.3f} "
+            f"| {behind} | {point.time_ratio:.2f} |"
+        )
+    return "\n".join(lines)
