@@ -57,6 +57,9 @@ class NetworkConfig:
     """Units of an inner layer between features and logits; 0 leaves it out."""
     dropout: float = 0.0
     """Share of the head's inputs that are dropped in training."""
+    head_seed: int | None = None
+    """Draws the head's starting weights; `--seed` does if not given. Runs of several seeds that are
+    to be averaged need one head to start from."""
     input_px: int = 224
     """Height and width of the network's input."""
 

@@ -48,6 +48,8 @@ def fit(config: FitConfig) -> None:
 
     # What is trained: the head alone, on features computed once, or the network, on photos.
     torch.manual_seed(config.seed)
+    if config.network.head_seed is not None:
+        torch.manual_seed(config.network.head_seed)
     whole = network.build(config.network, len(classes))
     _set_batchnorm_momentum(whole, config.batchnorm_momentum)
     on_features = not config.network.train_backbone and config.augment == "none"

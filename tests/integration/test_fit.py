@@ -315,3 +315,19 @@ def test_other_backbones_train_without_weights(
         logits = model.network(torch.zeros(2, 3, 32, 32))
     assert logits.shape == (2, 3)
     assert np.isfinite(logits.numpy()).all()
+
+
+def test_runs_of_several_seeds_start_from_one_head_where_it_has_a_seed_of_its_own(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    def head_after_next_to_no_training(seed: int, head_seed: int | None) -> torch.Tensor:
+        out = tmp_path / f"{seed}-{head_seed}"
+        still = {"epochs": 1, "lr": 1e-12, "optimizer": "sgd", "network": {"head_seed": head_seed}}
+        fit(tiny_config(drawn_data, photo_cache, out, seed=seed, **still))
+        weights: torch.Tensor = runs.load_checkpoint(out / runs.MODEL)["weights"]["head.0.weight"]
+        return weights
+
+    one, other = (head_after_next_to_no_training(seed, 7) for seed in (1, 2))
+    own = head_after_next_to_no_training(2, None)
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+    assert (one - own).abs().max() > 1e-3
