@@ -12,8 +12,8 @@ from tests.drawn import write_class_folders
 from tests.training import tiny_config
 from train.export import ExportConfig, export
 from train.fit import fit
-from train.gate import Clock
 from train.quantize import QuantizeConfig, quantize
+from train.turns import Clock
 
 
 def clock_that_takes(float32_s: float, int8_s: float) -> Clock:

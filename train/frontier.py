@@ -10,8 +10,8 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import tyro
@@ -25,12 +25,11 @@ from train.checkpoints import TrainedModel
 from train.data import Labels, Manifest
 from train.errors import UsageError
 from train.export import write_onnx
-from train.gate import Clock
 from train.inference import contract_of, split_logits
 from train.runs import write_json
+from train.turns import Clock, medians_in_turns
 
 FRONTIER_FILE = "frontier.json"
-_ROUNDS, _WARM_UP = 31, 3
 _SMALLEST_PX = 32
 
 
@@ -107,17 +106,12 @@ def time_ratios(
     served: Mapping[int, Classifier], photos: Manifest, cache: Path, clock: Clock
 ) -> dict[int, float]:
     """Of each size, the median time of one photo over the largest size's, all taking turns."""
-    batches = {}
-    for px, model in served.items():
+    inferences = []
+    for model in served.values():
         spec = model.contract.preprocess
-        batches[px] = normalize(data.pixels(photos, spec, cache)[:1], spec)  # (1, 3, px, px)
-    taken: dict[int, list[float]] = {px: [] for px in served}
-    for _ in range(_WARM_UP + _ROUNDS):
-        for px, model in served.items():
-            start = clock()
-            model.logits(batches[px])
-            taken[px].append(clock() - start)
-    medians = {px: median(times[_WARM_UP:]) for px, times in taken.items()}
+        batch = normalize(data.pixels(photos, spec, cache)[:1], spec)  # (1, 3, px, px)
+        inferences.append(partial(model.logits, batch))
+    medians = dict(zip(served, medians_in_turns(inferences, clock), strict=True))
     return {px: middle / medians[max(served)] for px, middle in medians.items()}
 
 

@@ -1,9 +1,8 @@
 """A float32 file and an int8 one in, what tells them apart out, and the gate's verdict."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,7 @@ from train.candidates import SAFE_PAIR, largest_pair
 from train.data import Manifest
 from train.inference import split_logits
 from train.metrics import wilson_interval
-
-_ROUNDS, _WARM_UP = 31, 3
-
-Clock = Callable[[], float]
+from train.turns import Clock, medians_in_turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +116,11 @@ def judge(reference: Reference, candidate: Path, clock: Clock) -> Judged:
 
 
 def time_ratio(reference: Reference, int8: Classifier, clock: Clock) -> float:
-    """Median time of int8 over float32's for one photo, the two taking turns.
-
-    Both run in one thread. By the clock of that thread's own processor time, what else the machine
-    does counts little.
-    """
+    """Median time of int8 over float32's for one photo, one thread each, the two taking turns."""
     spec = int8.contract.preprocess
     batch = normalize(data.pixels(reference.photos, spec, reference.cache)[:1], spec)
-    taken: tuple[list[float], list[float]] = ([], [])
-    for _ in range(_WARM_UP + _ROUNDS):
-        for model, times in zip((reference.classifier, int8), taken, strict=True):
-            start = clock()
-            model.logits(batch)  # (1, 3, H, W) -> (1, C)
-            times.append(clock() - start)
-    before, after = (median(times[_WARM_UP:]) for times in taken)
+    models = (reference.classifier, int8)
+    before, after = medians_in_turns([partial(m.logits, batch) for m in models], clock)
     return after / before
 
 

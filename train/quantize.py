@@ -25,9 +25,10 @@ from train.checkpoints import TrainedModel
 from train.draw import Photos, choose_photos
 from train.errors import CheckFailedError, UsageError
 from train.export import ONNX_FILE, add_contract, write_onnx
-from train.gate import Clock, Judged, Limits, Reference, judge, refusals
+from train.gate import Judged, Limits, Reference, judge, refusals
 from train.gated import INT8_FILE, QUANTIZE_JSON
 from train.runs import write_bytes, write_json
+from train.turns import Clock
 
 RULE = (
     "Of the candidates that pass, the one with the least mean difference of probabilities from "
