@@ -70,6 +70,11 @@ def average(config: AverageConfig) -> None:
     if first.network.train_backbone:
         _measure_batchnorm(network, fitted, members[0].manifest_sha256)
     checkpoints.save_average(fitted, network, members)
+    if len({_head_seed(run) for m in members for run in m.averaged or (m.config,)}) > 1:
+        print(
+            "The runs started from several heads, which average less well (fit --head-seed): "
+            "compare the mean with its members."
+        )
     print(f"The mean of {sum(counts)} runs is {config.out / runs.MODEL}")
 
 
@@ -106,6 +111,11 @@ def _refuse_stranger(first_run: Path, first: TrainedModel, run: Path, other: Tra
                 f"{run} has other {what.removeprefix('a ')} than {first_run}: "
                 "only runs of one network on the same photos can be averaged."
             )
+
+
+def _head_seed(config: FitConfig) -> int:
+    own = config.network.head_seed
+    return config.seed if own is None else own
 
 
 def _shape(config: FitConfig) -> tuple[object, ...]:

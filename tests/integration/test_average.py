@@ -140,22 +140,30 @@ def test_runs_that_held_out_other_photos_are_not_averaged(
         average(AverageConfig(tuple(members), tmp_path / "mean", cache=photo_cache))
 
 
+@pytest.mark.parametrize(("head_seed", "warned"), [(None, True), (5, False)])
 def test_runs_of_several_seeds_on_the_same_held_out_photos_are_averaged(
-    drawn_data: Path, photo_cache: Path, tmp_path: Path
+    head_seed: int | None,
+    warned: bool,
+    drawn_data: Path,
+    photo_cache: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ):
     members = []
+    network = NETWORK | {"head_seed": head_seed}
     for seed in (1, 2):
         reading = {"choose_on": "holdout", "holdout": 0.3, "holdout_seed": 7}
         out = tmp_path / f"seed{seed}"
         fit(
             tiny_config(
-                drawn_data, photo_cache, out, network=NETWORK, epochs=1, seed=seed, reading=reading
+                drawn_data, photo_cache, out, network=network, epochs=1, seed=seed, reading=reading
             )
         )
         members.append(out)
     one, other = (held_out_photos(checkpoints.load_model(run), run, photo_cache) for run in members)
     assert one == other
     average(AverageConfig(tuple(members), tmp_path / "mean", cache=photo_cache))
+    assert ("several heads" in capsys.readouterr().out) == warned
 
 
 @pytest.mark.parametrize(("stages", "kept"), [((2, 2), True), ((2, 0), False)])
