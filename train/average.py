@@ -60,7 +60,7 @@ def average(config: AverageConfig) -> None:
     members = [checkpoints.load_model(run) for run in config.runs]
     for run, member in zip(config.runs[1:], members[1:], strict=True):
         _refuse_stranger(config.runs[0], members[0], run, member)
-    counts = [len(member.averaged) or 1 for member in members]
+    counts = [len(member.members) for member in members]
     # What any of them trained has statistics to measure: the fewest frozen stages.
     freest = min(members, key=lambda member: member.config.network.frozen_stages)
     network, first = freest.network, freest.config
@@ -70,7 +70,7 @@ def average(config: AverageConfig) -> None:
     if first.network.train_backbone:
         _measure_batchnorm(network, fitted, members[0].manifest_sha256)
     checkpoints.save_average(fitted, network, members)
-    if len({_head_seed(run) for m in members for run in m.averaged or (m.config,)}) > 1:
+    if len({_head_seed(run) for member in members for run in member.members}) > 1:
         print(
             "The runs started from several heads, which average less well (fit --head-seed): "
             "compare the mean with its members."

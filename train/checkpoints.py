@@ -164,9 +164,7 @@ def save_model(
 def save_average(config: FitConfig, network: Network, members: Sequence["TrainedModel"]) -> None:
     """Write a run whose weights are the mean of other runs', and the record of which these were."""
     first = members[0]
-    members_json = [
-        to_json(run) for member in members for run in member.averaged or (member.config,)
-    ]
+    members_json = [to_json(run) for member in members for run in member.members]
     runs.save_checkpoint(
         config.out / runs.MODEL,
         {
@@ -235,6 +233,11 @@ class TrainedModel:
     manifest_sha256: str
     epoch: Epoch
     averaged: tuple[FitConfig, ...] = ()  # the runs that this one is the mean of
+
+    @property
+    def members(self) -> tuple[FitConfig, ...]:
+        """The runs that were trained for it: those of a mean, else itself."""
+        return self.averaged or (self.config,)
 
 
 def load_model(run: Path) -> TrainedModel:

@@ -49,7 +49,7 @@ class Network(nn.Module):
 
 
 def stages(backbone: nn.Module) -> list[nn.Module]:
-    """The backbone's parts with weights, from its input on; an nn.Sequential counts as its own."""
+    """The backbone's parts with weights, from its input on; of an nn.Sequential its own parts."""
     parts: list[nn.Module] = []
     for child in backbone.children():
         parts += child.children() if isinstance(child, nn.Sequential) else [child]

@@ -137,7 +137,7 @@ def test_an_emulator_that_was_killed_is_started_anew(faulty):
 
 
 def test_a_new_sandbox_is_timed_on_the_function_in_its_folder(tmp_path):
-    # It answers what was true when its module was loaded, so both requests met one sandbox.
+    # It writes down its process and a count kept in its module: both requests meet one sandbox.
     source = """
         import os
         served = 0
