@@ -23,6 +23,7 @@ from train import checkpoints, data, loaders, runs
 from train.checkpoints import TrainedModel
 from train.config import FitConfig
 from train.errors import UsageError
+from train.lineage import Training
 from train.loaders import EpochOrder
 from train.network import Network
 from train.transforms import base_spec, normalize_on_device
@@ -70,7 +71,7 @@ def average(config: AverageConfig) -> None:
     if first.network.train_backbone:
         _measure_batchnorm(network, fitted, members[0].manifest_sha256)
     checkpoints.save_average(fitted, network, members)
-    if len({_head_seed(run) for member in members for run in member.members}) > 1:
+    if len({_head(run) for member in members for run in member.members}) > 1:
         print(
             "The runs started from several heads, which average less well (fit --head-seed): "
             "compare the mean with its members."
@@ -94,17 +95,11 @@ def mean_weights(networks: Sequence[Network], counts: Sequence[int]) -> dict[str
 
 
 def _refuse_stranger(first_run: Path, first: TrainedModel, run: Path, other: TrainedModel) -> None:
-    def held_out(model: TrainedModel) -> tuple[object, ...]:
-        reading = model.config.data
-        if reading.choose_on != "holdout":
-            return ("all",)
-        return (reading.holdout, reading.holdout_seed)
-
     for what, one, another in (
         ("classes", first.classes, other.classes),
         ("a network", _shape(first.config), _shape(other.config)),
         ("photos", first.manifest_sha256, other.manifest_sha256),
-        ("held-out photos", held_out(first), held_out(other)),
+        ("held-out photos", first.config.data.held_out, other.config.data.held_out),
     ):
         if one != another:
             raise UsageError(
@@ -113,9 +108,10 @@ def _refuse_stranger(first_run: Path, first: TrainedModel, run: Path, other: Tra
             )
 
 
-def _head_seed(config: FitConfig) -> int:
-    own = config.network.head_seed
-    return config.seed if own is None else own
+def _head(run: Training) -> object:
+    """What the head's starting weights were: those of an earlier run, or drawn by a seed."""
+    own = run.config.network.head_seed
+    return run.started_from or (run.config.seed if own is None else own)
 
 
 def _shape(config: FitConfig) -> tuple[object, ...]:

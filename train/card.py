@@ -9,7 +9,7 @@ from typing import Any
 from serving.contract import Contract
 from train.calibration import SURE_ACCURACY
 from train.checkpoints import TrainedModel
-from train.config import to_command
+from train.lineage import commands
 from train.report import markdown_classes, markdown_headlines
 
 CARD = "MODEL_CARD.md"
@@ -48,15 +48,7 @@ def _facts(trained: TrainedModel, contract: Contract, version: str) -> str:
 
 
 def _recipe(trained: TrainedModel) -> str:
-    commands = [to_command(trained.config)]
-    if trained.averaged:
-        names = [f"RUN{number}" for number in range(1, len(trained.averaged) + 1)]
-        commands = [
-            to_command(member).replace("--out RUN", f"--out {name}", 1)
-            for name, member in zip(names, trained.averaged, strict=True)
-        ]
-        commands.append(f"python -m train average {' '.join(names)} --out RUN")
-    return "\n".join(["## Recipe", "", "```", *commands, "```"])
+    return "\n".join(["## Recipe", "", "```", *commands(trained.members), "```"])
 
 
 def _figures(name: str, split: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from train import runs
 from train.config import FitConfig, from_json, to_json
 from train.data import Manifest
 from train.errors import UsageError
+from train.lineage import Training, read_training
 from train.network import Network, build
 
 FORMAT = 1
@@ -142,9 +143,10 @@ def out_of_patience(config: FitConfig, history: list[Epoch]) -> bool:
 
 
 def save_model(
-    config: FitConfig, manifest: Manifest, whole: Network, kept: nn.Module, entry: Epoch
+    training: Training, manifest: Manifest, whole: Network, kept: nn.Module, entry: Epoch
 ) -> None:
     """Write the run's model: the network's weights with `kept`'s in place of what was trained."""
+    config = training.config
     weights = whole.state_dict()
     prefix = "head." if _same_keys(kept, whole.head) else ""
     weights |= {prefix + name: value for name, value in kept.state_dict().items()}
@@ -155,6 +157,7 @@ def save_model(
             "weights": {name: value.cpu() for name, value in weights.items()},
             "classes": list(manifest.classes),
             "config": to_json(config),
+            "started_from": [run.as_json() for run in training.started_from],
             "manifest_sha256": manifest.sha256(),
             "epoch": entry,
         },
@@ -164,7 +167,7 @@ def save_model(
 def save_average(config: FitConfig, network: Network, members: Sequence["TrainedModel"]) -> None:
     """Write a run whose weights are the mean of other runs', and the record of which these were."""
     first = members[0]
-    members_json = [to_json(run) for member in members for run in member.members]
+    members_json = [run.as_json() for member in members for run in member.members]
     runs.save_checkpoint(
         config.out / runs.MODEL,
         {
@@ -232,12 +235,13 @@ class TrainedModel:
     config: FitConfig
     manifest_sha256: str
     epoch: Epoch
-    averaged: tuple[FitConfig, ...] = ()  # the runs that this one is the mean of
+    started_from: tuple[Training, ...] = ()
+    averaged: tuple[Training, ...] = ()  # the runs that this one is the mean of
 
     @property
-    def members(self) -> tuple[FitConfig, ...]:
+    def members(self) -> tuple[Training, ...]:
         """The runs that were trained for it: those of a mean, else itself."""
-        return self.averaged or (self.config,)
+        return self.averaged or (Training(self.config, self.started_from),)
 
 
 def load_model(run: Path) -> TrainedModel:
@@ -257,5 +261,34 @@ def load_model(run: Path) -> TrainedModel:
         config,
         saved["manifest_sha256"],
         saved["epoch"],
-        tuple(from_json(FitConfig, member) for member in saved.get("averaged", ())),
+        tuple(read_training(run) for run in saved.get("started_from", ())),
+        tuple(read_training(member) for member in saved.get("averaged", ())),
     )
+
+
+def take_start(config: FitConfig, manifest: Manifest, network: Network) -> tuple[Training, ...]:
+    """Put the weights of the run in `config.start` into the network; how that run was trained.
+
+    Raises:
+        UsageError: that run has another shape of network or other classes, or has trained on photos
+            that this one holds out.
+    """
+    run = Path(config.start)
+    start = load_model(run)
+    if start.classes != manifest.classes:
+        raise UsageError(
+            f"--start {run} knows the classes {', '.join(start.classes)}, "
+            f"but the photos' are {', '.join(manifest.classes)}."
+        )
+    its = (start.config.data.held_out, start.manifest_sha256)
+    if config.data.held_out and its != (config.data.held_out, manifest.sha256()):
+        raise UsageError(
+            f"--start {run} has trained on photos that --choose-on holdout would keep out: "
+            "start from a run that held out the same ones."
+        )
+    try:
+        network.load_state_dict(start.network.state_dict())
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UsageError(f"--start {run} does not fit the network asked for: {reason}") from error
+    return start.members

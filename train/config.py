@@ -39,6 +39,11 @@ class DataConfig:
     workers: int = -1
     """Processes that augment photos; -1 takes one per core, 8 at most."""
 
+    @property
+    def held_out(self) -> tuple[float, int] | None:
+        """What tells which photos of train were kept out of training; None where none were."""
+        return (self.holdout, self.holdout_seed) if self.choose_on == "holdout" else None
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
@@ -95,6 +100,8 @@ class FitConfig:
     """Strength (alpha) of mixup; 0 is off."""
     cutmix: float = 0.0
     """Strength (alpha) of cutmix; 0 is off."""
+    start: str = ""
+    """Folder of a trained run whose weights, the head's among them, this one starts from."""
     teacher: str = ""
     """Folder of a trained run whose answers are learned beside the labels."""
     teacher_weight: float = 0.5
@@ -179,8 +186,8 @@ def from_json(cls: type[Any], values: Mapping[str, Any]) -> Any:
 def to_command(config: FitConfig) -> str:
     """The command that trains with these settings anew.
 
-    Places that differ from machine to machine stand in capitals: DIR, RUN, TEACHER, and FILE where
-    the weights were a file.
+    Places that differ from machine to machine stand in capitals: DIR, RUN, START, TEACHER, and FILE
+    where the weights were a file.
     """
     words = ["python -m train fit --data DIR --out RUN"]
     for part, defaults in (
@@ -212,6 +219,6 @@ def _as_flag(name: str, value: Any) -> str:
         return " ".join([flag, *(str(item) for item in value)])
     if name == "weights" and (Path(value).suffix or "/" in value):
         return f"{flag} FILE"
-    if name == "teacher":
-        return f"{flag} TEACHER"
+    if name in ("start", "teacher"):
+        return f"{flag} {name.upper()}"
     return f"{flag} {value}"

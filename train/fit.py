@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from train.data import Labels
 from train.distillation import distillation_loss, load_teacher
 from train.errors import UsageError
 from train.features import cached_features
+from train.lineage import Training
 from train.loaders import EpochOrder, evaluation_loader, mixed_seed
 from train.transforms import base_spec, batch_mixing, normalize_on_device
 
@@ -50,7 +52,9 @@ def fit(config: FitConfig) -> None:
     torch.manual_seed(config.seed)
     if config.network.head_seed is not None:
         torch.manual_seed(config.network.head_seed)
-    whole = network.build(config.network, len(classes))
+    weights_from = replace(config.network, weights="none") if config.start else config.network
+    whole = network.build(weights_from, len(classes))
+    started_from = checkpoints.take_start(config, manifest, whole) if config.start else ()
     _set_batchnorm_momentum(whole, config.batchnorm_momentum)
     on_features = not config.network.train_backbone and config.augment == "none"
     trained: nn.Module = whole.head if on_features else whole
@@ -168,7 +172,8 @@ def fit(config: FitConfig) -> None:
         say(_describe(entry))
         if accelerator.is_main_process:
             if checkpoints.is_kept(config, history):
-                checkpoints.save_model(config, manifest, whole, kept, history[-1])
+                run = Training(config, started_from)
+                checkpoints.save_model(run, manifest, whole, kept, history[-1])
             checkpoints.save_last(config.out, state)
             checkpoints.save_record(config, manifest, training, choosing, history)
         accelerator.wait_for_everyone()

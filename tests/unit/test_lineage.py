@@ -1,0 +1,65 @@
+"""The commands that make a model anew, from how it came to be."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from train.config import DataConfig, FitConfig
+from train.errors import UsageError
+from train.lineage import Training, commands, read_training
+
+
+def training(*started_from: Training, **changes) -> Training:
+    config = FitConfig(out=Path("somewhere"), data=DataConfig(data=Path("photos")), **changes)
+    return Training(replace(config, start="elsewhere" if started_from else ""), started_from)
+
+
+def test_one_run_is_one_command():
+    assert commands([training(epochs=3)]) == [
+        "python -m train fit --data DIR --out RUN --epochs 3",
+    ]
+
+
+def test_a_mean_names_its_members():
+    assert commands([training(seed=1), training(seed=2)]) == [
+        "python -m train fit --data DIR --out RUN1 --seed 1",
+        "python -m train fit --data DIR --out RUN2 --seed 2",
+        "python -m train average RUN1 RUN2 --out RUN",
+    ]
+
+
+def test_what_several_members_started_from_is_made_once_and_first():
+    first = training(epochs=3)
+    assert commands([training(first, seed=1), training(first, seed=2)]) == [
+        "python -m train fit --data DIR --out RUN1 --epochs 3",
+        "python -m train fit --data DIR --out RUN2 --start RUN1 --seed 1",
+        "python -m train fit --data DIR --out RUN3 --start RUN1 --seed 2",
+        "python -m train average RUN2 RUN3 --out RUN",
+    ]
+
+
+def test_a_run_may_start_from_a_mean():
+    assert commands([training(training(seed=1), training(seed=2), epochs=4)]) == [
+        "python -m train fit --data DIR --out RUN1 --seed 1",
+        "python -m train fit --data DIR --out RUN2 --seed 2",
+        "python -m train average RUN1 RUN2 --out RUN3",
+        "python -m train fit --data DIR --out RUN --epochs 4 --start RUN3",
+    ]
+
+
+def test_a_member_that_counts_twice_is_made_once_and_named_twice():
+    one = training(seed=1)
+    assert commands([one, one, training(seed=2)])[-1] == (
+        "python -m train average RUN1 RUN1 RUN2 --out RUN"
+    )
+
+
+def test_a_training_is_read_as_it_was_written():
+    written = training(training(training(seed=1), epochs=2), seed=2)
+    assert read_training(written.as_json()) == written
+
+
+def test_unknown_settings_are_named():
+    with pytest.raises(UsageError, match="unknown fields: colour"):
+        read_training(training().as_json() | {"colour": "red"})
