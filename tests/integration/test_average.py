@@ -94,7 +94,7 @@ def test_a_mean_counts_as_the_runs_that_it_is_of(
     wanted = (2 * one["head.0.weight"] + other["head.0.weight"]) / 3
     torch.testing.assert_close(mean["head.0.weight"], wanted)
     members = checkpoints.load_model(tmp_path / "mean").averaged
-    assert [member.lr for member in members] == [1e-3, 3e-4, 1e-3]
+    assert [member.config.lr for member in members] == [1e-3, 3e-4, 1e-3]
 
 
 def test_one_run_or_a_taken_folder_is_refused(
