@@ -146,18 +146,17 @@ def save_model(
     training: Training, manifest: Manifest, whole: Network, kept: nn.Module, entry: Epoch
 ) -> None:
     """Write the run's model: the network's weights with `kept`'s in place of what was trained."""
-    config = training.config
+    out = training.config.out
     weights = whole.state_dict()
     prefix = "head." if _same_keys(kept, whole.head) else ""
     weights |= {prefix + name: value for name, value in kept.state_dict().items()}
     runs.save_checkpoint(
-        config.out / runs.MODEL,
+        out / runs.MODEL,
         {
             "format": FORMAT,
             "weights": {name: value.cpu() for name, value in weights.items()},
             "classes": list(manifest.classes),
-            "config": to_json(config),
-            "started_from": [run.as_json() for run in training.started_from],
+            "config": training.as_json(),
             "manifest_sha256": manifest.sha256(),
             "epoch": entry,
         },
@@ -232,16 +231,20 @@ class TrainedModel:
 
     network: Network
     classes: tuple[str, ...]
-    config: FitConfig
+    training: Training
     manifest_sha256: str
     epoch: Epoch
-    started_from: tuple[Training, ...] = ()
     averaged: tuple[Training, ...] = ()  # the runs that this one is the mean of
+
+    @property
+    def config(self) -> FitConfig:
+        """The settings that it was trained with; of a mean those of its first member."""
+        return self.training.config
 
     @property
     def members(self) -> tuple[Training, ...]:
         """The runs that were trained for it: those of a mean, else itself."""
-        return self.averaged or (Training(self.config, self.started_from),)
+        return self.averaged or (self.training,)
 
 
 def load_model(run: Path) -> TrainedModel:
@@ -249,8 +252,8 @@ def load_model(run: Path) -> TrainedModel:
     saved = runs.load_checkpoint(run / runs.MODEL)
     if saved.get("format") != FORMAT:
         raise UsageError(f"{run / runs.MODEL} is of another version of this code: train anew.")
-    config: FitConfig = from_json(FitConfig, saved["config"])
-    shape = replace(config.network, weights="none")
+    training = read_training(saved["config"])
+    shape = replace(training.config.network, weights="none")
     with torch.random.fork_rng(devices=[]):
         network = build(shape, len(saved["classes"]))
     network.load_state_dict(saved["weights"])
@@ -258,37 +261,8 @@ def load_model(run: Path) -> TrainedModel:
     return TrainedModel(
         network,
         tuple(saved["classes"]),
-        config,
+        training,
         saved["manifest_sha256"],
         saved["epoch"],
-        tuple(read_training(run) for run in saved.get("started_from", ())),
         tuple(read_training(member) for member in saved.get("averaged", ())),
     )
-
-
-def take_start(config: FitConfig, manifest: Manifest, network: Network) -> tuple[Training, ...]:
-    """Put the weights of the run in `config.start` into the network; how that run was trained.
-
-    Raises:
-        UsageError: that run has another shape of network or other classes, or has trained on photos
-            that this one holds out.
-    """
-    run = Path(config.start)
-    start = load_model(run)
-    if start.classes != manifest.classes:
-        raise UsageError(
-            f"--start {run} knows the classes {', '.join(start.classes)}, "
-            f"but the photos' are {', '.join(manifest.classes)}."
-        )
-    its = (start.config.data.held_out, start.manifest_sha256)
-    if config.data.held_out and its != (config.data.held_out, manifest.sha256()):
-        raise UsageError(
-            f"--start {run} has trained on photos that --choose-on holdout would keep out: "
-            "start from a run that held out the same ones."
-        )
-    try:
-        network.load_state_dict(start.network.state_dict())
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UsageError(f"--start {run} does not fit the network asked for: {reason}") from error
-    return start.members

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 import tyro
 
@@ -50,7 +50,7 @@ class NetworkConfig:
     """Which network, from which weights, and what of it is trained."""
 
     backbone: str = "mobilenet_v2"
-    """Any torchvision classification model by name."""
+    """Any torchvision classification model by name, or efficientnet_lite0 to 4."""
     weights: str = "IMAGENET1K_V2"
     """A torchvision weights name, a state-dict file, or `none`."""
     train_backbone: bool = False
@@ -102,8 +102,9 @@ class FitConfig:
     """Strength (alpha) of cutmix; 0 is off."""
     start: str = ""
     """Folder of a trained run whose weights, the head's among them, this one starts from."""
-    teacher: str = ""
-    """Folder of a trained run whose answers are learned beside the labels."""
+    teacher: tuple[str, ...] = ()
+    """Folders of trained runs, of any backbone: the mean of their answers is learned beside the
+    labels."""
     teacher_weight: float = 0.5
     """Share of the loss that compares with the teacher; the labels have the rest."""
     ema: float = 0.0
@@ -175,6 +176,8 @@ def from_json(cls: type[Any], values: Mapping[str, Any]) -> Any:
             read[name] = from_json(hint, value)  # type: ignore[arg-type]
         elif hint is Path:
             read[name] = Path(value)
+        elif get_origin(hint) is tuple and isinstance(value, str):  # --teacher took one run before
+            read[name] = (value,) if value else ()
         else:
             read[name] = tuple(value) if isinstance(value, list) else value
     try:
@@ -186,8 +189,8 @@ def from_json(cls: type[Any], values: Mapping[str, Any]) -> Any:
 def to_command(config: FitConfig) -> str:
     """The command that trains with these settings anew.
 
-    Places that differ from machine to machine stand in capitals: DIR, RUN, START, TEACHER, and FILE
-    where the weights were a file.
+    Places that differ from machine to machine stand in capitals: DIR, RUN, START, TEACHER1, and
+    FILE where the weights were a file.
     """
     words = ["python -m train fit --data DIR --out RUN"]
     for part, defaults in (
@@ -215,10 +218,12 @@ def _as_flag(name: str, value: Any) -> str:
     flag = "--" + name.replace("_", "-")
     if isinstance(value, bool):
         return flag if value else flag.replace("--", "--no-", 1)
+    if name == "teacher":
+        return " ".join([flag, *(f"TEACHER{n}" for n in range(1, len(value) + 1))])
     if isinstance(value, tuple):
         return " ".join([flag, *(str(item) for item in value)])
     if name == "weights" and (Path(value).suffix or "/" in value):
         return f"{flag} FILE"
-    if name in ("start", "teacher"):
-        return f"{flag} {name.upper()}"
+    if name == "start":
+        return f"{flag} START"
     return f"{flag} {value}"

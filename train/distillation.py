@@ -1,46 +1,32 @@
-"""A trained network as a teacher: what it answers to a training photo is learned beside the label.
+"""Trained networks as a teacher: what they answer to a training photo is learned beside the label.
 
-Its probabilities say which classes a photo resembles, which one label does not, and they doubt a
+Their probabilities say which classes a photo resembles, which one label does not, and they doubt a
 wrong label (Hinton et al. 2015, "Distilling the knowledge in a neural network"). Teacher and
 student see the same random variant of a photo (Beyer et al. 2022, "A good teacher is patient and
 consistent").
 """
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from train import checkpoints
-from train.errors import UsageError
-
 # (B, 3, S, S) float32 -> (B, C) probabilities
 Teacher = Callable[[Tensor], Tensor]
 
 
-def load_teacher(
-    run: Path, classes: tuple[str, ...], device: torch.device, *, compiled: bool
-) -> Teacher:
-    """The model of a run as a teacher; `compiled` passes it through torch.compile.
+def joint_teacher(networks: Sequence[nn.Module], *, compiled: bool) -> Teacher:
+    """Networks as one teacher, whose answer is the mean of their probabilities.
 
-    Raises:
-        UsageError: the run's model is missing or damaged, or knows other classes.
+    `compiled` passes each through torch.compile.
     """
-    trained = checkpoints.load_model(run)
-    if trained.classes != classes:
-        raise UsageError(
-            f"--teacher {run} knows the classes {', '.join(trained.classes)}, "
-            f"but the photos' are {', '.join(classes)}: a teacher knows the same."
-        )
-    network: nn.Module = trained.network.to(device)
-    forward = torch.compile(network, dynamic=False) if compiled else network
+    forwards = [torch.compile(net, dynamic=False) if compiled else net for net in networks]
 
     @torch.no_grad()
     def teach(inputs: Tensor) -> Tensor:
-        logits: Tensor = forward(inputs)
-        return logits.float().softmax(dim=1)
+        answers = [forward(inputs).float().softmax(dim=1) for forward in forwards]
+        return torch.stack(answers).mean(dim=0)
 
     return teach
 

@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from serving.preprocess import PreprocessSpec, scale_and_offset
-from train import checkpoints, data, loaders, metrics, network, optim, runs
+from train import checkpoints, data, loaders, metrics, network, optim, predecessors, runs
 from train.config import FitConfig
 from train.data import Labels
-from train.distillation import distillation_loss, load_teacher
+from train.distillation import distillation_loss, joint_teacher
 from train.errors import UsageError
 from train.features import cached_features
 from train.lineage import Training
@@ -54,7 +54,9 @@ def fit(config: FitConfig) -> None:
         torch.manual_seed(config.network.head_seed)
     weights_from = replace(config.network, weights="none") if config.start else config.network
     whole = network.build(weights_from, len(classes))
-    started_from = checkpoints.take_start(config, manifest, whole) if config.start else ()
+    started_from = predecessors.take_start(config, manifest, whole) if config.start else ()
+    teachers = predecessors.open_teachers(config, manifest)
+    lineage = Training(config, started_from, tuple(teacher.members for teacher in teachers))
     _set_batchnorm_momentum(whole, config.batchnorm_momentum)
     on_features = not config.network.train_backbone and config.augment == "none"
     trained: nn.Module = whole.head if on_features else whole
@@ -91,10 +93,10 @@ def fit(config: FitConfig) -> None:
     weights = _class_weights(training_labels, len(classes)).to(device)
     scale, offset = (torch.from_numpy(c).view(3, 1, 1).to(device) for c in scale_and_offset(spec))
     teach = None
-    if config.teacher:
+    if teachers:
         if on_features:
             raise UsageError("--teacher looks at photos: it takes --train-backbone or --augment.")
-        teach = load_teacher(Path(config.teacher), classes, device, compiled=config.compile)
+        teach = joint_teacher([t.network.to(device) for t in teachers], compiled=config.compile)
 
     state = checkpoints.TrainingState(
         trained, optimizer, schedule, average, accelerator.scaler, history=[]
@@ -172,8 +174,7 @@ def fit(config: FitConfig) -> None:
         say(_describe(entry))
         if accelerator.is_main_process:
             if checkpoints.is_kept(config, history):
-                run = Training(config, started_from)
-                checkpoints.save_model(run, manifest, whole, kept, history[-1])
+                checkpoints.save_model(lineage, manifest, whole, kept, history[-1])
             checkpoints.save_last(config.out, state)
             checkpoints.save_record(config, manifest, training, choosing, history)
         accelerator.wait_for_everyone()

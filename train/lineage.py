@@ -7,20 +7,29 @@ from typing import Any
 from train.config import FitConfig, from_json, to_command, to_json
 
 _STARTED_FROM = "started_from"
+_TAUGHT_BY = "taught_by"
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The settings of one run of `fit`, and where its weights came from."""
+    """The settings of one run of `fit`, and which runs it was built on."""
 
     config: FitConfig
     started_from: tuple["Training", ...] = ()
     """Of `--start`: that run's own training, or, where it is a mean, those of its members."""
+    taught_by: tuple[tuple["Training", ...], ...] = ()
+    """Of each run of `--teacher` the same."""
 
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON values, the trainings before it among them where there are any."""
-        before = [training.as_json() for training in self.started_from]
-        return to_json(self.config) | ({_STARTED_FROM: before} if before else {})
+        values = to_json(self.config)
+        if self.started_from:
+            values[_STARTED_FROM] = [training.as_json() for training in self.started_from]
+        if self.taught_by:
+            values[_TAUGHT_BY] = [
+                [training.as_json() for training in teacher] for teacher in self.taught_by
+            ]
+        return values
 
 
 def read_training(values: Mapping[str, Any]) -> Training:
@@ -30,16 +39,20 @@ def read_training(values: Mapping[str, Any]) -> Training:
         UsageError: the settings have unknown or missing fields; the message names them.
     """
     settings = dict(values)
-    before = settings.pop(_STARTED_FROM, [])
+    started_from = settings.pop(_STARTED_FROM, [])
+    taught_by = settings.pop(_TAUGHT_BY, [])
     return Training(
-        from_json(FitConfig, settings), tuple(read_training(training) for training in before)
+        from_json(FitConfig, settings),
+        tuple(read_training(training) for training in started_from),
+        tuple(tuple(read_training(training) for training in teacher) for teacher in taught_by),
     )
 
 
 def commands(members: Sequence[Training]) -> list[str]:
     """The commands that make the mean of these trainings anew, or the one, as a run named RUN.
 
-    What these started from comes first and once, each run under a name of its own.
+    What these started from and were taught by comes first and once, each run under a name of its
+    own.
     """
     lines: list[str] = []
     _add_run(tuple(members), lines, {}, name="RUN")
@@ -56,14 +69,17 @@ def _add_run(
     """Append the commands of a run that no line makes yet; its name."""
     if members in names:
         return names[members]
-    parts = [_add_run((member,), lines, names) for member in members] if members[1:] else []
-    before = members[0].started_from
-    start = _add_run(before, lines, names) if before and not parts else ""
-    name = name or f"RUN{len(names) + 1}"
-    if parts:
+    if members[1:]:
+        parts = [_add_run((member,), lines, names) for member in members]
+        name = name or f"RUN{len(names) + 1}"
         lines.append(f"python -m train average {' '.join(parts)} --out {name}")
     else:
-        command = to_command(members[0].config).replace("--start START", f"--start {start}", 1)
-        lines.append(command.replace("--out RUN", f"--out {name}", 1))
+        (run,) = members
+        places = {"START": run.started_from} if run.started_from else {}
+        places |= {f"TEACHER{n}": teacher for n, teacher in enumerate(run.taught_by, start=1)}
+        made = {place: _add_run(before, lines, names) for place, before in places.items()}
+        name = name or f"RUN{len(names) + 1}"
+        words = to_command(run.config).split(" ")
+        lines.append(" ".join(made.get(word, name if word == "RUN" else word) for word in words))
     names[members] = name
     return name

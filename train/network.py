@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from train import efficientnet_lite
 from train.config import NetworkConfig
 from train.errors import UsageError
 
@@ -112,14 +113,19 @@ def pretrained_backbone(config: NetworkConfig) -> tuple[nn.Module, int]:
     return model, features
 
 
+def unknown_backbone(name: str) -> UsageError:
+    """The error that names the backbones that there are."""
+    known = ", ".join([*models.list_models(module=models), *efficientnet_lite.NAMES])
+    return UsageError(f"--backbone {name} is not one of torchvision's, nor of ours: {known}.")
+
+
 def load_pretrained(backbone: str, weights: str) -> nn.Module:
-    """A whole torchvision classification model with weights by name, from a file, or `none`."""
+    """A whole classification model with weights by name, from a file, or `none`."""
     try:
         builder = models.get_model_builder(backbone)
         names = [entry.name for entry in models.get_model_weights(backbone)]
     except ValueError as error:
-        known = ", ".join(models.list_models(module=models))
-        raise UsageError(f"--backbone {backbone} is not one of torchvision's: {known}.") from error
+        raise unknown_backbone(backbone) from error
     has_side_heads = backbone in ("googlenet", "inception_v3")
     model: nn.Module = builder(weights=None, **({"init_weights": False} if has_side_heads else {}))
     if weights == "none":
@@ -131,11 +137,13 @@ def load_pretrained(backbone: str, weights: str) -> nn.Module:
     else:
         raise UsageError(
             f"--weights {weights} is neither a file, nor `none`, nor one of {backbone}'s weights: "
-            f"{', '.join(names)}."
+            f"{', '.join(names) or 'it has none to download'}."
         )
     try:
+        if isinstance(model, efficientnet_lite.EfficientNetLite):
+            state = efficientnet_lite.as_ours(state, model)
         model.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise UsageError(f"--weights {weights} does not fit {backbone}: {reason}") from error
     return _without_side_heads(model)

@@ -10,8 +10,8 @@ from torchvision import models
 
 from serving.contract import Contract
 from serving.preprocess import PreprocessSpec
-from train.errors import UsageError
-from train.network import load_pretrained
+from train import efficientnet_lite
+from train.network import load_pretrained, unknown_backbone
 
 
 class PretrainedModel:
@@ -57,9 +57,10 @@ def open_pretrained(backbone: str, weights: str) -> PretrainedModel:
 
 def _weights_entry(backbone: str, weights: str) -> Any:
     """torchvision's description of the weights; of a file or `none`, the backbone's usual ones."""
+    if backbone in efficientnet_lite.NAMES:  # ours knows no names, but takes what this one takes
+        return models.MobileNet_V2_Weights.DEFAULT
     try:
         entries = models.get_model_weights(backbone)
     except ValueError as error:
-        known = ", ".join(models.list_models(module=models))
-        raise UsageError(f"--backbone {backbone} is not one of torchvision's: {known}.") from error
+        raise unknown_backbone(backbone) from error
     return entries.__members__.get(weights, entries.DEFAULT)

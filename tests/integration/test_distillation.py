@@ -10,7 +10,8 @@ import torch
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
 from train import checkpoints, runs
-from train.distillation import distillation_loss
+from train.config import DataConfig, FitConfig, from_json, to_command, to_json
+from train.distillation import distillation_loss, joint_teacher
 from train.errors import UsageError
 from train.fit import fit
 
@@ -37,6 +38,49 @@ def test_the_loss_is_shared_between_teacher_and_labels():
         assert loss == pytest.approx(weight * from_teacher + (1 - weight) * label_loss)
 
 
+def test_of_several_teachers_the_mean_is_learned():
+    torch.manual_seed(0)
+    networks = [torch.nn.Linear(5, 3), torch.nn.Linear(5, 3)]
+    inputs = torch.randn(4, 5)
+    one, two, both = (
+        joint_teacher(some, compiled=False)(inputs)
+        for some in (networks[:1], networks[1:], networks)
+    )
+    torch.testing.assert_close(both, (one + two) / 2)
+    torch.testing.assert_close(both.sum(dim=1), torch.ones(4))
+
+
+def test_how_the_teachers_were_trained_is_kept(
+    tiny_run: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    teachers = (str(tiny_run), str(tiny_run))
+    fit(tiny_config(drawn_data, photo_cache, tmp_path / "out", teacher=teachers, **WHOLE_NETWORK))
+    taught = checkpoints.load_model(tmp_path / "out").training.taught_by
+    assert taught == (checkpoints.load_model(tiny_run).members,) * 2
+
+
+def test_a_teacher_that_has_seen_what_is_held_out_is_refused(
+    tiny_run: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    config = tiny_config(
+        drawn_data,
+        photo_cache,
+        tmp_path / "out",
+        reading={"choose_on": "holdout", "holdout": 0.3},
+        teacher=(str(tiny_run),),
+        **WHOLE_NETWORK,
+    )
+    with pytest.raises(UsageError, match=r"--teacher .* has trained on photos that --choose-on"):
+        fit(config)
+
+
+def test_the_command_names_each_teacher_and_old_runs_had_one():
+    config = FitConfig(out=Path("run"), data=DataConfig(Path("photos")), teacher=("a", "b"))
+    assert "--teacher TEACHER1 TEACHER2" in to_command(config)
+    for saved, teachers in (("a", ("a",)), ("", ())):
+        assert from_json(FitConfig, to_json(config) | {"teacher": saved}).teacher == teachers
+
+
 @pytest.mark.slow
 def test_a_student_of_the_teacher_alone_ignores_the_labels(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
@@ -44,7 +88,7 @@ def test_a_student_of_the_teacher_alone_ignores_the_labels(
     teacher = tmp_path / "teacher"
     fit(tiny_config(drawn_data, photo_cache, teacher, **WHOLE_NETWORK))
     taught = tiny_config(
-        drawn_data, photo_cache, tmp_path / "one", teacher=str(teacher), **WHOLE_NETWORK
+        drawn_data, photo_cache, tmp_path / "one", teacher=(str(teacher),), **WHOLE_NETWORK
     )
 
     def trained(out: str, **changes) -> dict[str, torch.Tensor]:
@@ -58,7 +102,7 @@ def test_a_student_of_the_teacher_alone_ignores_the_labels(
     assert all(torch.equal(by_teacher[name], same[name]) for name in same)
     assert any(not torch.equal(by_teacher[name], by_both[name]) for name in same)
     by_labels = trained("four", teacher_weight=0.0)
-    alone = trained("five", teacher="")
+    alone = trained("five", teacher=())
     assert all(torch.equal(by_labels[name], alone[name]) for name in alone)
 
 
@@ -69,7 +113,7 @@ def test_a_teacher_of_other_classes_is_refused_by_name(
     for split in ("train", "validation"):
         shutil.rmtree(others / split / "red")
     config = tiny_config(
-        others, photo_cache, tmp_path / "out", teacher=str(tiny_run), **WHOLE_NETWORK
+        others, photo_cache, tmp_path / "out", teacher=(str(tiny_run),), **WHOLE_NETWORK
     )
     with pytest.raises(UsageError, match=r"knows the classes blue, green, red, but .*blue, green:"):
         fit(config)
@@ -79,12 +123,12 @@ def test_a_head_on_cached_features_takes_no_teacher(
     tiny_run: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     with pytest.raises(UsageError, match="--teacher looks at photos"):
-        fit(tiny_config(drawn_data, photo_cache, tmp_path / "out", teacher=str(tiny_run)))
+        fit(tiny_config(drawn_data, photo_cache, tmp_path / "out", teacher=(str(tiny_run),)))
 
 
 def test_a_missing_teacher_is_refused(drawn_data: Path, photo_cache: Path, tmp_path: Path):
     config = tiny_config(
-        drawn_data, photo_cache, tmp_path / "out", teacher="nowhere", **WHOLE_NETWORK
+        drawn_data, photo_cache, tmp_path / "out", teacher=("nowhere",), **WHOLE_NETWORK
     )
     with pytest.raises(UsageError, match="nowhere"):
         fit(config)

@@ -73,7 +73,7 @@ def test_a_run_that_went_on_is_resumed(first: FitConfig, tmp_path: Path):
 def test_how_the_run_before_was_trained_is_kept(first: FitConfig, tmp_path: Path):
     fit(going_on(first, tmp_path / "second"))
     second = checkpoints.load_model(tmp_path / "second")
-    assert [training.config.seed for training in second.started_from] == [3]
+    assert [training.config.seed for training in second.training.started_from] == [3]
     fit(going_on(first, tmp_path / "third", start=str(tmp_path / "second"), seed=5))
     (member,) = checkpoints.load_model(tmp_path / "third").members
     assert member.config.seed == 5

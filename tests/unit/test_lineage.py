@@ -48,6 +48,19 @@ def test_a_run_may_start_from_a_mean():
     ]
 
 
+def test_teachers_are_made_before_the_run_that_they_teach():
+    one, two = training(seed=1), training(seed=2)
+    config = replace(training(epochs=4).config, teacher=("here", "there"))
+    taught = Training(config, taught_by=((one, two), (two,)))
+    assert commands([taught]) == [
+        "python -m train fit --data DIR --out RUN1 --seed 1",
+        "python -m train fit --data DIR --out RUN2 --seed 2",
+        "python -m train average RUN1 RUN2 --out RUN3",
+        "python -m train fit --data DIR --out RUN --epochs 4 --teacher RUN3 RUN2",
+    ]
+    assert read_training(taught.as_json()) == taught
+
+
 def test_a_member_that_counts_twice_is_made_once_and_named_twice():
     one = training(seed=1)
     assert commands([one, one, training(seed=2)])[-1] == (

@@ -21,6 +21,7 @@ from train.network import build, load_pretrained, make_head, pretrained_backbone
         ("mobilenet_v3_small", 1024),
         ("resnet18", 512),
         ("efficientnet_b0", 1280),
+        ("efficientnet_lite0", 1280),
         ("shufflenet_v2_x0_5", 1024),
         ("squeezenet1_1", None),
     ],

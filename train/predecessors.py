@@ -1,0 +1,52 @@
+"""The trained runs that a training is built on: the one that it starts from, and its teachers."""
+
+from pathlib import Path
+
+from train.checkpoints import TrainedModel, load_model
+from train.config import FitConfig
+from train.data import Manifest
+from train.errors import UsageError
+from train.lineage import Training
+from train.network import Network
+
+
+def open_teachers(config: FitConfig, manifest: Manifest) -> tuple[TrainedModel, ...]:
+    """The runs of `config.teacher`.
+
+    Raises:
+        UsageError: a run has no model or a damaged one, knows other classes, or has trained on
+            photos that this training holds out.
+    """
+    return tuple(_open("--teacher", Path(run), config, manifest) for run in config.teacher)
+
+
+def take_start(config: FitConfig, manifest: Manifest, network: Network) -> tuple[Training, ...]:
+    """Put the weights of the run in `config.start` into the network; how that run was trained.
+
+    Raises:
+        UsageError: as `open_teachers`, and where that run has another shape of network.
+    """
+    run = Path(config.start)
+    start = _open("--start", run, config, manifest)
+    try:
+        network.load_state_dict(start.network.state_dict())
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UsageError(f"--start {run} does not fit the network asked for: {reason}") from error
+    return start.members
+
+
+def _open(flag: str, run: Path, config: FitConfig, manifest: Manifest) -> TrainedModel:
+    earlier = load_model(run)
+    if earlier.classes != manifest.classes:
+        raise UsageError(
+            f"{flag} {run} knows the classes {', '.join(earlier.classes)}, "
+            f"but the photos' are {', '.join(manifest.classes)}: give a run of the same."
+        )
+    its = (earlier.config.data.held_out, earlier.manifest_sha256)
+    if config.data.held_out and its != (config.data.held_out, manifest.sha256()):
+        raise UsageError(
+            f"{flag} {run} has trained on photos that --choose-on holdout would keep out: "
+            "give a run that held out the same ones."
+        )
+    return earlier
