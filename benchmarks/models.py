@@ -29,6 +29,7 @@ from benchmarks.rounds import ROOT
 from serving.classifier import Classifier
 from serving.contract import METADATA_KEY, Contract
 from serving.preprocess import Preprocessor
+from train import efficientnet_lite
 from train.config import NetworkConfig
 from train.export import write_onnx
 from train.network import Network, build
@@ -36,6 +37,8 @@ from train.network import Network, build
 BUNDLED = ROOT / "model" / "classifier.onnx"
 CACHE = ROOT / ".cache" / "benchmarks"
 WORKSHOP_PX = 224
+BACKBONES = ("mobilenet_v2", *efficientnet_lite.NAMES)
+"""Of which the bundled model may be for the runtimes to be compared on its weights."""
 _CALIBRATION_PICTURES = 32
 _LEAST_CORRELATION = 0.99
 
@@ -94,10 +97,10 @@ def is_quantized(path: Path) -> bool:
     return any(node.op_type == "DequantizeLinear" for node in onnx.load(str(path)).graph.node)
 
 
-def seeded_network(classes: int, px: int) -> Network:
-    """A MobileNetV2 with seeded weights whose activations have the scale of a trained one's."""
+def seeded_network(classes: int, px: int, backbone: str = "mobilenet_v2") -> Network:
+    """A network with seeded weights whose activations have the scale of a trained one's."""
     torch.manual_seed(0)
-    network = build(NetworkConfig(weights="none", train_backbone=True), classes)
+    network = build(NetworkConfig(backbone, weights="none", train_backbone=True), classes)
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0  # the running statistics become those of one batch
@@ -123,17 +126,16 @@ def network_of(path: Path) -> Network:
     layers and the file's answers. int8 weights are dequantised.
 
     Raises:
-        ValueError: the file is no MobileNetV2, or the network does not answer as it does.
+        ValueError: the file is none of `BACKBONES`, or the network does not answer as it does.
     """
     classifier = Classifier.load(path)
-    network = build(NetworkConfig(weights="none"), len(classifier.contract.classes)).eval()
-    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    norms = iter([m for m in network.modules() if isinstance(m, nn.BatchNorm2d)])
     weights = list(_layer_weights(onnx.load(str(path))))
-    if [tuple(layer.weight.shape) for layer in layers] != [w.shape for w, _ in weights]:
-        raise ValueError(f"{path.name} is no MobileNetV2 whose weights torchvision's could take")
+    network = _network_of_shapes([w.shape for w, _ in weights], len(classifier.contract.classes))
+    if network is None:
+        raise ValueError(f"{path.name} is a network of none of {', '.join(BACKBONES)}")
+    norms = iter([m for m in network.modules() if isinstance(m, nn.BatchNorm2d)])
     with torch.no_grad():
-        for layer, (weight, bias) in zip(layers, weights, strict=True):
+        for layer, (weight, bias) in zip(_layers(network), weights, strict=True):
             layer.weight.copy_(torch.from_numpy(weight.copy()))
             if isinstance(layer, nn.Linear):
                 layer.bias.copy_(torch.from_numpy(bias.copy()))
@@ -143,6 +145,19 @@ def network_of(path: Path) -> Network:
                 norm.bias.copy_(torch.from_numpy(bias.copy()))
     _require_same_answers(network, classifier)
     return network
+
+
+def _network_of_shapes(shapes: list[tuple[int, ...]], classes: int) -> Network | None:
+    """The network whose layers have weights of these shapes, with any weights."""
+    for backbone in BACKBONES:
+        network = build(NetworkConfig(backbone=backbone, weights="none"), classes).eval()
+        if [tuple(layer.weight.shape) for layer in _layers(network)] == shapes:
+            return network
+    return None
+
+
+def _layers(network: Network) -> list[nn.Conv2d | nn.Linear]:
+    return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
 
 
 def _require_same_answers(network: Network, classifier: Classifier) -> None:
