@@ -39,7 +39,7 @@ def _facts(trained: TrainedModel, contract: Contract, version: str) -> str:
             "| --- | --- |",
             f"| version | `{version}` |",
             f"| classes | {', '.join(contract.classes)} |",
-            f"| backbone | torchvision {trained.config.network.backbone} |",
+            f"| backbone | {trained.config.network.backbone} |",
             f"| input | {spec.width_px} x {spec.height_px} RGB, the whole photo stretched to it |",
             f"| training photos | manifest `{contract.manifest_sha256}` |",
             f"| seed | {trained.config.seed} |",
