@@ -21,7 +21,7 @@ from tqdm import tqdm
 from serving.preprocess import PreprocessSpec, scale_and_offset
 from train import checkpoints, data, loaders, runs
 from train.checkpoints import TrainedModel
-from train.config import FitConfig
+from train.config import FitConfig, to_json
 from train.errors import UsageError
 from train.lineage import Training
 from train.loaders import EpochOrder
@@ -59,24 +59,58 @@ def average(config: AverageConfig) -> None:
     if (config.out / runs.MODEL).is_file():
         raise UsageError(f"{config.out} holds a run already: give another --out.")
     members = [checkpoints.load_model(run) for run in config.runs]
+    networks = [member.single(run) for run, member in zip(config.runs, members, strict=True)]
     for run, member in zip(config.runs[1:], members[1:], strict=True):
         _refuse_stranger(config.runs[0], members[0], run, member)
     counts = [len(member.members) for member in members]
     # What any of them trained has statistics to measure: the fewest frozen stages.
     freest = min(members, key=lambda member: member.config.network.frozen_stages)
-    network, first = freest.network, freest.config
-    network.load_state_dict(mean_weights([member.network for member in members], counts))
+    network, first = networks[members.index(freest)], freest.config
+    network.load_state_dict(mean_weights(networks, counts))
     root = config.data or first.data.data
     fitted = replace(first, out=config.out, data=replace(first.data, data=root, cache=config.cache))
     if first.network.train_backbone:
         _measure_batchnorm(network, fitted, members[0].manifest_sha256)
-    checkpoints.save_average(fitted, network, members)
+    _save(fitted, network, members)
+    _warn_of_heads(members)
+    print(f"The mean of {sum(counts)} runs is {config.out / runs.MODEL}")
+
+
+def _warn_of_heads(members: Sequence[TrainedModel]) -> None:
     if len({_head(run) for member in members for run in member.members}) > 1:
         print(
             "The runs started from several heads, which average less well (fit --head-seed): "
             "compare the mean with its members."
         )
-    print(f"The mean of {sum(counts)} runs is {config.out / runs.MODEL}")
+
+
+def _save(config: FitConfig, network: Network, members: Sequence[TrainedModel]) -> None:
+    """Write a run whose weights are the mean of other runs', and the record of which these were."""
+    first = members[0]
+    members_json = [run.as_json() for member in members for run in member.members]
+    runs.save_checkpoint(
+        config.out / runs.MODEL,
+        {
+            "format": checkpoints.FORMAT,
+            "weights": network.state_dict(),
+            "classes": list(first.classes),
+            "config": to_json(config),
+            "manifest_sha256": first.manifest_sha256,
+            "epoch": {},
+            "averaged": members_json,
+        },
+    )
+    runs.write_json(config.out / runs.CONFIG, to_json(config))
+    runs.write_json(
+        config.out / runs.RECORD,
+        {
+            "classes": list(first.classes),
+            "manifest_sha256": first.manifest_sha256,
+            "versions": checkpoints.versions(),
+            "averaged": members_json,
+            "epochs": [],
+        },
+    )
 
 
 def mean_weights(networks: Sequence[Network], counts: Sequence[int]) -> dict[str, Tensor]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from serving.contract import Contract
 from train.calibration import SURE_ACCURACY
+from train.cascade_network import CascadeNetwork
 from train.checkpoints import TrainedModel
-from train.lineage import commands
+from train.lineage import cascade_commands, commands
 from train.report import markdown_classes, markdown_headlines
 
 CARD = "MODEL_CARD.md"
@@ -39,7 +40,7 @@ def _facts(trained: TrainedModel, contract: Contract, version: str) -> str:
             "| --- | --- |",
             f"| version | `{version}` |",
             f"| classes | {', '.join(contract.classes)} |",
-            f"| backbone | {trained.config.network.backbone} |",
+            f"| backbone | {_backbones(trained)} |",
             f"| input | {spec.width_px} x {spec.height_px} RGB, the whole photo stretched to it |",
             f"| training photos | manifest `{contract.manifest_sha256}` |",
             f"| seed | {trained.config.seed} |",
@@ -47,8 +48,20 @@ def _facts(trained: TrainedModel, contract: Contract, version: str) -> str:
     )
 
 
+def _backbones(trained: TrainedModel) -> str:
+    names = " and ".join(trained.backbones)
+    if not isinstance(trained.network, CascadeNetwork):
+        return names
+    sure_above = trained.network.rule.sure_above
+    return f"{names}, the second where the first is less than {sure_above:.3f} sure"
+
+
 def _recipe(trained: TrainedModel) -> str:
-    return "\n".join(["## Recipe", "", "```", *commands(trained.members), "```"])
+    if trained.parts:
+        lines = cascade_commands(*(part.members for part in trained.parts))
+    else:
+        lines = commands(trained.members)
+    return "\n".join(["## Recipe", "", "```", *lines, "```"])
 
 
 def _figures(name: str, split: dict[str, Any]) -> str:

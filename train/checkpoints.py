@@ -1,7 +1,6 @@
 """What a run keeps of its training: the model, what going on needs, and the record for people."""
 
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from train import runs
+from train.cascade_network import CascadeNetwork, CascadeRule
 from train.config import FitConfig, from_json, to_json
 from train.data import Manifest
 from train.errors import UsageError
@@ -163,35 +163,6 @@ def save_model(
     )
 
 
-def save_average(config: FitConfig, network: Network, members: Sequence["TrainedModel"]) -> None:
-    """Write a run whose weights are the mean of other runs', and the record of which these were."""
-    first = members[0]
-    members_json = [run.as_json() for member in members for run in member.members]
-    runs.save_checkpoint(
-        config.out / runs.MODEL,
-        {
-            "format": FORMAT,
-            "weights": network.state_dict(),
-            "classes": list(first.classes),
-            "config": to_json(config),
-            "manifest_sha256": first.manifest_sha256,
-            "epoch": {},
-            "averaged": members_json,
-        },
-    )
-    runs.write_json(config.out / runs.CONFIG, to_json(config))
-    runs.write_json(
-        config.out / runs.RECORD,
-        {
-            "classes": list(first.classes),
-            "manifest_sha256": first.manifest_sha256,
-            "versions": {"python": platform.python_version(), **_versions()},
-            "averaged": members_json,
-            "epochs": [],
-        },
-    )
-
-
 def _same_keys(one: nn.Module, other: nn.Module) -> bool:
     return one.state_dict().keys() == other.state_dict().keys()
 
@@ -214,27 +185,32 @@ def save_record(
                 "chosen_on": config.data.choose_on,
                 "choosing": len(choosing.photos) if choosing else 0,
             },
-            "versions": {"python": platform.python_version(), **_versions()},
+            "versions": versions(),
             "seed": config.seed,
             "epochs": history,
         },
     )
 
 
-def _versions() -> dict[str, str]:
-    return {package: version(package) for package in PACKAGES}
+def versions() -> dict[str, str]:
+    """The packages that a model's figures may depend on, by version."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """A run's model: the network in eval mode on the CPU, and what it was trained from."""
+    """A run's model: the network in eval mode on the CPU, and what it was trained from.
 
-    network: Network
+    Of a cascade, settings and manifest are its first network's.
+    """
+
+    network: Network | CascadeNetwork
     classes: tuple[str, ...]
     training: Training
     manifest_sha256: str
     epoch: Epoch
     averaged: tuple[Training, ...] = ()  # the runs that this one is the mean of
+    parts: tuple["TrainedModel", ...] = ()  # of a cascade, its two models
 
     @property
     def config(self) -> FitConfig:
@@ -246,20 +222,47 @@ class TrainedModel:
         """The runs that were trained for it: those of a mean, else itself."""
         return self.averaged or (self.training,)
 
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The backbone of the network, or of both of a cascade's."""
+        return tuple(part.config.network.backbone for part in self.parts or (self,))
+
+    def single(self, run: Path) -> Network:
+        """The network, where it is one; `run` is its folder, for the message.
+
+        Raises:
+            UsageError: it is a cascade of two.
+        """
+        if isinstance(self.network, CascadeNetwork):
+            raise UsageError(f"{run} is a cascade of two networks: name a run of one.")
+        return self.network
+
 
 def load_model(run: Path) -> TrainedModel:
     """Read a run's model; raises UsageError when it is missing or damaged."""
     saved = runs.load_checkpoint(run / runs.MODEL)
     if saved.get("format") != FORMAT:
         raise UsageError(f"{run / runs.MODEL} is of another version of this code: train anew.")
+    return _read_model(saved)
+
+
+def _read_model(saved: dict[str, Any]) -> TrainedModel:
+    """A network with its record, or a cascade: two such and the rule between them."""
+    if "cascade" in saved:
+        first, second = (_read_model(part) for part in saved["cascade"])
+        network = CascadeNetwork(
+            first.single(Path()), second.single(Path()), CascadeRule(**saved["rule"])
+        )
+        network.eval()
+        return replace(first, network=network, epoch={}, averaged=(), parts=(first, second))
     training = read_training(saved["config"])
     shape = replace(training.config.network, weights="none")
     with torch.random.fork_rng(devices=[]):
-        network = build(shape, len(saved["classes"]))
-    network.load_state_dict(saved["weights"])
-    network.eval()
+        single = build(shape, len(saved["classes"]))
+    single.load_state_dict(saved["weights"])
+    single.eval()
     return TrainedModel(
-        network,
+        single,
         tuple(saved["classes"]),
         training,
         saved["manifest_sha256"],

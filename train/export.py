@@ -21,6 +21,8 @@ from serving.classifier import Classifier
 from serving.contract import METADATA_KEY, Contract
 from train import checkpoints, metrics
 from train.calibration import Calibration, calibrate
+from train.cascade_graph import merge, nodes_of
+from train.cascade_network import CascadeNetwork
 from train.checkpoints import TrainedModel
 from train.errors import CheckFailedError, UsageError
 from train.inference import TorchModel, contract_of, labelled_split, split_logits
@@ -128,8 +130,22 @@ def _contract(
     )
 
 
-def write_onnx(network: Network, contract: Contract, path: Path) -> None:
+def write_onnx(network: Network | CascadeNetwork, contract: Contract, path: Path) -> None:
     """Write the network, in eval mode, with its contract: images (N, 3, H, W) -> logits (N, C)."""
+    if isinstance(network, CascadeNetwork):
+        with tempfile.TemporaryDirectory() as folder:
+            parts = [Path(folder) / "first.onnx", Path(folder) / "second.onnx"]
+            for part, file in zip((network.first, network.second), parts, strict=True):
+                _write_single(part, contract, file)
+            first, second = (onnx.load(str(file)) for file in parts)
+        merged = merge(first, second, network.rule)
+        onnx.helper.set_model_props(merged, {METADATA_KEY: json.dumps(contract.to_json())})
+        onnx.save(merged, str(path))
+    else:
+        _write_single(network, contract, path)
+
+
+def _write_single(network: Network, contract: Contract, path: Path) -> None:
     spec = contract.preprocess
     # Two images: the exporter takes a batch of one for a constant.
     images = torch.zeros(2, 3, spec.height_px, spec.width_px)
@@ -156,7 +172,7 @@ def add_contract(path: Path, contract: Contract) -> bytes:
     These name the folders of the machine that it was exported on.
     """
     model = onnx.load(str(path))
-    for node in model.graph.node:
+    for node in nodes_of(model.graph):
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(contract.to_json())})

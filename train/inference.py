@@ -73,7 +73,7 @@ def contract_of(trained: TrainedModel, input_px: int | None = None) -> Contract:
     """
     size = input_px or trained.config.network.input_px
     return Contract(
-        name=f"{trained.config.data.data.resolve().name}-{trained.config.network.backbone}",
+        name="-".join([trained.config.data.data.resolve().name, *trained.backbones]),
         classes=trained.classes,
         preprocess=PreprocessSpec(height_px=size, width_px=size),
         manifest_sha256=trained.manifest_sha256,

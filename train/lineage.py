@@ -59,6 +59,23 @@ def commands(members: Sequence[Training]) -> list[str]:
     return lines
 
 
+def cascade_commands(first: Sequence[Training], second: Sequence[Training]) -> list[str]:
+    """The commands that make a cascade of two runs anew, as a run named RUN.
+
+    Runs that held no photos out take the rule from SIBLING, a cascade of siblings that did.
+    """
+    lines: list[str] = []
+    names: dict[tuple[Training, ...], str] = {}
+    made = [
+        _add_run(tuple(members), lines, names, name=name)
+        for members, name in ((first, "FIRST"), (second, "SECOND"))
+    ]
+    words = ["python -m train cascade", *made]
+    if first[0].config.data.held_out is None:
+        words.append("--tuned-on SIBLING")
+    return [*lines, " ".join([*words, "--out RUN"])]
+
+
 def _add_run(
     members: tuple[Training, ...],
     lines: list[str],

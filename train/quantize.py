@@ -96,13 +96,14 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
     """Make candidates, judge them, and write the best if it passes.
 
     Raises:
-        UsageError: the run is not exported, or the sibling is none.
+        UsageError: the run is not exported or is a cascade, or the sibling is none.
         CheckFailedError: no file passes; quantize.json holds the figures, and no model is written.
     """
     exported = config.run / ONNX_FILE
     if not exported.is_file():
         raise UsageError(f"{exported} is missing: write it first, python -m train export RUN.")
     trained = checkpoints.load_model(config.run)
+    trained.single(config.run)
     float32 = Classifier.load(exported)
     sibling = _sibling(config, trained)
     root = config.data or trained.config.data.data

@@ -1,0 +1,209 @@
+"""Two runs in, one run out that asks the second only where the first is not sure.
+
+A second network that errs elsewhere than the first makes their mean better than either, at the
+price of both. Most photos do not need it: where the first is sure, it answers alone. From which
+probability on is chosen on photos that both runs held out: the lowest at which no photo more is
+wrong than if both were always asked, and the loss is within one standard error of theirs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from serving.classifier import softmax
+from train import checkpoints, runs
+from train.calibration import fit_temperature, held_out_photos
+from train.cascade_network import CascadeNetwork, CascadeRule
+from train.checkpoints import TrainedModel
+from train.config import to_json
+from train.data import Labels
+from train.errors import UsageError
+from train.inference import TorchModel, contract_of, split_logits
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeConfig:
+    """Write a run that asks a second network where the first is not sure."""
+
+    first: tyro.conf.Positional[Path]
+    """Folder of the run that answers alone where it is sure: the faster one."""
+    second: tyro.conf.Positional[Path]
+    """Folder of the run that is asked where the first is not."""
+    out: Path
+    """Folder of the new run."""
+    tuned_on: Path | None = None
+    """Cascade of siblings of both, which held photos out: its temperatures and threshold are taken.
+    Both runs must have held out the same photos if not given."""
+    cache: Path = Path(".cache/photos")
+    """Folder of decoded photos; safe to delete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """The rule, and what it came to on the photos that it was chosen on.
+
+    Attributes:
+        alone: of the photos, how many the first answers alone.
+        loss, both_loss: mean cross-entropy of the cascade, and of both always asked.
+    """
+
+    rule: CascadeRule
+    photos: int
+    alone: int
+    first_correct: int
+    second_correct: int
+    both_correct: int
+    correct: int
+    loss: float
+    both_loss: float
+
+
+def cascade(config: CascadeConfig) -> None:
+    """Choose the rule, or take it, and leave the two networks with it in `config.out`.
+
+    Raises:
+        UsageError: the runs differ in classes, photos, input or held-out share, a run is a cascade
+            itself, or --out holds a run.
+    """
+    if (config.out / runs.MODEL).is_file():
+        raise UsageError(f"{config.out} holds a run already: give another --out.")
+    folders = (config.first, config.second)
+    parts = [checkpoints.load_model(run) for run in folders]
+    for run, part in zip(folders, parts, strict=True):
+        part.single(run)
+    _require_alike(config, parts)
+    if config.tuned_on is None:
+        tuned = _tune(config, parts)
+        rule, figures = tuned.rule, asdict(tuned)
+        print(summary(tuned))
+    else:
+        rule, figures = _rule_of(config.tuned_on, parts), {"tuned_on": config.tuned_on.name}
+    _save(config, parts, rule, figures)
+    print(f"The cascade is {config.out / runs.MODEL}")
+
+
+def _require_alike(config: CascadeConfig, parts: Sequence[TrainedModel]) -> None:
+    one, other = parts
+    for what, its, another in (
+        ("classes", one.classes, other.classes),
+        ("photos", one.manifest_sha256, other.manifest_sha256),
+        ("held-out photos", one.config.data.held_out, other.config.data.held_out),
+        ("an input size", one.config.network.input_px, other.config.network.input_px),
+    ):
+        if its != another:
+            raise UsageError(
+                f"{config.second} has other {what.removeprefix('an ')} than {config.first}: a "
+                "cascade takes two runs on the same photos, at one --input-px."
+            )
+
+
+def _rule_of(run: Path, parts: Sequence[TrainedModel]) -> CascadeRule:
+    sibling = checkpoints.load_model(run)
+    if not isinstance(sibling.network, CascadeNetwork):
+        raise UsageError(f"--tuned-on {run} is no cascade: make one of siblings first.")
+    wanted = tuple(part.config.network.backbone for part in parts)
+    if (sibling.classes, sibling.backbones) != (parts[0].classes, wanted):
+        raise UsageError(f"--tuned-on {run} has other classes or backbones than the two runs.")
+    return sibling.network.rule
+
+
+def _tune(config: CascadeConfig, parts: Sequence[TrainedModel]) -> Tuned:
+    photos = held_out_photos(parts[0], config.first, config.cache)
+    logits = [
+        split_logits(TorchModel(part, contract_of(part)), photos, config.cache) for part in parts
+    ]
+    return tune(logits[0], logits[1], photos.labels())
+
+
+def tune(first: NDArray[np.float32], second: NDArray[np.float32], labels: Labels) -> Tuned:
+    """Choose the rule on both networks' (N, C) logits of photos that neither was trained on."""
+    temperatures = [fit_temperature(one.astype(np.float64), labels) for one in (first, second)]
+    alone = softmax(first.astype(np.float64) / temperatures[0])  # (N, C)
+    other = softmax(second.astype(np.float64) / temperatures[1])
+    both = (alone + other) / 2
+    confidence = alone.max(axis=1)  # (N,)
+    sure_above = _threshold(alone, both, confidence, labels)
+    sure = confidence >= sure_above
+    answered = np.where(sure[:, None], alone, both)
+    return Tuned(
+        CascadeRule(temperatures[0], temperatures[1], sure_above),
+        photos=len(labels),
+        alone=int(sure.sum()),
+        first_correct=_correct(alone, labels),
+        second_correct=_correct(other, labels),
+        both_correct=_correct(both, labels),
+        correct=_correct(answered, labels),
+        loss=float(_losses(answered, labels).mean()),
+        both_loss=float(_losses(both, labels).mean()),
+    )
+
+
+def _threshold(
+    alone: NDArray[np.float64],
+    both: NDArray[np.float64],
+    confidence: NDArray[np.float64],
+    labels: Labels,
+) -> float:
+    """The lowest that keeps to the rule at the top of this file; 1 or more if none below does.
+
+    Candidates lie half way between two neighbouring confidences, so that no photo's answer hangs
+    on the last bit of its own.
+    """
+    edges = np.unique(confidence)
+    candidates: list[float] = [edges[0] / 2, *((edges[1:] + edges[:-1]) / 2)]
+    for candidate in candidates:
+        answered = np.where((confidence >= candidate)[:, None], alone, both)
+        behind = _losses(answered, labels) - _losses(both, labels)  # (N,)
+        error = float(behind.std(ddof=1) / np.sqrt(len(labels)))
+        right = _correct(answered, labels) >= _correct(both, labels)
+        if right and float(behind.mean()) <= error:
+            return float(candidate)
+    return 2.0
+
+
+def _correct(probabilities: NDArray[np.float64], labels: Labels) -> int:
+    return int((probabilities.argmax(axis=1) == labels).sum())
+
+
+def _losses(probabilities: NDArray[np.float64], labels: Labels) -> NDArray[np.float64]:
+    """(N,): the cross-entropy of each photo."""
+    of_label = probabilities[np.arange(len(labels)), labels]
+    losses: NDArray[np.float64] = -np.log(np.maximum(of_label, np.finfo(np.float64).tiny))
+    return losses
+
+
+def _save(
+    config: CascadeConfig, parts: Sequence[TrainedModel], rule: CascadeRule, figures: dict[str, Any]
+) -> None:
+    saved = [runs.load_checkpoint(run / runs.MODEL) for run in (config.first, config.second)]
+    runs.save_checkpoint(
+        config.out / runs.MODEL,
+        {"format": checkpoints.FORMAT, "cascade": saved, "rule": asdict(rule)},
+    )
+    runs.write_json(config.out / runs.CONFIG, to_json(config))
+    runs.write_json(
+        config.out / runs.RECORD,
+        {
+            "classes": list(parts[0].classes),
+            "manifest_sha256": parts[0].manifest_sha256,
+            "versions": checkpoints.versions(),
+            "rule": asdict(rule),
+            "tuned": figures,
+            "epochs": [],
+        },
+    )
+
+
+def summary(tuned: Tuned) -> str:
+    """What the rule comes to, for people."""
+    return (
+        f"{tuned.photos} held-out photos: the first has {tuned.first_correct} right, the second "
+        f"{tuned.second_correct}, both together {tuned.both_correct} (loss {tuned.both_loss:.4f}). "
+        f"From {tuned.rule.sure_above:.3f} on the first answers alone, "
+        f"{tuned.alone / tuned.photos:.0%} of them: {tuned.correct} right, loss {tuned.loss:.4f}."
+    )
