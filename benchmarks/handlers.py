@@ -2,7 +2,8 @@
 
     python -m benchmarks.handlers [--quick]
 
-Two photos, 400x533 and 12 megapixels, drawn by benchmarks/photos.py. Each contestant runs in its
+Two photos, 400x533 and 12 megapixels, drawn by benchmarks/photos.py, and a third of the small size
+for which the bundled model asks both of its networks. Each contestant runs in its
 own process on the same core with one thread, and they take turns.
 """
 
@@ -33,7 +34,7 @@ class Config:
     """A trial of 3 short rounds, whose figures mean little."""
     contestants: tuple[str, ...] = tuple(HANDLERS)
     """Who takes part."""
-    sizes: tuple[str, ...] = tuple(photos.SIZES_PX)
+    sizes: tuple[str, ...] = tuple(photos.KINDS)
     """Which photos."""
     out: Path = RESULTS
     """Folder for the figures."""

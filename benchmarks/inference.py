@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks import models
+from benchmarks import models, photos
 from benchmarks.contestants import RUNTIMES
 from benchmarks.results import RESULTS, Results, latency_ms, ratio_of_medians, table
 from benchmarks.rounds import interleave, workers
@@ -47,7 +47,7 @@ def measure(config: Config) -> Results:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         batch = folder / "batch"
-        batch.write_bytes(models.pictures(Classifier.load(models.BUNDLED).contract, 1).tobytes())
+        batch.write_bytes(photos.pictures(Classifier.load(models.BUNDLED).contract, 1).tobytes())
         setup = {"inputs": {_REQUEST: str(batch)}, "models": models.prepare(runtimes=True)}
         with workers(config.contestants, setup, folder) as (running, missing):
             seconds = interleave(running, _REQUEST, rounds=rounds, count=count)

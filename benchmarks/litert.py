@@ -47,7 +47,8 @@ def main() -> None:
     import litert_torch
     import torch
 
-    from benchmarks.models import network_of, pictures
+    from benchmarks.networks import network_of
+    from benchmarks.photos import pictures
     from serving.classifier import Classifier
 
     model, out = Path(sys.argv[1]), Path(sys.argv[2])

@@ -5,60 +5,75 @@ a JPEG decoder's time depends on: soft light, an object with edges, texture at e
 sensor's noise, which together make files of a photo's size in bytes.
 """
 
+from dataclasses import dataclass
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image
 
-SIZES_PX = {"400x533": (400, 533), "12mp": (3000, 4000)}
+from samples import draw as samples
+from serving.contract import Contract
+from serving.preprocess import Preprocessor
+
 QUALITY = 87  # what phones and web shops write lies between 80 and 95
 _SUBSAMPLING = "4:2:0"
-# Standard deviation of the noise, of 255, for files of about 40 kB and 3 MB, as photos of these
-# sizes have.
-_NOISE = {"400x533": 6.0, "12mp": 6.2}
+_LIGHT = 0.35  # of the clouds' strength
 
 
-def jpeg(size: str, *, seed: int = 0) -> bytes:
-    """A JPEG of one of SIZES_PX, 4:2:0, the same bytes for the same seed and Pillow."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One of the photos: its size, what is on it, and its noise.
+
+    Attributes:
+        noise: standard deviation, of 255, for a file of about 50 kB or 3 MB, as photos of these
+            sizes have.
+    """
+
+    size_px: tuple[int, int]
+    garment: str
+    noise: float = 6.0
+
+
+UNSURE = "400x533, unsure"
+KINDS = {
+    "400x533": Kind((400, 533), "pants"),
+    "12mp": Kind((3000, 4000), "pants"),
+    UNSURE: Kind((400, 533), "shorts"),
+}
+"""The bundled model's first network is sure of the trousers; of these shorts it asks the second."""
+
+
+def jpeg(kind: str, *, seed: int = 0) -> bytes:
+    """A JPEG of one of KINDS, 4:2:0, the same bytes for the same seed and Pillow."""
     buffer = BytesIO()
-    image = draw(*SIZES_PX[size], noise=_NOISE[size], seed=seed)
+    of = KINDS[kind]
+    image = draw(*of.size_px, garment=of.garment, noise=of.noise, seed=seed)
     image.save(buffer, "JPEG", quality=QUALITY, subsampling=_SUBSAMPLING)
     return buffer.getvalue()
 
 
-def draw(width_px: int, height_px: int, *, noise: float = 4.0, seed: int = 0) -> Image.Image:
-    """A garment-like shape on a lit ground, with texture and noise.
+def draw(
+    width_px: int, height_px: int, *, garment: str = "pants", noise: float = 4.0, seed: int = 0
+) -> Image.Image:
+    """A sample picture's garment under soft light, with texture and noise.
 
     Args:
         noise: standard deviation of the noise in each pixel, of 255.
     """
     random = np.random.default_rng(seed)
-    picture = _clouds(random, width_px, height_px)  # (H, W, 3) float32
-    shape = Image.new("L", (width_px, height_px))
-    ImageDraw.Draw(shape).polygon(
-        [
-            (int(x * width_px), int(y * height_px))
-            for x, y in (
-                *((0.4, 0.1), (0.28, 0.16), (0.1, 0.5), (0.2, 0.56), (0.3, 0.4), (0.28, 0.9)),
-                *((0.72, 0.9), (0.7, 0.4), (0.8, 0.56), (0.9, 0.5), (0.72, 0.16), (0.6, 0.1)),
-            )
-        ],
-        fill=255,
-    )
-    inside = np.asarray(shape.filter(ImageFilter.GaussianBlur(1)), np.float32)[..., None] / 255
-    weave = np.sin(np.arange(width_px) * 0.9)[None, :, None] * 6  # (1, W, 1): a fabric's threads
-    colour = random.uniform(30, 200, 3)
-    picture += inside * (colour - picture * 0.8 + weave)
+    sample = samples.draw(garment).resize((width_px, height_px), Image.Resampling.BICUBIC)
+    picture = np.asarray(sample, np.float32) + _LIGHT * _clouds(random, width_px, height_px)
     grain = random.standard_normal((height_px, width_px, 1), np.float32)
     picture += noise * grain  # the same in all channels: 4:2:0 keeps little of noise in colour
     return Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
 
 
 def _clouds(random: np.random.Generator, width_px: int, height_px: int) -> NDArray[np.float32]:
-    """(H, W, 3): noise of every scale, each octave half as strong as the next coarser one."""
-    total = np.full((height_px, width_px, 3), 128, np.float32)
+    """(H, W, 3) around 0: noise of every scale, each octave half as strong as the coarser one."""
+    total = np.zeros((height_px, width_px, 3), np.float32)
     cells, strength = 2, 60.0
     while cells < max(width_px, height_px) // 4:
         coarse = random.normal(0, strength, (cells, cells, 3))
@@ -70,11 +85,19 @@ def _clouds(random: np.random.Generator, width_px: int, height_px: int) -> NDArr
     return total
 
 
-def write(folder: Path, sizes: tuple[str, ...] = tuple(SIZES_PX)) -> dict[str, str]:
-    """Write one JPEG of each size; returns the files by size."""
+def write(folder: Path, kinds: tuple[str, ...] = tuple(KINDS)) -> dict[str, str]:
+    """Write one JPEG of each kind; returns the files by kind."""
     files = {}
-    for size in sizes:
-        path = folder / f"{size}.jpg"
-        path.write_bytes(jpeg(size))
-        files[size] = str(path)
+    for kind in kinds:
+        path = folder / f"{kind}.jpg"
+        path.write_bytes(jpeg(kind))
+        files[kind] = str(path)
     return files
+
+
+def pictures(contract: Contract, count: int) -> NDArray[np.float32]:
+    """(count, 3, H, W) float32: drawn pictures as the network's input."""
+    preprocess = Preprocessor(contract.preprocess)
+    garments = [garment for garment, _ in zip(cycle(samples.GARMENTS), range(count), strict=False)]
+    drawn = (draw(300, 400, garment=garment, seed=n) for n, garment in enumerate(garments))
+    return np.concatenate([preprocess(picture) for picture in drawn])

@@ -46,7 +46,7 @@ class Runtime:
 class OnnxRuntime(Runtime):
     """serving.classifier on a model file, as the function loads it."""
 
-    file = "bundled"
+    file = "single"
 
     def _load(self, models: Models) -> None:
         from serving.classifier import Classifier
@@ -134,10 +134,10 @@ class Torch(Runtime):
     def _load(self, models: Models) -> None:
         import torch
 
-        from benchmarks.models import network_of
+        from benchmarks.networks import network_of
 
         torch.set_num_threads(1)
-        self._torch, self._network = torch, network_of(Path(models["bundled"]))
+        self._torch, self._network = torch, network_of(Path(file_of(models, "single")))
 
     def request_of(self, data: bytes) -> Any:
         return self._torch.from_numpy(super().request_of(data).copy())

@@ -11,7 +11,7 @@ from benchmarks.results import (
     ratio_of_medians,
     read_ratio,
 )
-from benchmarks.tail import p99_over_p50
+from benchmarks.tail import mixed, p99_over_p50
 
 FASTER = Goal("their time / ours", "one", "a row", 2.0)
 SMALLER = Goal("our size / theirs", "one", "a row", 0.85, at_most=True, aim=0.75)
@@ -28,6 +28,12 @@ def test_a_ratio_compares_the_medians_of_each_round():
 def test_rounds_that_are_missing_on_one_side_are_refused():
     with pytest.raises(ValueError, match="shorter"):
         ratio_of_medians([[1.0], [1.0]], [[1.0]])
+
+
+def test_every_fifth_turn_is_of_the_photo_that_needs_both_networks():
+    sure, unsure = [[float(n)] for n in range(8)], [[100.0], [101.0]]
+    order = [seconds for (seconds,) in mixed(sure, unsure)]
+    assert order == [0, 1, 2, 3, 100, 4, 5, 6, 7, 101]
 
 
 def test_a_spread_is_the_median_and_the_middle_of_the_rounds():

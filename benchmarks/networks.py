@@ -1,0 +1,102 @@
+"""The torch network that a model file was exported from, for runtimes that take no ONNX."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import nn
+
+from benchmarks.photos import pictures
+from serving.classifier import Classifier
+from train import efficientnet_lite
+from train.config import NetworkConfig
+from train.network import Network, build
+
+BACKBONES = ("mobilenet_v2", *efficientnet_lite.NAMES)
+"""Of which the bundled model may be for the runtimes to be compared on its weights."""
+_LEAST_CORRELATION = 0.99
+
+
+def network_of(path: Path) -> Network:
+    """The torch network that a model file was exported from, as far as its arithmetic goes.
+
+    The exporter folds batch-norm into the convolutions. Here each convolution takes the folded
+    weights and the batch-norm after it adds the bias alone, so the network has a checkpoint's
+    layers and the file's answers. int8 weights are dequantised.
+
+    Raises:
+        ValueError: the file is none of `BACKBONES`, or the network does not answer as it does.
+    """
+    classifier = Classifier.load(path)
+    weights = list(_layer_weights(onnx.load(str(path))))
+    network = _network_of_shapes([w.shape for w, _ in weights], len(classifier.contract.classes))
+    if network is None:
+        raise ValueError(f"{path.name} is a network of none of {', '.join(BACKBONES)}")
+    norms = iter([m for m in network.modules() if isinstance(m, nn.BatchNorm2d)])
+    with torch.no_grad():
+        for layer, (weight, bias) in zip(_layers(network), weights, strict=True):
+            layer.weight.copy_(torch.from_numpy(weight.copy()))
+            if isinstance(layer, nn.Linear):
+                layer.bias.copy_(torch.from_numpy(bias.copy()))
+            else:
+                norm = next(norms)
+                norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]
+                norm.bias.copy_(torch.from_numpy(bias.copy()))
+    _require_same_answers(network, classifier)
+    return network
+
+
+def _network_of_shapes(shapes: list[tuple[int, ...]], classes: int) -> Network | None:
+    """The network whose layers have weights of these shapes, with any weights."""
+    for backbone in BACKBONES:
+        network = build(NetworkConfig(backbone=backbone, weights="none"), classes).eval()
+        if [tuple(layer.weight.shape) for layer in _layers(network)] == shapes:
+            return network
+    return None
+
+
+def _layers(network: Network) -> list[nn.Conv2d | nn.Linear]:
+    return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
+def _require_same_answers(network: Network, classifier: Classifier) -> None:
+    batch = pictures(classifier.contract, 8)
+    with torch.inference_mode():
+        theirs = network(torch.from_numpy(batch)).numpy()
+    ours = np.concatenate([classifier.logits(one[None]) for one in batch])
+    correlation = float(np.corrcoef(theirs.ravel(), ours.ravel())[0, 1])
+    if not correlation > _LEAST_CORRELATION:
+        raise ValueError(f"torch's logits correlate by {correlation:.3f} alone with the file's")
+
+
+def _layer_weights(model: Any) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Weight and bias of each convolution and of the linear layer, in the order of the graph."""
+    values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    made_by = {node.output[0]: node for node in model.graph.node}
+
+    def value(name: str) -> NDArray[np.float32]:
+        if name in values:
+            return np.asarray(values[name], np.float32)
+        node = made_by[name]
+        if node.op_type != "DequantizeLinear":
+            raise ValueError(f"the weight {name} is computed by {node.op_type}")
+        numbers, scale = (values[n] for n in node.input[:2])
+        zero = values[node.input[2]] if len(node.input) > 2 else np.zeros_like(scale, np.int8)
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        shape = [-1 if d == axis and scale.size > 1 else 1 for d in range(numbers.ndim)]
+        centred = numbers.astype(np.float32) - zero.astype(np.float32).reshape(shape)
+        return np.asarray(centred * scale.reshape(shape), np.float32)
+
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            weight = value(node.input[1])
+            transposed = any(a.name == "transB" and a.i for a in node.attribute)
+            if node.op_type == "Gemm" and not transposed:
+                weight = np.ascontiguousarray(weight.T)
+            bias = value(node.input[2]) if len(node.input) > 2 else np.zeros(len(weight))
+            yield weight, np.asarray(bias, np.float32)
