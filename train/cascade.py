@@ -149,25 +149,30 @@ def _threshold(
     confidence: NDArray[np.float64],
     labels: Labels,
 ) -> float:
-    """The lowest that keeps to the rule at the top of this file; 1 or more if none below does.
+    """The lowest that keeps to the rule at the top of this file; 2 if the first may never answer.
 
-    Candidates lie half way between two neighbouring confidences, so that no photo's answer hangs
-    on the last bit of its own.
+    It lies half way between two confidences, so that no photo's answer hangs on the last bit.
     """
-    edges = np.unique(confidence)
-    candidates: list[float] = [edges[0] / 2, *((edges[1:] + edges[:-1]) / 2)]
-    for candidate in candidates:
-        answered = np.where((confidence >= candidate)[:, None], alone, both)
-        behind = _losses(answered, labels) - _losses(both, labels)  # (N,)
-        error = float(behind.std(ddof=1) / np.sqrt(len(labels)))
-        right = _correct(answered, labels) >= _correct(both, labels)
-        if right and float(behind.mean()) <= error:
-            return float(candidate)
-    return 2.0
+    order = np.argsort(-confidence, kind="stable")  # at each place, the photos up to it are sure
+    behind = (_losses(alone, labels) - _losses(both, labels))[order]
+    more_right = (_right(alone, labels).astype(int) - _right(both, labels))[order]
+    count = len(labels)
+    mean = behind.cumsum() / count
+    variance = ((behind**2).cumsum() - count * mean**2) / max(count - 1, 1)
+    error = np.sqrt(np.maximum(variance, 0) / count)
+    falling = np.append(confidence[order], 0.0)
+    fits = (more_right.cumsum() >= 0) & (mean <= error) & (falling[1:] < falling[:-1])
+    places = np.flatnonzero(fits)
+    return float(falling[places[-1] : places[-1] + 2].mean()) if len(places) else 2.0
+
+
+def _right(probabilities: NDArray[np.float64], labels: Labels) -> NDArray[np.bool_]:
+    right: NDArray[np.bool_] = probabilities.argmax(axis=1) == labels
+    return right
 
 
 def _correct(probabilities: NDArray[np.float64], labels: Labels) -> int:
-    return int((probabilities.argmax(axis=1) == labels).sum())
+    return int(_right(probabilities, labels).sum())
 
 
 def _losses(probabilities: NDArray[np.float64], labels: Labels) -> NDArray[np.float64]:
