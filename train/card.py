@@ -43,7 +43,7 @@ def _facts(trained: TrainedModel, contract: Contract, version: str) -> str:
             f"| backbone | {_backbones(trained)} |",
             f"| input | {spec.width_px} x {spec.height_px} RGB, the whole photo stretched to it |",
             f"| training photos | manifest `{contract.manifest_sha256}` |",
-            f"| seed | {trained.config.seed} |",
+            f"| seed | {_seeds(trained)} |",
         ]
     )
 
@@ -54,6 +54,12 @@ def _backbones(trained: TrainedModel) -> str:
         return names
     sure_above = trained.network.rule.sure_above
     return f"{names}, the second where the first is less than {sure_above:.3f} sure"
+
+
+def _seeds(trained: TrainedModel) -> str:
+    """The seed of each run that was trained for it, once."""
+    members = [run for part in trained.parts or (trained,) for run in part.members]
+    return ", ".join(dict.fromkeys(str(run.config.seed) for run in members))
 
 
 def _recipe(trained: TrainedModel) -> str:

@@ -88,15 +88,19 @@ def _add_run(
         return names[members]
     if members[1:]:
         parts = [_add_run((member,), lines, names) for member in members]
-        name = name or f"RUN{len(names) + 1}"
+        name = name or _numbered(names)
         lines.append(f"python -m train average {' '.join(parts)} --out {name}")
     else:
         (run,) = members
         places = {"START": run.started_from} if run.started_from else {}
         places |= {f"TEACHER{n}": teacher for n, teacher in enumerate(run.taught_by, start=1)}
         made = {place: _add_run(before, lines, names) for place, before in places.items()}
-        name = name or f"RUN{len(names) + 1}"
+        name = name or _numbered(names)
         words = to_command(run.config).split(" ")
         lines.append(" ".join(made.get(word, name if word == "RUN" else word) for word in words))
     names[members] = name
     return name
+
+
+def _numbered(names: Mapping[tuple[Training, ...], str]) -> str:
+    return f"RUN{sum(name.startswith('RUN') for name in names.values()) + 1}"

@@ -92,6 +92,7 @@ def test_a_cascade_is_evaluated_exported_and_bundled(
     assert contract.metrics["calibration_photos"] > 0
     card = (out / "MODEL_CARD.md").read_text()
     assert "| backbone | resnet18 and mobilenet_v3_small, the second where the first is" in card
+    assert "| seed | 0 |" in card
     assert "--backbone resnet18 " in card
     assert "python -m train cascade FIRST SECOND --tuned-on SIBLING --out RUN" in card
 

@@ -7,7 +7,7 @@ import pytest
 
 from train.config import DataConfig, FitConfig
 from train.errors import UsageError
-from train.lineage import Training, commands, read_training
+from train.lineage import Training, cascade_commands, commands, read_training
 
 
 def training(*started_from: Training, **changes) -> Training:
@@ -76,3 +76,25 @@ def test_a_training_is_read_as_it_was_written():
 def test_unknown_settings_are_named():
     with pytest.raises(UsageError, match="unknown fields: colour"):
         read_training(training().as_json() | {"colour": "red"})
+
+
+def test_a_cascades_two_runs_are_made_by_name_and_what_they_share_once():
+    kept = DataConfig(data=Path("photos"), choose_on="nothing")
+    start = training(epochs=3)
+    config = replace(training(seed=1).config, data=kept, start="elsewhere")
+    first = [Training(config, (start,)), Training(replace(config, seed=2), (start,))]
+    second = [Training(replace(config, seed=3), (start,))]
+    assert cascade_commands(first, second) == [
+        "python -m train fit --data DIR --out RUN1 --epochs 3",
+        "python -m train fit --data DIR --out RUN2 --choose-on nothing --start RUN1 --seed 1",
+        "python -m train fit --data DIR --out RUN3 --choose-on nothing --start RUN1 --seed 2",
+        "python -m train average RUN2 RUN3 --out FIRST",
+        "python -m train fit --data DIR --out SECOND --choose-on nothing --start RUN1 --seed 3",
+        "python -m train cascade FIRST SECOND --tuned-on SIBLING --out RUN",
+    ]
+
+
+def test_a_cascade_of_runs_that_held_photos_out_chooses_its_own_rule():
+    held = replace(training().config, data=DataConfig(data=Path("photos"), choose_on="holdout"))
+    *_, last = cascade_commands([Training(held)], [Training(replace(held, epochs=2))])
+    assert last == "python -m train cascade FIRST SECOND --out RUN"
