@@ -7,7 +7,7 @@ sensor's noise, which together make files of a photo's size in bytes.
 
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +21,16 @@ from serving.preprocess import Preprocessor
 QUALITY = 87  # what phones and web shops write lies between 80 and 95
 _SUBSAMPLING = "4:2:0"
 _LIGHT = 0.35  # of the clouds' strength
+# Standard deviation, of 255, for files of about 50 kB and 3 MB, as photos of these sizes have.
+_NOISE = 6.0
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One of the photos: its size, what is on it, and its noise.
-
-    Attributes:
-        noise: standard deviation, of 255, for a file of about 50 kB or 3 MB, as photos of these
-            sizes have.
-    """
+    """One of the photos: its size, and what is on it."""
 
     size_px: tuple[int, int]
     garment: str
-    noise: float = 6.0
 
 
 UNSURE = "400x533, unsure"
@@ -50,7 +46,7 @@ def jpeg(kind: str, *, seed: int = 0) -> bytes:
     """A JPEG of one of KINDS, 4:2:0, the same bytes for the same seed and Pillow."""
     buffer = BytesIO()
     of = KINDS[kind]
-    image = draw(*of.size_px, garment=of.garment, noise=of.noise, seed=seed)
+    image = draw(*of.size_px, garment=of.garment, noise=_NOISE, seed=seed)
     image.save(buffer, "JPEG", quality=QUALITY, subsampling=_SUBSAMPLING)
     return buffer.getvalue()
 
@@ -98,6 +94,6 @@ def write(folder: Path, kinds: tuple[str, ...] = tuple(KINDS)) -> dict[str, str]
 def pictures(contract: Contract, count: int) -> NDArray[np.float32]:
     """(count, 3, H, W) float32: drawn pictures as the network's input."""
     preprocess = Preprocessor(contract.preprocess)
-    garments = [garment for garment, _ in zip(cycle(samples.GARMENTS), range(count), strict=False)]
-    drawn = (draw(300, 400, garment=garment, seed=n) for n, garment in enumerate(garments))
+    garments = enumerate(islice(cycle(samples.GARMENTS), count))
+    drawn = (draw(300, 400, garment=garment, seed=n) for n, garment in garments)
     return np.concatenate([preprocess(picture) for picture in drawn])

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import tyro
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
-from serving.classifier import softmax
 from train import checkpoints, runs
 from train.calibration import fit_temperature, held_out_photos
 from train.cascade_network import CascadeNetwork, CascadeRule
@@ -24,6 +24,7 @@ from train.config import to_json
 from train.data import Labels
 from train.errors import UsageError
 from train.inference import TorchModel, contract_of, split_logits
+from train.metrics import photo_losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +124,11 @@ def _tune(config: CascadeConfig, parts: Sequence[TrainedModel]) -> Tuned:
 def tune(first: NDArray[np.float32], second: NDArray[np.float32], labels: Labels) -> Tuned:
     """Choose the rule on both networks' (N, C) logits of photos that neither was trained on."""
     temperatures = [fit_temperature(one.astype(np.float64), labels) for one in (first, second)]
-    alone = softmax(first.astype(np.float64) / temperatures[0])  # (N, C)
-    other = softmax(second.astype(np.float64) / temperatures[1])
-    both = (alone + other) / 2
-    confidence = alone.max(axis=1)  # (N,)
+    # Logarithms of probabilities, (N, C), as in train.cascade_network.
+    alone = log_softmax(first.astype(np.float64) / temperatures[0], axis=1)
+    other = log_softmax(second.astype(np.float64) / temperatures[1], axis=1)
+    both = np.logaddexp(alone, other) - np.log(2)
+    confidence = np.exp(alone.max(axis=1))  # (N,)
     sure_above = _threshold(alone, both, confidence, labels)
     sure = confidence >= sure_above
     answered = np.where(sure[:, None], alone, both)
@@ -138,8 +140,8 @@ def tune(first: NDArray[np.float32], second: NDArray[np.float32], labels: Labels
         second_correct=_correct(other, labels),
         both_correct=_correct(both, labels),
         correct=_correct(answered, labels),
-        loss=float(_losses(answered, labels).mean()),
-        both_loss=float(_losses(both, labels).mean()),
+        loss=float(photo_losses(answered, labels).mean()),
+        both_loss=float(photo_losses(both, labels).mean()),
     )
 
 
@@ -154,7 +156,7 @@ def _threshold(
     It lies half way between two confidences, so that no photo's answer hangs on the last bit.
     """
     order = np.argsort(-confidence, kind="stable")  # at each place, the photos up to it are sure
-    behind = (_losses(alone, labels) - _losses(both, labels))[order]
+    behind = (photo_losses(alone, labels) - photo_losses(both, labels))[order]
     more_right = (_right(alone, labels).astype(int) - _right(both, labels))[order]
     count = len(labels)
     mean = behind.cumsum() / count
@@ -166,20 +168,13 @@ def _threshold(
     return float(falling[places[-1] : places[-1] + 2].mean()) if len(places) else 2.0
 
 
-def _right(probabilities: NDArray[np.float64], labels: Labels) -> NDArray[np.bool_]:
-    right: NDArray[np.bool_] = probabilities.argmax(axis=1) == labels
+def _right(logs: NDArray[np.float64], labels: Labels) -> NDArray[np.bool_]:
+    right: NDArray[np.bool_] = logs.argmax(axis=1) == labels
     return right
 
 
-def _correct(probabilities: NDArray[np.float64], labels: Labels) -> int:
-    return int(_right(probabilities, labels).sum())
-
-
-def _losses(probabilities: NDArray[np.float64], labels: Labels) -> NDArray[np.float64]:
-    """(N,): the cross-entropy of each photo."""
-    of_label = probabilities[np.arange(len(labels)), labels]
-    losses: NDArray[np.float64] = -np.log(np.maximum(of_label, np.finfo(np.float64).tiny))
-    return losses
+def _correct(logs: NDArray[np.float64], labels: Labels) -> int:
+    return int(_right(logs, labels).sum())
 
 
 def _save(

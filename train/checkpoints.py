@@ -243,16 +243,15 @@ def load_model(run: Path) -> TrainedModel:
     saved = runs.load_checkpoint(run / runs.MODEL)
     if saved.get("format") != FORMAT:
         raise UsageError(f"{run / runs.MODEL} is of another version of this code: train anew.")
-    return _read_model(saved)
+    return _read_model(run, saved)
 
 
-def _read_model(saved: dict[str, Any]) -> TrainedModel:
+def _read_model(run: Path, saved: dict[str, Any]) -> TrainedModel:
     """A network with its record, or a cascade: two such and the rule between them."""
     if "cascade" in saved:
-        first, second = (_read_model(part) for part in saved["cascade"])
-        network = CascadeNetwork(
-            first.single(Path()), second.single(Path()), CascadeRule(**saved["rule"])
-        )
+        first, second = (_read_model(run, part) for part in saved["cascade"])
+        rule = CascadeRule(**saved["rule"])
+        network = CascadeNetwork(first.single(run), second.single(run), rule)
         network.eval()
         return replace(first, network=network, epoch={}, averaged=(), parts=(first, second))
     training = read_training(saved["config"])

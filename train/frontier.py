@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from serving.classifier import Classifier, softmax
+from serving.classifier import Classifier
 from serving.preprocess import normalize
 from train import checkpoints, data
 from train.calibration import fit_temperature, held_out_photos
@@ -26,6 +26,7 @@ from train.data import Labels, Manifest
 from train.errors import UsageError
 from train.export import write_onnx
 from train.inference import contract_of, split_logits
+from train.metrics import photo_losses
 from train.runs import write_json
 from train.turns import Clock, medians_in_turns
 
@@ -141,13 +142,6 @@ def compare(
             )
         )
     return points
-
-
-def photo_losses(logits: NDArray[np.float64], labels: Labels) -> NDArray[np.float64]:
-    """(N,): the cross-entropy of each photo."""
-    of_label = softmax(logits)[np.arange(len(labels)), labels]
-    losses: NDArray[np.float64] = -np.log(np.maximum(of_label, np.finfo(np.float64).tiny))
-    return losses
 
 
 def chosen(points: Sequence[Point]) -> Point:

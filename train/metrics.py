@@ -41,6 +41,13 @@ def cross_entropy(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) 
     return float((log_total - shifted[np.arange(len(labels)), labels]).mean())
 
 
+def photo_losses(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N,): the cross-entropy of each photo."""
+    of_label = softmax(logits)[np.arange(len(labels)), labels]
+    losses: NDArray[np.float64] = -np.log(np.maximum(of_label, np.finfo(np.float64).tiny))
+    return losses
+
+
 def accuracy(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
     """Share of the rows whose largest logit is the label's."""
     return float((logits.argmax(axis=1) == labels).mean())

@@ -1,42 +1,21 @@
 """Fetching, against servers on loopback: honest ones, broken ones, slow ones and hostile ones."""
 
 import gzip
-import ssl
 import threading
 
 import pytest
-import trustme
 
 from serving.errors import (
     ForbiddenUrlError,
     RemoteFailedError,
-    RemoteTimeoutError,
     TooLargeError,
     UnresolvableHostError,
 )
 from serving.fetch import Fetcher
 from serving.settings import Settings
 from tests import loopback
-from tests.loopback import dripping, repeating, response, serving, silent
-
-HOST = "photos.example"
-ANY_PORT = Settings(fetch_ports=frozenset(), fetch_max_bytes=100_000)
-
-
-def only_loopback(address):
-    """The tests' policy: the one address that their servers listen on."""
-    return str(address) == "127.0.0.1"
-
-
-def fetch(port, path="/a.jpg", *, scheme="http", host=HOST, timeout_s=8.0, addresses=(), **changes):
-    options = {
-        "policy": only_loopback,
-        "resolve": lambda host, port: list(addresses) or ["127.0.0.1"],
-        **changes,
-    }
-    settings = options.pop("settings", ANY_PORT)
-    fetcher = Fetcher(settings, **options)
-    return fetcher(f"{scheme}://{host}:{port}{path}", timeout_s=timeout_s)
+from tests.fetching import ANY_PORT, HOST, fetch, redirect
+from tests.loopback import repeating, response, serving
 
 
 def test_the_body_comes_back_as_it_was_sent():
@@ -137,10 +116,6 @@ def test_a_server_that_is_not_there_is_a_failed_remote():
 
 
 # --- redirects
-
-
-def redirect(location, status="302 Found"):
-    return response(status=status, location=location)
 
 
 @pytest.mark.parametrize("status", ["301 M", "302 F", "303 S", "307 T", "308 P"])
@@ -260,72 +235,6 @@ def test_an_empty_body_is_a_failed_remote():
         fetch(server.port)
 
 
-# --- how long it takes: one deadline, however cleverly the time is spent
-
-
-def cut_off(answer, *, timeout_s=0.3, **options) -> bool:
-    """Whether a fetch is given up as too late while the server is still at it."""
-    with serving(answer) as server:
-        with pytest.raises(RemoteTimeoutError):
-            fetch(server.port, timeout_s=timeout_s, **options)
-        return server.finished == 0
-
-
-DRIPS = {
-    "headers": dripping(response(b"picture", x_long="a" * 200)),
-    "body": dripping(response(b"x" * 200), at_once=40),
-    "body without a length": dripping(response(b"x" * 200, length=None), at_once=40),
-    "chunks": dripping(
-        response(b"1\r\nx\r\n" * 40, length=None, transfer_encoding="chunked"), at_once=60
-    ),
-}
-
-
-@pytest.mark.parametrize("name", DRIPS)
-def test_a_server_that_drips_is_cut_off_at_the_deadline(name):
-    assert cut_off(DRIPS[name])
-
-
-def test_a_server_that_says_nothing_is_cut_off_at_the_deadline():
-    assert cut_off(silent)
-
-
-def test_endless_interim_responses_are_cut_off_at_the_deadline():
-    assert cut_off(repeating(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 50))
-
-
-def test_a_handshake_that_stalls_is_cut_off_at_the_deadline():
-    assert cut_off(silent, scheme="https")
-
-
-def test_redirects_share_one_deadline():
-    slow = dripping(redirect("/b", "302 " + "F" * 30))  # 1.3 s each
-    with serving(slow) as server, pytest.raises(RemoteTimeoutError):
-        fetch(server.port, timeout_s=1.8)
-    assert server.accepted == 2
-
-
-def test_a_name_server_that_does_not_answer_is_not_waited_for():
-    over, answered = threading.Event(), threading.Event()
-
-    def stalled(host, port):
-        over.wait(5)
-        answered.set()
-        return ["127.0.0.1"]
-
-    with pytest.raises(RemoteTimeoutError):
-        fetch(80, resolve=stalled, timeout_s=0.2)
-    assert not answered.is_set()
-    over.set()
-
-
-def test_no_time_left_is_a_timeout_without_a_connection():
-    with serving(response(b"picture")) as server:
-        with pytest.raises(RemoteTimeoutError):
-            fetch(server.port, timeout_s=0)
-        assert server.accepted == 0
-
-
 # --- servers that fail or break the protocol
 
 
@@ -359,51 +268,6 @@ def test_any_status_but_200_is_a_failed_remote_and_says_which(status):
 def test_a_server_that_breaks_the_protocol_is_a_failed_remote(answer):
     with serving(answer) as server, pytest.raises(RemoteFailedError, match="HTTP"):
         fetch(server.port)
-
-
-# --- TLS
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-def tls_for(authority, name):
-    server, client = (
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-    )
-    authority.issue_cert(name).configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
-
-
-def test_https_is_verified_against_the_hosts_name(authority):
-    server_tls, client_tls = tls_for(authority, HOST)
-    with serving(response(b"picture"), tls=server_tls) as server:
-        assert fetch(server.port, scheme="https", tls=client_tls) == b"picture"
-        assert f"Host: {HOST}:{server.port}".encode() in server.heads[0]
-
-
-def test_a_certificate_for_another_name_is_refused(authority):
-    server_tls, client_tls = tls_for(authority, "other.example")
-    with serving(response(b"picture"), tls=server_tls) as server:
-        with pytest.raises(RemoteFailedError, match="certificate"):
-            fetch(server.port, scheme="https", tls=client_tls)
-        assert server.heads == []
-
-
-def test_a_certificate_that_nobody_vouches_for_is_refused(authority):
-    server_tls, _ = tls_for(authority, HOST)
-    with serving(response(b"picture"), tls=server_tls) as server:
-        with pytest.raises(RemoteFailedError, match="certificate"):
-            fetch(server.port, scheme="https")
-
-
-def test_a_server_without_tls_on_an_https_url_is_a_failed_remote():
-    with serving(response(b"picture")) as server, pytest.raises(RemoteFailedError, match="TLS"):
-        fetch(server.port, scheme="https")
 
 
 def test_a_fetch_leaves_no_thread_behind():
