@@ -34,9 +34,10 @@ app = build_app(classifier)
 
 
 def warm_up() -> None:
-    """Infer once before SnapStart's snapshot, which then holds what that allocates."""
-    spec = classifier.contract.preprocess
-    classifier.logits(np.zeros((1, 3, spec.height_px, spec.width_px), np.float32))
+    """Infer once before SnapStart's snapshot, which then holds what that loads and allocates."""
+    for model in (classifier, classifier.second()) if classifier.contract.second else (classifier,):
+        spec = model.contract.preprocess
+        model.logits(np.zeros((1, 3, spec.height_px, spec.width_px), np.float32))
 
 
 def renew() -> None:

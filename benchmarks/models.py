@@ -29,9 +29,8 @@ from benchmarks.photos import pictures
 from benchmarks.rounds import ROOT
 from serving.classifier import Classifier
 from serving.contract import METADATA_KEY, Contract
-from train.cascade_graph import FIRST_LOGITS
 from train.config import NetworkConfig
-from train.export import write_onnx
+from train.export import add_contract, write_onnx
 from train.network import Network, build
 
 BUNDLED = ROOT / "model" / "classifier.onnx"
@@ -109,22 +108,16 @@ def seeded_network(classes: int, px: int, backbone: str = "mobilenet_v2") -> Net
 def write_workshop(path: Path) -> None:
     """The float32 MobileNetV2 of the workshop's handler, and its TorchScript weights beside it."""
     bundled = Classifier.load(BUNDLED).contract
-    contract = replace(bundled, preprocess=_spec(WORKSHOP_PX), name="workshop")
+    contract = replace(bundled, preprocess=_spec(WORKSHOP_PX), name="workshop", second=None)
     network = seeded_network(len(bundled.classes), WORKSHOP_PX)
     write_onnx(network, contract, path)
     torch.save(network.state_dict(), path.with_suffix(".pt"))
 
 
 def write_single(source: Path, path: Path) -> None:
-    """The source's network; of a cascade the first, which answers most photos alone."""
-    model = onnx.load(str(source))
-    if not any(node.op_type == "If" for node in model.graph.node):
-        path.write_bytes(source.read_bytes())
-        return
-    onnx.utils.extract_model(str(source), str(path), [model.graph.input[0].name], [FIRST_LOGITS])
-    single = onnx.load(str(path))
-    onnx.helper.set_model_props(single, {p.key: p.value for p in model.metadata_props})
-    onnx.save(single, str(path))
+    """The source's network, alone: without the second that its contract may name."""
+    contract = Classifier.load(source).contract
+    path.write_bytes(add_contract(source, replace(contract, second=None)))
 
 
 def write_float(source: Path, path: Path) -> None:

@@ -30,9 +30,12 @@ def check(model: Path) -> tuple[list[Finding], Contract | None]:
     if found:
         return found, None
     try:
-        return [], Classifier.load(model).contract
+        classifier = Classifier.load(model)
+        if classifier.contract.second is not None:
+            classifier.second()
     except ContractError as error:
         return [_refused(model, graph, str(error))], None
+    return [], classifier.contract
 
 
 def _external_data(model: Path, graph: onnx.ModelProto) -> list[Finding]:

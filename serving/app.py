@@ -16,6 +16,8 @@ from serving.errors import (
     MethodNotAllowedError,
     NotAcceptableError,
     NotFoundError,
+    RemoteError,
+    RequestError,
     ServingError,
 )
 from serving.events import Request, Response, Source
@@ -74,7 +76,7 @@ class App:
         try:
             request = events.read(event)
             response = self._route(request, remaining_s)
-        except ServingError as error:
+        except (RequestError, RemoteError) as error:
             response = _failed(error.status, error.code, error.detail, error.headers)
         except Exception:  # noqa: BLE001 - the one place where anything becomes a response
             self._telemetry.log_failure(request_id)

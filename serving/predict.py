@@ -1,20 +1,25 @@
 """References to images in, predictions out: loaded side by side, decoded one by one, inferred a
 few at once. An image that fails in a batch gets its own problem and leaves the others alone.
+
+Where a model has a second one and is not sure of an image, the second is asked as well. It may
+take another size of input, for which the image is decoded anew: keeping large pictures costs more.
 """
 
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving import image, sources
-from serving.classifier import Classifier
+from serving.classifier import Classifier, both
 from serving.errors import InvalidRequestError, ServingError
 from serving.events import Request, Response
 from serving.preprocess import Preprocessor
@@ -48,8 +53,22 @@ class _Item:
 
     timings_ms: dict[str, float] = field(default_factory=dict)
     size_bytes: int = 0
+    data: bytes = b""  # the file, until the image is answered
     error: ServingError | None = None
-    batch: NDArray[np.float32] | None = None  # (1, 3, H, W)
+    probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))  # (1, C)
+    asked_second: bool = False
+
+    def add_ms(self, stage: str, duration_ms: float) -> None:
+        """Count time towards a stage, which a second model goes through again."""
+        self.timings_ms[stage] = round(self.timings_ms.get(stage, 0.0) + duration_ms, 2)
+
+
+class _Model:
+    """A classifier and the preprocessing that its contract asks for."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+        self.preprocess = Preprocessor(classifier.contract.preprocess)
 
 
 class Predictor:
@@ -59,7 +78,12 @@ class Predictor:
         self._classifier = classifier
         self._settings = settings
         self._load = loader
-        self._preprocess = Preprocessor(classifier.contract.preprocess)
+        self._first = _Model(classifier)
+
+    @cached_property
+    def _second(self) -> _Model:
+        """Loaded when an image first needs it."""
+        return _Model(self._classifier.second())
 
     def __call__(self, request: Request, *, remaining_s: float = math.inf) -> Response:
         """Predict what a request's images show.
@@ -74,16 +98,16 @@ class Predictor:
         wanted = sources.read(request, self._settings)
         options = self._options(request, wanted.options)
         ends_at = time.monotonic() + remaining_s - _RESERVE_S
-        items = [self._prepared(data) for data in self._loaded(wanted.items, ends_at)]
-        ready = [item for item in items if item.batch is not None]
-        probabilities = iter(self._probabilities(ready))
+        items: list[_Item] = []
+        for group in _groups(self._loaded(wanted.items, ends_at)):
+            self._infer(group)
+            items += group
         answers = [
-            _problem_of(item.error)
-            if item.error
-            else self._answer(item, next(probabilities), options)
-            for item in items
+            _problem_of(item.error) if item.error else self._answer(item, options) for item in items
         ]
-        log = {"images": [_logged(*pair) for pair in zip(wanted.items, items, strict=True)]}
+        has_second = self._classifier.contract.second is not None
+        pairs = zip(wanted.items, items, strict=True)
+        log = {"images": [_logged(*pair, has_second=has_second) for pair in pairs]}
         if wanted.is_batch:
             return Response(HTTPStatus.OK, {"results": answers}, log=log)
         if items[0].error:
@@ -92,19 +116,19 @@ class Predictor:
 
     def _loaded(
         self, references: Sequence[Reference | ServingError], ends_at: float
-    ) -> Iterator[tuple[_Item, bytes]]:
+    ) -> Iterator[_Item]:
         """Each reference's bytes, in order; remote ones are fetched side by side."""
 
-        def load(reference: Reference | ServingError) -> tuple[_Item, bytes]:
-            item, data = _Item(), b""
+        def load(reference: Reference | ServingError) -> _Item:
+            item = _Item()
             if isinstance(reference, ServingError):
                 item.error = reference
-                return item, data
+                return item
             timeout_s = min(self._settings.fetch_timeout_s, ends_at - time.monotonic())
             with _Stage(item, "fetch"):
-                data = self._load(reference, timeout_s=timeout_s)
-            item.size_bytes = len(data)
-            return item, data
+                item.data = self._load(reference, timeout_s=timeout_s)
+            item.size_bytes = len(item.data)
+            return item
 
         remote = sum(isinstance(r, Reference) and r.kind.is_remote for r in references)
         if remote < 2:
@@ -115,37 +139,48 @@ class Predictor:
         with ThreadPoolExecutor(min(remote, _PARALLEL_FETCHES)) as pool:
             yield from pool.map(load, references)
 
-    def _prepared(self, loaded: tuple[_Item, bytes]) -> _Item:
-        item, data = loaded
-        max_pixels, for_size = self._settings.image_max_pixels, self._preprocess.spec.size_px
-        if item.error is None:
-            with _Stage(item, "decode"):
-                picture = image.decode(data, max_pixels=max_pixels, for_size=for_size)
+    def _infer(self, items: Sequence[_Item]) -> None:
+        """Leave in each item its probabilities, or why there are none."""
+        answered = [item for item in items if item.error is None]
+        for item, own in self._ask(self._first, answered):
+            item.probabilities = own
+            item.asked_second = bool(self._classifier.asks_second(own)[0])
+        asked = [item for item in items if item.asked_second]
+        if asked:
+            for item, other in self._ask(self._second, asked):
+                item.probabilities = both(item.probabilities, other)
+        for item in items:
+            item.data = b""
+
+    def _ask(
+        self, model: _Model, items: Sequence[_Item]
+    ) -> Iterator[tuple[_Item, NDArray[np.float64]]]:
+        """Each item that can be decoded, with one model's (1, C) probabilities."""
+        prepared = [(item, self._prepared(item, model.preprocess)) for item in items]
+        ready = [(item, batch) for item, batch in prepared if batch is not None]
+        if not ready:
+            return
+        started = time.perf_counter()
+        logits = model.classifier.logits(_joined([batch for _, batch in ready]))
+        rows = model.classifier.probabilities(logits)  # (N, C)
+        share_ms = (time.perf_counter() - started) * 1000 / len(ready)
+        for (item, _), row in zip(ready, rows, strict=True):
+            item.add_ms("inference", share_ms)
+            yield item, row[None]
+
+    def _prepared(self, item: _Item, preprocess: Preprocessor) -> NDArray[np.float32] | None:
+        """The image as a (1, 3, H, W) batch; None where the item has an error now."""
+        batch = None
+        max_pixels, for_size = self._settings.image_max_pixels, preprocess.spec.size_px
+        with _Stage(item, "decode"):
+            picture = image.decode(item.data, max_pixels=max_pixels, for_size=for_size)
         if item.error is None:
             with _Stage(item, "preprocess"):
-                item.batch = self._preprocess(picture)
-        return item
+                batch = preprocess(picture)
+        return batch
 
-    def _probabilities(self, items: Sequence[_Item]) -> NDArray[np.float64]:
-        """(N, C) probabilities of N prepared items."""
-        if not items:
-            return np.empty((0, len(self._classifier.contract.classes)))
-        started = time.perf_counter()
-        batches = [item.batch for item in items if item.batch is not None]  # (1, 3, H, W) each
-        logits = [
-            self._classifier.logits(_joined(batches[start : start + _INFERRED_TOGETHER]))
-            for start in range(0, len(batches), _INFERRED_TOGETHER)
-        ]
-        probabilities = self._classifier.probabilities(_joined(logits))
-        share_ms = round((time.perf_counter() - started) * 1000 / len(items), 2)
-        for item in items:
-            item.timings_ms["inference"] = share_ms
-        return probabilities
-
-    def _answer(
-        self, item: _Item, probabilities: NDArray[np.float64], options: Options
-    ) -> dict[str, Any]:
-        predictions = self._classifier.top_k(probabilities, options.top_k)
+    def _answer(self, item: _Item, options: Options) -> dict[str, Any]:
+        predictions = self._classifier.top_k(item.probabilities[0], options.top_k)
         return {
             "predictions": [
                 {"label": p.label, "probability": round(p.probability, 6)} for p in predictions
@@ -189,6 +224,13 @@ def _problem_of(error: ServingError) -> dict[str, Any]:
     return problem(error.status, error.code, error.detail)
 
 
+def _groups(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    """Items a few at once, each taken only when its group's turn comes."""
+    left = iter(items)
+    while group := list(islice(left, _INFERRED_TOGETHER)):
+        yield group
+
+
 def _joined(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Arrays one after another along the first axis; a single one is not copied."""
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
@@ -204,18 +246,20 @@ class _Stage:
         self._started = time.perf_counter()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        duration_ms = (time.perf_counter() - self._started) * 1000
-        self._item.timings_ms[self._name] = round(duration_ms, 2)
+        self._item.add_ms(self._name, (time.perf_counter() - self._started) * 1000)
         if isinstance(error, ServingError):
             self._item.error = error
             return True
         return False
 
 
-def _logged(reference: Reference | ServingError, item: _Item) -> dict[str, Any]:
+def _logged(
+    reference: Reference | ServingError, item: _Item, *, has_second: bool
+) -> dict[str, Any]:
     if isinstance(reference, ServingError):
         return {"kind": "unreadable"}
-    return {"kind": reference.kind, "bytes": item.size_bytes}
+    facts = {"kind": reference.kind, "bytes": item.size_bytes}
+    return facts | {"asked_second": item.asked_second} if has_second and not item.error else facts
 
 
 def _top_k(value: Any, largest: int) -> int:

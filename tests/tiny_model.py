@@ -4,15 +4,17 @@ Small enough to be made in each test, real enough to be loaded by ONNX Runtime: 
 channel over the picture and multiplies by a matrix.
 """
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.contract import METADATA_KEY, Contract
+from serving.contract import METADATA_KEY, Contract, Second
 from serving.preprocess import PreprocessSpec
 
 CLASSES = ("blue", "green", "red")  # in the order of the logits
@@ -23,7 +25,13 @@ CONTRACT = Contract(name="tiny", classes=CLASSES, preprocess=SPEC, manifest_sha2
 _WEIGHT = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]], np.float32) * 4
 
 
-def write_tiny_model(path: Path, *, metadata: dict[str, str] | None = None, **changes) -> Path:
+def write_tiny_model(
+    path: Path,
+    *,
+    metadata: dict[str, str] | None = None,
+    weight: NDArray[np.float32] = _WEIGHT,
+    **changes,
+) -> Path:
     """Write the model to `path`; `changes` are fields of its contract.
 
     `metadata` replaces the metadata as a whole, for files whose contract is damaged.
@@ -43,7 +51,7 @@ def write_tiny_model(path: Path, *, metadata: dict[str, str] | None = None, **ch
             )
         ],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])],
-        [numpy_helper.from_array(_WEIGHT, "weight")],
+        [numpy_helper.from_array(weight, "weight")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     if metadata is None:
@@ -52,3 +60,16 @@ def write_tiny_model(path: Path, *, metadata: dict[str, str] | None = None, **ch
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(path))
     return path
+
+
+def write_tiny_cascade(path: Path, *, sure_above: float, second_px: int = 48, **changes) -> Path:
+    """Write a model with a second one of another input size, which sees green where this sees blue.
+
+    `changes` are fields of the second's contract.
+    """
+    size = replace(SPEC, height_px=second_px, width_px=second_px)
+    mixed_up = _WEIGHT[:, [1, 0, 2]]
+    second = path.with_name("second.onnx")
+    write_tiny_model(second, weight=mixed_up, preprocess=size, **changes)
+    sha256 = hashlib.sha256(second.read_bytes()).hexdigest()
+    return write_tiny_model(path, second=Second(second.name, sha256, sure_above))

@@ -58,8 +58,8 @@ def average(config: AverageConfig) -> None:
         raise UsageError("An average takes two runs or more: train average RUN RUN --out RUN.")
     if (config.out / runs.MODEL).is_file():
         raise UsageError(f"{config.out} holds a run already: give another --out.")
-    members = [checkpoints.load_model(run) for run in config.runs]
-    networks = [member.single(run) for run, member in zip(config.runs, members, strict=True)]
+    members = [checkpoints.load_single(run) for run in config.runs]
+    networks = [member.network for member in members]
     for run, member in zip(config.runs[1:], members[1:], strict=True):
         _refuse_stranger(config.runs[0], members[0], run, member)
     counts = [len(member.members) for member in members]

@@ -6,6 +6,7 @@ The figures are measured here once more, on the very file that is put into the f
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier
 from train import checkpoints
 from train.card import CARD, model_card
-from train.checkpoints import TrainedModel
+from train.checkpoints import Trained
 from train.errors import UsageError
 from train.evaluate import REPORT_JSON, make_report
 from train.export import ONNX_FILE
@@ -28,7 +29,7 @@ from train.golden import (
     int8_golden_logits,
     write_goldens,
 )
-from train.inference import TorchModel, labelled_split, split_logits
+from train.inference import SECOND_FILE, TorchModel, labelled_split, split_logits
 from train.runs import write_bytes, write_json, write_whole
 
 
@@ -87,8 +88,7 @@ def bundle(config: BundleConfig) -> None:
         report["int8"] = int8_figures(config.run, before, logits, photos.labels())
     pictures = sorted(config.pictures.glob("*.jpg"))
     expected, tolerance = _expectations(config, trained, float32, shipped, pictures)
-    with shipped.open("rb") as source:
-        write_whole(config.out / ONNX_FILE, lambda file: shutil.copyfileobj(source, file))
+    _put(shipped, classifier, config.out)
     write_json(config.out / REPORT_JSON, report)
     card = model_card(trained, classifier.contract, classifier.version, report, notes)
     write_bytes(config.out / CARD, card.encode())
@@ -100,9 +100,20 @@ def bundle(config: BundleConfig) -> None:
     print(f"The bundle is {config.out / ONNX_FILE}; serve it: make serve")
 
 
+def _put(shipped: Path, classifier: Classifier, out: Path) -> None:
+    """Copy the model into the folder, after its second, whose name and hash it holds."""
+    second = classifier.contract.second
+    copies = {second.file: shipped.with_name(second.file)} if second else {}
+    for name, path in {**copies, ONNX_FILE: shipped}.items():
+        with path.open("rb") as source:
+            write_whole(out / name, partial(shutil.copyfileobj, source))
+    if second is None:  # of a model before
+        (out / SECOND_FILE).unlink(missing_ok=True)
+
+
 def _expectations(
     config: BundleConfig,
-    trained: TrainedModel,
+    trained: Trained,
     float32: Classifier,
     shipped: Path,
     pictures: list[Path],

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 
 from serving.classifier import softmax
 from train import checkpoints, data, metrics
-from train.checkpoints import TrainedModel
+from train.checkpoints import Trained, TrainedCascade
 from train.data import Labels, Manifest
 from train.errors import UsageError
 from train.inference import TorchModel, contract_of, split_logits
@@ -52,6 +52,7 @@ class Calibration:
 def calibrate(run: Path, cache: Path, input_px: int | None = None) -> Calibration:
     """Fit temperature and threshold on the share of train that a run held out.
 
+    A cascade's temperatures were fitted with its rule, on the same photos: only the threshold is.
     `input_px` is the size that the network will be served at, None the one it was trained for.
 
     Raises:
@@ -61,10 +62,11 @@ def calibrate(run: Path, cache: Path, input_px: int | None = None) -> Calibratio
     photos = held_out_photos(trained, run, cache)
     model = TorchModel(trained, contract_of(trained, input_px))
     logits = split_logits(model, photos, cache)
-    return fit_calibration(logits, photos.labels())
+    given = model.contract.temperature if isinstance(trained, TrainedCascade) else None
+    return fit_calibration(logits, photos.labels(), given)
 
 
-def held_out_photos(trained: TrainedModel, run: Path, cache: Path) -> Manifest:
+def held_out_photos(trained: Trained, run: Path, cache: Path) -> Manifest:
     """The photos that a run kept out of training, drawn again from its settings."""
     config = trained.config
     if config.data.choose_on != "holdout":
@@ -82,10 +84,16 @@ def held_out_photos(trained: TrainedModel, run: Path, cache: Path) -> Manifest:
     return data.hold_out(manifest, config.data.holdout, config.data.holdout_seed)[1]
 
 
-def fit_calibration(logits: NDArray[np.float32], labels: Labels) -> Calibration:
-    """Fit on (N, C) logits of photos that the network was not trained on."""
+def fit_calibration(
+    logits: NDArray[np.float32], labels: Labels, temperature: float | None = None
+) -> Calibration:
+    """Fit on (N, C) logits of photos that the network was not trained on.
+
+    A temperature that is given is kept.
+    """
     wide = logits.astype(np.float64)
-    temperature = fit_temperature(wide, labels)
+    if temperature is None:
+        temperature = fit_temperature(wide, labels)
     probabilities = softmax(wide / temperature)  # (N, C)
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels

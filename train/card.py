@@ -8,8 +8,7 @@ from typing import Any
 
 from serving.contract import Contract
 from train.calibration import SURE_ACCURACY
-from train.cascade_network import CascadeNetwork
-from train.checkpoints import TrainedModel
+from train.checkpoints import Trained, TrainedCascade
 from train.lineage import cascade_commands, commands
 from train.report import markdown_classes, markdown_headlines
 
@@ -17,7 +16,7 @@ CARD = "MODEL_CARD.md"
 
 
 def model_card(
-    trained: TrainedModel, contract: Contract, version: str, report: dict[str, Any], notes: str
+    trained: Trained, contract: Contract, version: str, report: dict[str, Any], notes: str
 ) -> str:
     """The card as Markdown."""
     parts = [
@@ -32,8 +31,7 @@ def model_card(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _facts(trained: TrainedModel, contract: Contract, version: str) -> str:
-    spec = contract.preprocess
+def _facts(trained: Trained, contract: Contract, version: str) -> str:
     return "\n".join(
         [
             "| | |",
@@ -41,29 +39,37 @@ def _facts(trained: TrainedModel, contract: Contract, version: str) -> str:
             f"| version | `{version}` |",
             f"| classes | {', '.join(contract.classes)} |",
             f"| backbone | {_backbones(trained)} |",
-            f"| input | {spec.width_px} x {spec.height_px} RGB, the whole photo stretched to it |",
+            f"| input | {_inputs(trained, contract)} |",
             f"| training photos | manifest `{contract.manifest_sha256}` |",
             f"| seed | {_seeds(trained)} |",
         ]
     )
 
 
-def _backbones(trained: TrainedModel) -> str:
-    names = " and ".join(trained.backbones)
-    if not isinstance(trained.network, CascadeNetwork):
+def _backbones(trained: Trained) -> str:
+    names = " and ".join(part.config.network.backbone for part in trained.parts)
+    if not isinstance(trained, TrainedCascade):
         return names
-    sure_above = trained.network.rule.sure_above
-    return f"{names}, the second where the first is less than {sure_above:.3f} sure"
+    return f"{names}, the second where the first is less than {trained.rule.sure_above:.3f} sure"
 
 
-def _seeds(trained: TrainedModel) -> str:
+def _inputs(trained: Trained, contract: Contract) -> str:
+    spec = contract.preprocess
+    size = f"{spec.width_px} x {spec.height_px}"
+    if isinstance(trained, TrainedCascade):
+        px = trained.rule.second_px
+        size += f" and {px} x {px}"
+    return f"{size} RGB, the whole photo stretched to it"
+
+
+def _seeds(trained: Trained) -> str:
     """The seed of each run that was trained for it, once."""
-    members = [run for part in trained.parts or (trained,) for run in part.members]
+    members = [run for part in trained.parts for run in part.members]
     return ", ".join(dict.fromkeys(str(run.config.seed) for run in members))
 
 
-def _recipe(trained: TrainedModel) -> str:
-    if trained.parts:
+def _recipe(trained: Trained) -> str:
+    if isinstance(trained, TrainedCascade):
         lines = cascade_commands(*(part.members for part in trained.parts))
     else:
         lines = commands(trained.members)

@@ -18,8 +18,7 @@ from scipy.special import log_softmax
 
 from train import checkpoints, runs
 from train.calibration import fit_temperature, held_out_photos
-from train.cascade_network import CascadeNetwork, CascadeRule
-from train.checkpoints import TrainedModel
+from train.checkpoints import CascadeRule, TrainedCascade, TrainedModel
 from train.config import to_json
 from train.data import Labels
 from train.errors import UsageError
@@ -37,9 +36,14 @@ class CascadeConfig:
     """Folder of the run that is asked where the first is not."""
     out: Path
     """Folder of the new run."""
+    first_px: int | None = None
+    """Height and width of the first's input; the run's own if not given. A smaller one answers the
+    sure photos sooner."""
+    second_px: int | None = None
+    """Height and width of the second's input; the run's own if not given."""
     tuned_on: Path | None = None
-    """Cascade of siblings of both, which held photos out: its temperatures and threshold are taken.
-    Both runs must have held out the same photos if not given."""
+    """Cascade of siblings of both, which held photos out: its sizes, temperatures and threshold are
+    taken. Both runs must have held out the same photos if not given."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
@@ -68,15 +72,15 @@ def cascade(config: CascadeConfig) -> None:
     """Choose the rule, or take it, and leave the two networks with it in `config.out`.
 
     Raises:
-        UsageError: the runs differ in classes, photos, input or held-out share, a run is a cascade
-            itself, or --out holds a run.
+        UsageError: the runs differ in classes, photos or held-out share, a run is a cascade
+            itself, sizes are given where a sibling's are taken, or --out holds a run.
     """
     if (config.out / runs.MODEL).is_file():
         raise UsageError(f"{config.out} holds a run already: give another --out.")
+    if config.tuned_on is not None and (config.first_px or config.second_px):
+        raise UsageError("--first-px and --second-px are the sibling's: leave out --tuned-on.")
     folders = (config.first, config.second)
-    parts = [checkpoints.load_model(run) for run in folders]
-    for run, part in zip(folders, parts, strict=True):
-        part.single(run)
+    parts = [checkpoints.load_single(run) for run in folders]
     _require_alike(config, parts)
     if config.tuned_on is None:
         tuned = _tune(config, parts)
@@ -94,37 +98,44 @@ def _require_alike(config: CascadeConfig, parts: Sequence[TrainedModel]) -> None
         ("classes", one.classes, other.classes),
         ("photos", one.manifest_sha256, other.manifest_sha256),
         ("held-out photos", one.config.data.held_out, other.config.data.held_out),
-        ("an input size", one.config.network.input_px, other.config.network.input_px),
     ):
         if its != another:
             raise UsageError(
-                f"{config.second} has other {what.removeprefix('an ')} than {config.first}: a "
-                "cascade takes two runs on the same photos, at one --input-px."
+                f"{config.second} has other {what} than {config.first}: a cascade takes two runs "
+                "on the same photos."
             )
 
 
 def _rule_of(run: Path, parts: Sequence[TrainedModel]) -> CascadeRule:
     sibling = checkpoints.load_model(run)
-    if not isinstance(sibling.network, CascadeNetwork):
+    if not isinstance(sibling, TrainedCascade):
         raise UsageError(f"--tuned-on {run} is no cascade: make one of siblings first.")
-    wanted = tuple(part.config.network.backbone for part in parts)
-    if (sibling.classes, sibling.backbones) != (parts[0].classes, wanted):
+    backbones = [[p.config.network.backbone for p in made] for made in (sibling.parts, parts)]
+    if sibling.classes != parts[0].classes or backbones[0] != backbones[1]:
         raise UsageError(f"--tuned-on {run} has other classes or backbones than the two runs.")
-    return sibling.network.rule
+    return sibling.rule
 
 
 def _tune(config: CascadeConfig, parts: Sequence[TrainedModel]) -> Tuned:
     photos = held_out_photos(parts[0], config.first, config.cache)
+    given = (config.first_px, config.second_px)
+    sizes = [px or part.config.network.input_px for px, part in zip(given, parts, strict=True)]
     logits = [
-        split_logits(TorchModel(part, contract_of(part)), photos, config.cache) for part in parts
+        split_logits(TorchModel(part, contract_of(part, px)), photos, config.cache)
+        for part, px in zip(parts, sizes, strict=True)
     ]
-    return tune(logits[0], logits[1], photos.labels())
+    return tune(logits[0], logits[1], photos.labels(), (sizes[0], sizes[1]))
 
 
-def tune(first: NDArray[np.float32], second: NDArray[np.float32], labels: Labels) -> Tuned:
+def tune(
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    labels: Labels,
+    sizes_px: tuple[int, int],
+) -> Tuned:
     """Choose the rule on both networks' (N, C) logits of photos that neither was trained on."""
     temperatures = [fit_temperature(one.astype(np.float64), labels) for one in (first, second)]
-    # Logarithms of probabilities, (N, C), as in train.cascade_network.
+    # Logarithms of probabilities, (N, C).
     alone = log_softmax(first.astype(np.float64) / temperatures[0], axis=1)
     other = log_softmax(second.astype(np.float64) / temperatures[1], axis=1)
     both = np.logaddexp(alone, other) - np.log(2)
@@ -133,7 +144,7 @@ def tune(first: NDArray[np.float32], second: NDArray[np.float32], labels: Labels
     sure = confidence >= sure_above
     answered = np.where(sure[:, None], alone, both)
     return Tuned(
-        CascadeRule(temperatures[0], temperatures[1], sure_above),
+        CascadeRule(*sizes_px, temperatures[0], temperatures[1], sure_above),
         photos=len(labels),
         alone=int(sure.sum()),
         first_correct=_correct(alone, labels),

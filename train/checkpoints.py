@@ -12,7 +12,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from train import runs
-from train.cascade_network import CascadeNetwork, CascadeRule
 from train.config import FitConfig, from_json, to_json
 from train.data import Manifest
 from train.errors import UsageError
@@ -199,18 +198,14 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """A run's model: the network in eval mode on the CPU, and what it was trained from.
+    """A run's model: the network in eval mode on the CPU, and what it was trained from."""
 
-    Of a cascade, settings and manifest are its first network's.
-    """
-
-    network: Network | CascadeNetwork
+    network: Network
     classes: tuple[str, ...]
     training: Training
     manifest_sha256: str
     epoch: Epoch
     averaged: tuple[Training, ...] = ()  # the runs that this one is the mean of
-    parts: tuple["TrainedModel", ...] = ()  # of a cascade, its two models
 
     @property
     def config(self) -> FitConfig:
@@ -223,45 +218,94 @@ class TrainedModel:
         return self.averaged or (self.training,)
 
     @property
-    def backbones(self) -> tuple[str, ...]:
-        """The backbone of the network, or of both of a cascade's."""
-        return tuple(part.config.network.backbone for part in self.parts or (self,))
-
-    def single(self, run: Path) -> Network:
-        """The network, where it is one; `run` is its folder, for the message.
-
-        Raises:
-            UsageError: it is a cascade of two.
-        """
-        if isinstance(self.network, CascadeNetwork):
-            raise UsageError(f"{run} is a cascade of two networks: name a run of one.")
-        return self.network
+    def parts(self) -> tuple["TrainedModel", ...]:
+        """The networks that answer, this one; of a cascade two."""
+        return (self,)
 
 
-def load_model(run: Path) -> TrainedModel:
-    """Read a run's model; raises UsageError when it is missing or damaged."""
+@dataclass(frozen=True, slots=True)
+class CascadeRule:
+    """When the second network is asked, and how each one's logits become probabilities."""
+
+    first_px: int
+    """Height and width of the first network's input."""
+    second_px: int
+    first_temperature: float
+    second_temperature: float
+    sure_above: float
+    """The first answers alone where its top probability is at least this; above 1, never. Else
+    the answer is the mean of both networks' probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedCascade:
+    """Two runs' models on the same photos, and when the second is asked."""
+
+    first: TrainedModel
+    second: TrainedModel
+    rule: CascadeRule
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of both."""
+        return self.first.classes
+
+    @property
+    def manifest_sha256(self) -> str:
+        """The hash of both networks' training photos."""
+        return self.first.manifest_sha256
+
+    @property
+    def config(self) -> FitConfig:
+        """The first network's settings; both read the same photos."""
+        return self.first.config
+
+    @property
+    def parts(self) -> tuple[TrainedModel, ...]:
+        """The networks that answer."""
+        return (self.first, self.second)
+
+
+Trained = TrainedModel | TrainedCascade
+
+
+def load_model(run: Path) -> Trained:
+    """Read a run's model, or both of a cascade; raises UsageError if it is missing or damaged."""
+    saved = _read(run)
+    if "cascade" not in saved:
+        return _read_single(saved)
+    first, second = (_read_single(part) for part in saved["cascade"])
+    return TrainedCascade(first, second, CascadeRule(**saved["rule"]))
+
+
+def load_single(run: Path) -> TrainedModel:
+    """Read a run's model of one network.
+
+    Raises:
+        UsageError: it is missing or damaged, or a cascade of two.
+    """
+    saved = _read(run)
+    if "cascade" in saved:
+        raise UsageError(f"{run} is a cascade of two networks: name a run of one.")
+    return _read_single(saved)
+
+
+def _read(run: Path) -> dict[str, Any]:
     saved = runs.load_checkpoint(run / runs.MODEL)
     if saved.get("format") != FORMAT:
         raise UsageError(f"{run / runs.MODEL} is of another version of this code: train anew.")
-    return _read_model(run, saved)
+    return saved
 
 
-def _read_model(run: Path, saved: dict[str, Any]) -> TrainedModel:
-    """A network with its record, or a cascade: two such and the rule between them."""
-    if "cascade" in saved:
-        first, second = (_read_model(run, part) for part in saved["cascade"])
-        rule = CascadeRule(**saved["rule"])
-        network = CascadeNetwork(first.single(run), second.single(run), rule)
-        network.eval()
-        return replace(first, network=network, epoch={}, averaged=(), parts=(first, second))
+def _read_single(saved: dict[str, Any]) -> TrainedModel:
     training = read_training(saved["config"])
     shape = replace(training.config.network, weights="none")
     with torch.random.fork_rng(devices=[]):
-        single = build(shape, len(saved["classes"]))
-    single.load_state_dict(saved["weights"])
-    single.eval()
+        network = build(shape, len(saved["classes"]))
+    network.load_state_dict(saved["weights"])
+    network.eval()
     return TrainedModel(
-        single,
+        network,
         tuple(saved["classes"]),
         training,
         saved["manifest_sha256"],

@@ -10,7 +10,7 @@ import numpy as np
 
 from train import checkpoints
 from train.calibration import held_out_photos
-from train.checkpoints import TrainedModel
+from train.checkpoints import Trained
 from train.data import Manifest
 from train.errors import UsageError
 from train.inference import labelled_split
@@ -37,7 +37,7 @@ class Photos:
 
 
 def choose_photos(
-    root: Path, trained: TrainedModel, sibling: Path | None, count: int, cache: Path
+    root: Path, trained: Trained, sibling: Path | None, count: int, cache: Path
 ) -> Photos:
     """Draw about `count` calibration photos from ROOT/train, with the run's seed; the rest judges.
 

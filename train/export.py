@@ -1,9 +1,11 @@
 """A run's model in, an ONNX file out that describes itself and was checked against the checkpoint.
+Of a cascade two files, the first of which names the second.
 
 The file is checked before it takes its place: torch and ONNX Runtime must give the same top-1 on
 every photo of a split, and logits that differ by no more than the tolerance.
 """
 
+import hashlib
 import json
 import tempfile
 import warnings
@@ -21,11 +23,16 @@ from serving.classifier import Classifier
 from serving.contract import METADATA_KEY, Contract
 from train import checkpoints, metrics
 from train.calibration import Calibration, calibrate
-from train.cascade_graph import merge, nodes_of
-from train.cascade_network import CascadeNetwork
-from train.checkpoints import TrainedModel
+from train.checkpoints import Trained, TrainedCascade
 from train.errors import CheckFailedError, UsageError
-from train.inference import TorchModel, contract_of, labelled_split, split_logits
+from train.inference import (
+    SECOND_FILE,
+    TorchModel,
+    contract_of,
+    labelled_split,
+    second_contract,
+    split_logits,
+)
 from train.network import Network
 from train.runs import write_bytes
 
@@ -42,7 +49,7 @@ class ExportConfig:
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
     out: Path | None = None
-    """The file to write; RUN/classifier.onnx if not given."""
+    """The file to write; RUN/classifier.onnx if not given. A cascade's second.onnx is beside it."""
     data: Path | None = None
     """Folder of the photos to check with; the run's own if not given."""
     split: str = "validation"
@@ -51,7 +58,7 @@ class ExportConfig:
     """What the model is called in answers; DATA-BACKBONE if not given."""
     input_px: int | None = None
     """Height and width of the input that the file takes; the run's own if not given. Choose another
-    by `evaluate RUN --split holdout --input-px`."""
+    by `evaluate RUN --split holdout --input-px`. A cascade was made with its sizes."""
     calibrate_on: Path | None = None
     """Run of the same recipe whose held-out photos temperature and threshold are fitted on; the run
     itself if it held photos out."""
@@ -86,7 +93,7 @@ def export(config: ExportConfig) -> None:
     out = config.out or config.run / ONNX_FILE
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / ONNX_FILE
-        write_onnx(trained.network, contract, draft)
+        contract = write_models(trained, contract, draft)
         expected = split_logits(TorchModel(trained, contract), photos, config.cache)
         actual = split_logits(Classifier.load(draft), photos, config.cache)
         parity = compare(expected, actual)
@@ -97,15 +104,21 @@ def export(config: ExportConfig) -> None:
             f"{config.split}_photos": parity.photos,
         }
         described = add_contract(draft, replace(contract, metrics=figures))
+        second = draft.with_name(SECOND_FILE)
+        size_mb = len(described) / 1e6
+        if isinstance(trained, TrainedCascade):  # first, for the other names it
+            size_mb += second.stat().st_size / 1e6
+            write_bytes(out.with_name(SECOND_FILE), second.read_bytes())
     write_bytes(out, described)
+    beside = f" and {SECOND_FILE} beside it" if isinstance(trained, TrainedCascade) else ""
     print(
         f"{parity.photos} photos of {config.split}: largest logit difference "
         f"{parity.largest_difference:.2e}, top-1 the same on all\n"
-        f"The ONNX file is {out} ({len(described) / 1e6:.1f} MB)"
+        f"The ONNX file is {out}{beside} ({size_mb:.1f} MB)"
     )
 
 
-def _calibration(config: ExportConfig, trained: TrainedModel) -> Calibration | None:
+def _calibration(config: ExportConfig, trained: Trained) -> Calibration | None:
     if config.calibrate_on is not None:
         sibling = checkpoints.load_model(config.calibrate_on)
         if sibling.classes != trained.classes:
@@ -116,9 +129,7 @@ def _calibration(config: ExportConfig, trained: TrainedModel) -> Calibration | N
     return None
 
 
-def _contract(
-    config: ExportConfig, trained: TrainedModel, calibration: Calibration | None
-) -> Contract:
+def _contract(config: ExportConfig, trained: Trained, calibration: Calibration | None) -> Contract:
     contract = contract_of(trained, config.input_px)
     if config.name is not None:
         contract = replace(contract, name=config.name)
@@ -130,22 +141,22 @@ def _contract(
     )
 
 
-def write_onnx(network: Network | CascadeNetwork, contract: Contract, path: Path) -> None:
+def write_models(trained: Trained, contract: Contract, path: Path) -> Contract:
+    """Write a run's network, and a cascade's second beside it; the contract, with its hash."""
+    if isinstance(trained, TrainedCascade):
+        assert contract.second is not None
+        second = path.with_name(contract.second.file)
+        its = second_contract(trained)
+        write_onnx(trained.second.network, its, second)
+        second.write_bytes(add_contract(second, its))
+        sha256 = hashlib.sha256(second.read_bytes()).hexdigest()
+        contract = replace(contract, second=replace(contract.second, sha256=sha256))
+    write_onnx(trained.parts[0].network, contract, path)
+    return contract
+
+
+def write_onnx(network: Network, contract: Contract, path: Path) -> None:
     """Write the network, in eval mode, with its contract: images (N, 3, H, W) -> logits (N, C)."""
-    if isinstance(network, CascadeNetwork):
-        with tempfile.TemporaryDirectory() as folder:
-            parts = [Path(folder) / "first.onnx", Path(folder) / "second.onnx"]
-            for part, file in zip((network.first, network.second), parts, strict=True):
-                _write_single(part, contract, file)
-            first, second = (onnx.load(str(file)) for file in parts)
-        merged = merge(first, second, network.rule)
-        onnx.helper.set_model_props(merged, {METADATA_KEY: json.dumps(contract.to_json())})
-        onnx.save(merged, str(path))
-    else:
-        _write_single(network, contract, path)
-
-
-def _write_single(network: Network, contract: Contract, path: Path) -> None:
     spec = contract.preprocess
     # Two images: the exporter takes a batch of one for a constant.
     images = torch.zeros(2, 3, spec.height_px, spec.width_px)
@@ -172,7 +183,7 @@ def add_contract(path: Path, contract: Contract) -> bytes:
     These name the folders of the machine that it was exported on.
     """
     model = onnx.load(str(path))
-    for node in nodes_of(model.graph):
+    for node in model.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(contract.to_json())})

@@ -80,7 +80,7 @@ def frontier(config: FrontierConfig) -> None:
     Raises:
         UsageError: the run held nothing out, or its photos are not the ones it was trained on.
     """
-    trained = checkpoints.load_model(config.run)
+    trained = checkpoints.load_single(config.run)
     photos = held_out_photos(trained, config.run, config.cache)
     with tempfile.TemporaryDirectory() as folder:
         served = {px: _served(trained, px, Path(folder)) for px in sorted(config.sizes)}

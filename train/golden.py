@@ -9,18 +9,18 @@ the checkpoint is sure its label must be the same.
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving import image
 from serving.classifier import Classifier, softmax
 from serving.contract import Contract
-from serving.preprocess import Preprocessor
+from serving.preprocess import normalize
 from train.errors import CheckFailedError, UsageError
-from train.inference import TorchModel
+from train.inference import PixelsOf, TorchModel, image_logits, pixels_of_files
 from train.runs import write_json, write_whole
 
 EXPECTATIONS = "expectations.json"
@@ -46,8 +46,8 @@ def golden_logits(
     """
     if not pictures:
         raise UsageError("There is no golden picture: name a folder of JPEGs, --pictures DIR.")
-    batch = _batch(pictures, classifier.contract)
-    expected, actual = model.logits(batch), classifier.logits(batch)
+    _refuse_borderline(classifier, pictures, tolerance)
+    expected, actual = (image_logits(m, _pixels_of(pictures)) for m in (model, classifier))
     wanted = softmax(expected.astype(np.float64) / classifier.contract.temperature)
     off = np.abs(wanted - classifier.probabilities(actual)).max()
     relabelled = int((expected.argmax(axis=1) != actual.argmax(axis=1)).sum())
@@ -69,9 +69,10 @@ def int8_golden_logits(
         CheckFailedError: the file as it is served is further off than `tolerance` or gives another
             label, or calls a picture otherwise of which the checkpoint is sure.
     """
-    classifier = Classifier.load(int8)
-    batch = _batch(pictures, classifier.contract)
-    expected, served = _literal_logits(int8, batch), classifier.logits(batch)
+    classifier, pixels_of = Classifier.load(int8), _pixels_of(pictures)
+    _refuse_borderline(classifier, pictures, tolerance)
+    expected = image_logits(_Literal(int8, classifier), pixels_of)
+    served = image_logits(classifier, pixels_of)
     wanted, actual = classifier.probabilities(expected), classifier.probabilities(served)
     off = float(np.abs(wanted - actual).max())
     labels = actual.argmax(axis=1)  # (N,)
@@ -83,7 +84,7 @@ def int8_golden_logits(
             f"on {relabelled}. Allow more, --golden-tolerance, or ship float32. Nothing was "
             "written."
         )
-    trained = classifier.probabilities(model.logits(batch))  # (N, C)
+    trained = classifier.probabilities(image_logits(model, pixels_of))  # (N, C)
     sure = trained.max(axis=1) >= classifier.contract.unsure_below
     for index in np.flatnonzero(sure & (labels != trained.argmax(axis=1))).tolist():
         raise CheckFailedError(
@@ -95,26 +96,43 @@ def int8_golden_logits(
     return expected
 
 
-def _literal_logits(path: Path, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The file's logits with every node carried out as it is written."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    logits: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: batch})[0]
-    return logits
+def _refuse_borderline(classifier: Classifier, pictures: Sequence[Path], tolerance: float) -> None:
+    """Another machine may round a probability to the other side of where the second is asked."""
+    contract = classifier.contract
+    if contract.second is None:
+        return
+    batch = normalize(_pixels_of(pictures)(contract.preprocess), contract.preprocess)
+    for path, row in zip(pictures, classifier.probabilities(classifier.logits(batch)), strict=True):
+        if abs(row.max() - contract.second.sure_above) <= tolerance:
+            raise CheckFailedError(
+                f"{path.name}: the first model is {row.max():.3f} sure, and from "
+                f"{contract.second.sure_above:.3f} on it answers alone: too close to hold another "
+                "machine to. Name other golden pictures, --pictures DIR. Nothing was "
+                "written."
+            )
 
 
-def _batch(pictures: Sequence[Path], contract: Contract) -> NDArray[np.float32]:
-    """(N, 3, H, W) float32, made as serving makes it."""
-    preprocess = Preprocessor(contract.preprocess)
-    size = (contract.preprocess.width_px, contract.preprocess.height_px)
-    return np.concatenate(
-        [
-            preprocess(image.decode(path.read_bytes(), max_pixels=_MAX_PIXELS, for_size=size))
-            for path in pictures
-        ]
-    )
+class _Literal:
+    """A model file of which every node is carried out as it is written; its second as served."""
+
+    def __init__(self, path: Path, classifier: Classifier) -> None:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 3  # errors
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+        self.contract, self.second = classifier.contract, classifier.second
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        name = self._session.get_inputs()[0].name
+        logits: NDArray[np.float32] = self._session.run(None, {name: batch})[0]
+        return logits
+
+
+def _pixels_of(pictures: Sequence[Path]) -> PixelsOf:
+    files = [path.read_bytes() for path in pictures]
+    return partial(pixels_of_files, files, max_pixels=_MAX_PIXELS)
 
 
 def write_goldens(

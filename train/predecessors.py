@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from train.checkpoints import TrainedModel, load_model
+from train.checkpoints import TrainedModel, load_single
 from train.config import FitConfig
 from train.data import Manifest
 from train.errors import UsageError
@@ -29,7 +29,7 @@ def take_start(config: FitConfig, manifest: Manifest, network: Network) -> tuple
     run = Path(config.start)
     start = _open("--start", run, config, manifest)
     try:
-        network.load_state_dict(start.single(run).state_dict())
+        network.load_state_dict(start.network.state_dict())
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise UsageError(f"--start {run} does not fit the network asked for: {reason}") from error
@@ -37,8 +37,7 @@ def take_start(config: FitConfig, manifest: Manifest, network: Network) -> tuple
 
 
 def _open(flag: str, run: Path, config: FitConfig, manifest: Manifest) -> TrainedModel:
-    earlier = load_model(run)
-    earlier.single(run)
+    earlier = load_single(run)
     if earlier.classes != manifest.classes:
         raise UsageError(
             f"{flag} {run} knows the classes {', '.join(earlier.classes)}, "

@@ -3,18 +3,17 @@ pretrained network as it came, with ImageNet's classes.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
 
-from serving import image
 from serving.classifier import softmax
-from serving.preprocess import Preprocessor
 from serving.settings import Settings
 from train.errors import UsageError
-from train.inference import Model, open_model
+from train.inference import Model, image_logits, open_model, pixels_of_files
 from train.photo import read_image
 
 
@@ -46,12 +45,10 @@ def predict(config: PredictConfig) -> None:
     model, images = _model_and_images(config)
     settings = Settings()
     contract = model.contract
-    preprocess = Preprocessor(contract.preprocess)
     for source in images:
-        data = read_image(source, settings)
-        size_px = preprocess.spec.size_px
-        picture = image.decode(data, max_pixels=settings.image_max_pixels, for_size=size_px)
-        logits = model.logits(preprocess(picture)).astype(np.float64)  # (1, C)
+        files = [read_image(source, settings)]
+        pixels_of = partial(pixels_of_files, files, max_pixels=settings.image_max_pixels)
+        logits = image_logits(model, pixels_of).astype(np.float64)  # (1, C)
         probabilities = softmax(logits / contract.temperature)[0]  # (C,)
         unsure = probabilities.max() < contract.unsure_below
         print(f"{source}: unsure, below {contract.unsure_below:g}" if unsure else source)

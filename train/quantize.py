@@ -4,11 +4,14 @@ Candidates are made and judged on photos that neither calibration nor, where the
 network has seen: the sibling's network stands for the run's, whose recipe is the same. The run's
 own file, made as the best candidate was, is then judged on all of train but the calibration photos.
 
+Of a cascade the first network is quantised, and the answers that are compared are the cascade's.
+
 RUN/classifier.int8.onnx    the file, only if it passed
 RUN/quantize.json           every candidate's figures, whether or not one passed
 """
 
 import platform
+import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -21,10 +24,10 @@ from serving.classifier import Classifier
 from serving.contract import Contract
 from train import checkpoints, data
 from train.candidates import Method, Quantizer, Recipe, Weights, recipes
-from train.checkpoints import TrainedModel
+from train.checkpoints import Trained
 from train.draw import Photos, choose_photos
 from train.errors import CheckFailedError, UsageError
-from train.export import ONNX_FILE, add_contract, write_onnx
+from train.export import ONNX_FILE, add_contract, write_models
 from train.gate import Judged, Limits, Reference, judge, refusals
 from train.gated import INT8_FILE, QUANTIZE_JSON
 from train.runs import write_bytes, write_json
@@ -96,14 +99,13 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
     """Make candidates, judge them, and write the best if it passes.
 
     Raises:
-        UsageError: the run is not exported or is a cascade, or the sibling is none.
+        UsageError: the run is not exported, or the sibling is none.
         CheckFailedError: no file passes; quantize.json holds the figures, and no model is written.
     """
     exported = config.run / ONNX_FILE
     if not exported.is_file():
         raise UsageError(f"{exported} is missing: write it first, python -m train export RUN.")
     trained = checkpoints.load_model(config.run)
-    trained.single(config.run)
     float32 = Classifier.load(exported)
     sibling = _sibling(config, trained)
     root = config.data or trained.config.data.data
@@ -123,7 +125,7 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
     )
 
 
-def _sibling(config: QuantizeConfig, trained: TrainedModel) -> Path | None:
+def _sibling(config: QuantizeConfig, trained: Trained) -> Path | None:
     if config.sibling is None:
         return config.run if trained.config.data.choose_on == "holdout" else None
     if checkpoints.load_model(config.sibling).classes != trained.classes:
@@ -140,12 +142,13 @@ def _judge_candidates(
     clock: Clock,
 ) -> list[Candidate]:
     """Every recipe, tried on the sibling's network, or on the run's own where there is none."""
-    source, classifier = config.run / ONNX_FILE, float32
+    source, classifier, folder = config.run / ONNX_FILE, float32, scratch / "candidates"
     if sibling is not None and sibling != config.run:
-        source = scratch / "sibling.onnx"
-        write_onnx(checkpoints.load_model(sibling).network, float32.contract, source)
+        folder.mkdir()
+        source = folder / ONNX_FILE
+        write_models(checkpoints.load_model(sibling), float32.contract, source)
         classifier = Classifier.load(source)
-    quantizer = _quantizer(source, float32.contract, photos, config.cache, scratch / "sibling")
+    quantizer = _quantizer(source, float32.contract, photos, config.cache, folder)
     reference = Reference.on(classifier, photos.candidates, config.cache)
     return [
         _judge(quantizer, recipe, reference, config, clock)
@@ -157,6 +160,9 @@ def _quantizer(
     float32: Path, contract: Contract, photos: Photos, cache: Path, folder: Path
 ) -> Quantizer:
     pixels = data.pixels(photos.calibration, contract.preprocess, cache)
+    folder.mkdir(exist_ok=True)
+    if contract.second is not None and float32.parent != folder:  # candidates look for it there
+        shutil.copyfile(float32.with_name(contract.second.file), folder / contract.second.file)
     return Quantizer(float32, contract.preprocess, pixels, folder)
 
 

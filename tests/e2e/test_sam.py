@@ -5,16 +5,15 @@ import json
 import os
 import re
 import subprocess
+from functools import partial
 
 import pytest
 
 from local.gateway import HttpRequest, event_of
 from local.runtime_interface import free_ports, port_answers
-from serving import image
-from serving.preprocess import Preprocessor
 from tests.client import Answer, send
 from tests.e2e.engine import ROOT, missing_engine, run, sam_path
-from train.inference import open_model
+from train.inference import image_logits, open_model, pixels_of_files
 
 SAM = sam_path()
 MISSING = missing_engine() or ("" if SAM else "the SAM CLI is not installed (.venv-sam, PATH)")
@@ -69,9 +68,8 @@ def api(built):
 def expected():
     """The label that the bundled model gives the sample outside of the service."""
     model = open_model(ROOT / "model" / "classifier.onnx")
-    spec = model.contract.preprocess
-    picture = image.decode(SAMPLE.read_bytes(), max_pixels=10**7)
-    logits = model.logits(Preprocessor(spec)(picture))  # (1, C)
+    files = partial(pixels_of_files, [SAMPLE.read_bytes()], max_pixels=10**7)
+    logits = image_logits(model, files)  # (1, C)
     return model.contract.classes[int(logits.argmax())]
 
 

@@ -1,10 +1,9 @@
 """The networks that the benchmarks read back from a model file, for runtimes that take no ONNX."""
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
-import onnx
-import onnxruntime
 import pytest
 import torch
 from benchmarks import photos
@@ -16,8 +15,7 @@ from PIL import Image
 from serving.classifier import Classifier
 from serving.contract import Contract
 from serving.preprocess import Preprocessor, PreprocessSpec
-from tests.tiny_model import write_tiny_model
-from train.cascade_network import CascadeNetwork, CascadeRule
+from tests.tiny_model import write_tiny_cascade
 from train.export import write_onnx
 
 PX = 64
@@ -48,40 +46,24 @@ def test_a_file_of_another_network_is_refused_by_name(tmp_path: Path):
         network_of(file)
 
 
-@pytest.mark.slow
-def test_of_a_cascade_the_runtimes_get_the_first_network(tmp_path: Path):
-    first, second = (seeded_network(3, PX, name) for name in ("mobilenet_v2", "efficientnet_lite0"))
-    cascade, single = tmp_path / "cascade.onnx", tmp_path / "single.onnx"
-    write_onnx(CascadeNetwork(first, second, CascadeRule(1.0, 1.0, 2.0)), CONTRACT, cascade)
-    write_single(cascade, single)
-    batch = pictures(CONTRACT, 2)
-    with torch.inference_mode():
-        expected = first(torch.from_numpy(batch)).numpy()
-    assert Classifier.load(single).logits(batch) == pytest.approx(expected, rel=1e-3, abs=1e-4)
-    assert single.stat().st_size < cascade.stat().st_size / 2
-    with torch.inference_mode():
-        answers = network_of(single)(torch.from_numpy(batch)).numpy()
-    assert answers == pytest.approx(expected, rel=1e-3, abs=1e-4)
+def test_of_a_cascade_the_runtimes_get_the_first_network_alone(tmp_path: Path):
+    cascade = write_tiny_cascade(tmp_path / "cascade" / "model.onnx", sure_above=2.0)
+    write_single(cascade, tmp_path / "single.onnx")
+    single = Classifier.load(tmp_path / "single.onnx")
+    assert single.contract == replace(Classifier.load(cascade).contract, second=None)
+    batch = pictures(single.contract, 2)
+    assert single.logits(batch) == pytest.approx(Classifier.load(cascade).logits(batch))
 
 
-def test_a_file_of_one_network_is_taken_as_it_is(tmp_path: Path):
-    file = write_tiny_model(tmp_path / "model.onnx")
-    write_single(file, tmp_path / "single.onnx")
-    assert (tmp_path / "single.onnx").read_bytes() == file.read_bytes()
-
-
-def test_the_bundled_model_asks_its_second_network_about_one_photo_alone(tmp_path: Path):
-    model = onnx.load(str(BUNDLED))
-    if "some_unsure" not in {name for node in model.graph.node for name in node.output}:
+def test_the_bundled_model_asks_its_second_network_about_one_photo_alone():
+    classifier = Classifier.load(BUNDLED)
+    if classifier.contract.second is None:
         pytest.skip("the bundled model is one network")
-    asked = onnx.helper.make_tensor_value_info("some_unsure", onnx.TensorProto.BOOL, [])
-    model.graph.output.append(asked)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    preprocess = Preprocessor(Classifier.load(BUNDLED).contract.preprocess)
+    preprocess = Preprocessor(classifier.contract.preprocess)
 
     def asks(kind: str) -> bool:
-        photo = Image.open(BytesIO(photos.jpeg(kind)))
-        return bool(session.run(["some_unsure"], {"images": preprocess(photo)})[0])
+        batch = preprocess(Image.open(BytesIO(photos.jpeg(kind))))
+        return bool(classifier.asks_second(classifier.probabilities(classifier.logits(batch)))[0])
 
     assert {kind: asks(kind) for kind in photos.KINDS} == {
         "400x533": False,

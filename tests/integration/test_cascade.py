@@ -1,11 +1,16 @@
 """A cascade of two real runs, small ones on drawn photos, from its making to its model card."""
 
 from pathlib import Path
-from typing import Any
 
 import onnx
 import pytest
 
+from ops.hook import pretraffic
+from serving.app import App
+from serving.classifier import Classifier
+from serving.settings import Settings
+from tests.conftest import no_fetch
+from tests.quantized import clock_that_takes
 from tests.training import tiny_config
 from train import checkpoints, runs
 from train.average import AverageConfig, average
@@ -21,6 +26,7 @@ from train.quantize import QuantizeConfig, quantize
 pytestmark = pytest.mark.slow
 
 HOLDOUT = {"choose_on": "holdout", "holdout": 0.3}
+SECOND_PX = 48  # the runs themselves have 32
 BACKBONES = ("resnet18", "mobilenet_v3_small")
 
 
@@ -46,7 +52,7 @@ def trained(
 def sibling(trained: dict[str, tuple[Path, Path]], photo_cache: Path) -> Path:
     first, second = trained["holdout"]
     out = first.parent / "sibling"
-    cascade(CascadeConfig(first, second, out, cache=photo_cache))
+    cascade(CascadeConfig(first, second, out, second_px=SECOND_PX, cache=photo_cache))
     return out
 
 
@@ -64,20 +70,23 @@ def exported(whole: Path, sibling: Path, photo_cache: Path) -> Path:
     return whole / "classifier.onnx"
 
 
-def network_of(run: Path) -> Any:
-    return checkpoints.load_model(run).network
+def cascade_of(run: Path) -> checkpoints.TrainedCascade:
+    made = checkpoints.load_model(run)
+    assert isinstance(made, checkpoints.TrainedCascade)
+    return made
 
 
 def test_the_rule_is_chosen_on_the_held_out_photos_and_written_down(sibling: Path):
     record = runs.read_json(sibling / runs.RECORD)
     assert record["tuned"]["photos"] > 0
     assert record["tuned"]["correct"] >= record["tuned"]["both_correct"]
-    assert record["rule"]["sure_above"] == network_of(sibling).rule.sure_above
+    assert record["rule"]["sure_above"] == cascade_of(sibling).rule.sure_above
 
 
 def test_a_cascade_of_all_photos_takes_its_siblings_rule(whole: Path, sibling: Path):
-    assert network_of(whole).rule == network_of(sibling).rule
-    assert checkpoints.load_model(whole).backbones == BACKBONES
+    made = cascade_of(whole)
+    assert made.rule == cascade_of(sibling).rule
+    assert tuple(part.config.network.backbone for part in made.parts) == BACKBONES
 
 
 def test_a_cascade_is_evaluated_exported_and_bundled(
@@ -86,29 +95,68 @@ def test_a_cascade_is_evaluated_exported_and_bundled(
     evaluate(EvaluateConfig(model=sibling, data=drawn_data, split="holdout", cache=photo_cache))
     out = whole.parent / "model"
     bundle(BundleConfig(run=whole, out=out, golden=out / "golden", cache=photo_cache))
-    contract = open_model(out / "classifier.onnx").contract
+    model = open_model(out / "classifier.onnx")
+    contract = model.contract
     assert contract == open_model(exported).contract
+    assert model.second().contract.preprocess.width_px == SECOND_PX
+    report = runs.read_json(out / "report.json")
+    accuracy = report["splits"]["validation"]["accuracy"]
+    assert accuracy == contract.metrics["validation_accuracy"]
     assert contract.name == "colours-resnet18-mobilenet_v3_small"
     assert contract.metrics["calibration_photos"] > 0
     card = (out / "MODEL_CARD.md").read_text()
     assert "| backbone | resnet18 and mobilenet_v3_small, the second where the first is" in card
+    assert "| input | 32 x 32 and 48 x 48 RGB" in card
     assert "| seed | 0 |" in card
     assert "--backbone resnet18 " in card
     assert "python -m train cascade FIRST SECOND --tuned-on SIBLING --out RUN" in card
 
 
-def test_the_file_keeps_no_trace_of_the_machine(exported: Path):
-    (branch,) = [node for node in onnx.load(str(exported)).graph.node if node.op_type == "If"]
-    inner = next(one.g for one in branch.attribute if one.name == "then_branch")
-    assert len(inner.node) > 20
-    assert not [node for node in inner.node if node.metadata_props or node.doc_string]
-    assert str(Path(__file__).parents[2]).encode() not in exported.read_bytes()
+def test_the_bundled_cascade_answers_the_golden_pictures_through_the_service(
+    whole: Path, exported: Path, photo_cache: Path, tmp_path: Path
+):
+    out = tmp_path / "model"
+    bundle(BundleConfig(run=whole, out=out, golden=out / "golden", cache=photo_cache))
+    app = App(Classifier.load(out / "classifier.onnx"), Settings(), no_fetch)
+    goldens = pretraffic.load(out / "golden")
+    assert pretraffic.check(goldens, lambda event: app.handle(event, "test")) == []
+
+
+def test_a_model_of_one_network_leaves_no_second_file_of_a_model_before(
+    tiny_run: Path, photo_cache: Path, tmp_path: Path
+):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "second.onnx").write_bytes(b"of a model before")
+    bundle(BundleConfig(run=tiny_run, out=tmp_path / "model", cache=photo_cache))
+    assert not (tmp_path / "model" / "second.onnx").exists()
+
+
+def test_the_files_keep_no_trace_of_the_machine(exported: Path):
+    for file in (exported, exported.with_name("second.onnx")):
+        nodes = onnx.load(str(file)).graph.node
+        assert len(nodes) > 20
+        assert not [node for node in nodes if node.metadata_props or node.doc_string]
+        assert str(Path(__file__).parents[2]).encode() not in file.read_bytes()
+
+
+def test_the_first_network_is_quantised_and_judged_by_what_both_answer(
+    whole: Path, exported: Path, sibling: Path, photo_cache: Path, tmp_path: Path
+):
+    config = QuantizeConfig(
+        run=whole, sibling=sibling, photos=30, methods=("minmax",), cache=photo_cache
+    )
+    quantize(config, clock=clock_that_takes(1.0, 0.5))
+    out = tmp_path / "model"
+    bundle(BundleConfig(run=whole, out=out, golden=out / "golden", int8=True, cache=photo_cache))
+    made = Classifier.load(out / "classifier.onnx")
+    assert made.contract.second == Classifier.load(exported).contract.second
+    assert made.second().version == Classifier.load(exported).second().version
+    assert made.contract.metrics["int8_agreement"] >= 0.99
 
 
 def test_what_takes_one_network_refuses_a_cascade(
     trained: dict[str, tuple[Path, Path]],
     whole: Path,
-    exported: Path,
     drawn_data: Path,
     photo_cache: Path,
     tmp_path: Path,
@@ -124,9 +172,6 @@ def test_what_takes_one_network_refuses_a_cascade(
         network = {"backbone": "resnet18", "train_backbone": True}
         with pytest.raises(UsageError, match=refused):
             fit(tiny_config(drawn_data, photo_cache, out, network=network, **changes))
-    assert exported.is_file()  # quantize would ask for it first
-    with pytest.raises(UsageError, match=refused):
-        quantize(QuantizeConfig(run=whole, cache=photo_cache))
     assert not (out / runs.MODEL).exists()
 
 
@@ -149,9 +194,7 @@ def test_runs_that_make_no_cascade_are_named(
         cascade(CascadeConfig(second, first, out, tuned_on=sibling, cache=photo_cache))
     with pytest.raises(UsageError, match=f"{sibling} holds a run already"):
         cascade(CascadeConfig(first, second, sibling, cache=photo_cache))
-    larger = tmp_path / "larger"
-    network = {"backbone": "resnet18", "input_px": 64}
-    reading = {"choose_on": "nothing"}
-    fit(tiny_config(drawn_data, photo_cache, larger, network=network, reading=reading, epochs=1))
-    with pytest.raises(UsageError, match=f"{larger} has other input size than {first}"):
-        cascade(CascadeConfig(first, larger, out, tuned_on=sibling, cache=photo_cache))
+    with pytest.raises(UsageError, match="--first-px and --second-px are the sibling's"):
+        cascade(CascadeConfig(first, second, out, first_px=64, tuned_on=sibling, cache=photo_cache))
+    with pytest.raises(UsageError, match="--input-px is for one network"):
+        open_model(sibling, input_px=64)

@@ -55,8 +55,8 @@ def test_how_the_teachers_were_trained_is_kept(
 ):
     teachers = (str(tiny_run), str(tiny_run))
     fit(tiny_config(drawn_data, photo_cache, tmp_path / "out", teacher=teachers, **WHOLE_NETWORK))
-    taught = checkpoints.load_model(tmp_path / "out").training.taught_by
-    assert taught == (checkpoints.load_model(tiny_run).members,) * 2
+    taught = checkpoints.load_single(tmp_path / "out").training.taught_by
+    assert taught == (checkpoints.load_single(tiny_run).members,) * 2
 
 
 def test_a_teacher_that_has_seen_what_is_held_out_is_refused(
@@ -144,4 +144,4 @@ def test_a_run_of_a_version_without_teachers_is_gone_on_with(
         del saved[name]
     runs.write_json(config.out / runs.CONFIG, saved)
     fit(replace(config, resume=True))
-    assert checkpoints.load_model(config.out).epoch["epoch"] == 1
+    assert checkpoints.load_single(config.out).epoch["epoch"] == 1

@@ -33,7 +33,7 @@ def main(out: Path, run: Path, root: Path, cache: Path) -> None:
     pixels = data.pixels(photos, spec, cache)
     evaluation = accelerator.prepare(loaders.evaluation_loader(pixels, photos.labels(), batch=4))
     scale, offset = (torch.from_numpy(c).view(3, 1, 1) for c in scale_and_offset(spec))
-    model = checkpoints.load_model(run).network
+    model = checkpoints.load_single(run).network
     figures = _evaluate(model, evaluation, (scale, offset), accelerator)
 
     answer = {"seen": seen, "figures": figures}

@@ -1,24 +1,19 @@
-"""The rule of a cascade, and its network in torch and as an ONNX file."""
-
-from pathlib import Path
+"""The rule of a cascade, and what its two networks come to together."""
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from serving.classifier import Classifier, softmax
-from serving.contract import Contract
-from serving.preprocess import PreprocessSpec
+from serving.classifier import softmax
+from serving.contract import Contract, Second
+from serving.preprocess import PreprocessSpec, normalize
 from train.calibration import fit_temperature
 from train.cascade import summary, tune
-from train.cascade_network import CascadeNetwork, CascadeRule
-from train.export import write_onnx
-from train.network import Network
+from train.inference import image_logits
 
 CLASSES = ("blue", "green", "red")
 PHOTOS = 400
+SIZES_PX = (160, 224)
 
 
 def drawn_logits(seed: int, labels: NDArray[np.int64], margin: float) -> NDArray[np.float32]:
@@ -35,7 +30,7 @@ def labels() -> NDArray[np.int64]:
 
 def test_the_threshold_is_the_lowest_that_keeps_to_the_rule(labels: NDArray[np.int64]):
     first, second = drawn_logits(1, labels, 2.0), drawn_logits(2, labels, 2.0)
-    tuned = tune(first, second, labels)
+    tuned = tune(first, second, labels, SIZES_PX)
     assert tuned.both_correct > max(tuned.first_correct, tuned.second_correct)
     assert 0 < tuned.alone < PHOTOS
 
@@ -58,7 +53,7 @@ def test_the_threshold_is_the_lowest_that_keeps_to_the_rule(labels: NDArray[np.i
 
 def test_a_second_network_that_adds_nothing_is_never_asked(labels: NDArray[np.int64]):
     first = drawn_logits(1, labels, 2.0)
-    tuned = tune(first, first, labels)
+    tuned = tune(first, first, labels, SIZES_PX)
     assert tuned.alone == PHOTOS
     assert tuned.correct == tuned.first_correct
 
@@ -66,83 +61,62 @@ def test_a_second_network_that_adds_nothing_is_never_asked(labels: NDArray[np.in
 def test_a_first_network_that_is_sure_of_nonsense_never_answers_alone(labels: NDArray[np.int64]):
     first = drawn_logits(1, labels, 0.0)
     first[np.arange(PHOTOS), (labels + 1) % len(CLASSES)] += np.linspace(0, 9, PHOTOS)
-    tuned = tune(first, drawn_logits(2, labels, 9.0), labels)
+    tuned = tune(first, drawn_logits(2, labels, 9.0), labels, SIZES_PX)
     assert tuned.alone == 0
     assert tuned.rule.sure_above > 1
 
 
 def test_the_summary_says_what_was_weighed(labels: NDArray[np.int64]):
-    tuned = tune(drawn_logits(1, labels, 2.0), drawn_logits(2, labels, 2.0), labels)
+    first, second = drawn_logits(1, labels, 2.0), drawn_logits(2, labels, 2.0)
+    tuned = tune(first, second, labels, SIZES_PX)
     line = summary(tuned)
     for figure in (tuned.first_correct, tuned.second_correct, tuned.both_correct, tuned.correct):
         assert str(figure) in line
 
 
-def colour_network(seed: int) -> Network:
-    """The mean colour of an image through a linear layer of drawn weights."""
-    torch.manual_seed(seed)
-    head = nn.Linear(3, len(CLASSES))
-    nn.init.normal_(head.weight, std=4.0)
-    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return Network(pool, head, train_backbone=True).eval()
+class Drawn:
+    """A model whose logits for a picture are drawn from its pixels' size and mean."""
+
+    def __init__(self, contract: Contract, seed: int, then: "Drawn | None" = None) -> None:
+        self.contract, self._seed, self._then = contract, seed, then
+        self.asked: list[int] = []
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.asked.append(len(batch))
+        weights = np.random.default_rng(self._seed).standard_normal((3, len(CLASSES)))
+        pooled = batch.mean(axis=(2, 3)) * batch.shape[3] / 8
+        logits: NDArray[np.float32] = (4 * pooled @ weights).astype(np.float32)
+        return logits
+
+    def second(self) -> "Drawn":
+        assert self._then is not None
+        return self._then
 
 
-def two_networks(rule: CascadeRule) -> CascadeNetwork:
-    return CascadeNetwork(colour_network(1), colour_network(2), rule).eval()
+def contract_at(px: int, temperature: float, second: Second | None = None) -> Contract:
+    spec = PreprocessSpec(height_px=px, width_px=px)
+    return Contract("drawn", CLASSES, spec, temperature=temperature, second=second)
 
 
-@pytest.fixture
-def images() -> torch.Tensor:
-    """(12, 3, 8, 8): plain colours."""
-    colours = torch.randn(12, 3, 1, 1, generator=torch.Generator().manual_seed(3))
-    return colours.expand(12, 3, 8, 8).contiguous()
-
-
-HALF = CascadeRule(first_temperature=2.0, second_temperature=0.5, sure_above=0.8)
-
-
-def written(network: CascadeNetwork, path: Path) -> Classifier:
-    contract = Contract("colours", CLASSES, PreprocessSpec(height_px=8, width_px=8))
-    write_onnx(network, contract, path)
-    return Classifier.load(path)
-
-
-@torch.inference_mode()
-def test_where_the_first_is_sure_its_answer_stands_and_elsewhere_the_mean(images: torch.Tensor):
-    network = two_networks(HALF)
-    alone = (network.first(images) / 2.0).softmax(dim=1)
-    other = (network.second(images) / 0.5).softmax(dim=1)
-    sure = alone.amax(dim=1) >= HALF.sure_above
-    assert 0 < sure.sum() < len(images)
-    answers = network(images).exp()
-    torch.testing.assert_close(answers[sure], alone[sure])
-    torch.testing.assert_close(answers[~sure], ((alone + other) / 2)[~sure])
-
-
-@torch.inference_mode()
 @pytest.mark.parametrize("sure_above", [0.0, 0.8, 2.0])
-def test_the_file_answers_as_torch_does_one_by_one_and_together(
-    sure_above: float, images: torch.Tensor, tmp_path: Path
-):
-    network = two_networks(CascadeRule(2.0, 0.5, sure_above))
-    classifier = written(network, tmp_path / "cascade.onnx")
-    expected = network(images).numpy()
-    together = classifier.logits(images.numpy())
-    np.testing.assert_allclose(together, expected, atol=1e-5)
-    one_by_one = [classifier.logits(image[None].numpy())[0] for image in images]
-    np.testing.assert_allclose(one_by_one, together, atol=1e-6)
+def test_where_the_first_is_sure_its_answer_stands_and_elsewhere_the_mean(sure_above: float):
+    second = Drawn(contract_at(16, 0.5), seed=2)
+    rule = Second("second.onnx", "0" * 64, sure_above)
+    first = Drawn(contract_at(8, 2.0, rule), seed=1, then=second)
+    colours = np.random.default_rng(3).integers(0, 256, (12, 1, 1, 3), dtype=np.uint8)
 
+    def pixels_of(spec: PreprocessSpec) -> NDArray[np.uint8]:
+        return np.broadcast_to(colours, (12, spec.height_px, spec.width_px, 3))
 
-@torch.inference_mode()
-def test_the_file_asks_the_second_for_unsure_images_alone(images: torch.Tensor, tmp_path: Path):
-    # A second network that knows nothing leaves its mark wherever it is asked.
-    network = two_networks(HALF)
-    nn.init.constant_(network.second.head.get_parameter("bias"), float("nan"))
-    sure = (network.first(images) / 2.0).softmax(dim=1).amax(dim=1).numpy() >= HALF.sure_above
-    answers = written(network, tmp_path / "cascade.onnx").logits(images.numpy())
-    np.testing.assert_array_equal(np.isnan(answers).any(axis=1), ~sure)
-
-
-def test_logits_beyond_float32s_exponent_stay_finite(images: torch.Tensor, tmp_path: Path):
-    network = two_networks(CascadeRule(1e-3, 1e-3, 2.0))
-    assert np.isfinite(written(network, tmp_path / "cascade.onnx").logits(images.numpy())).all()
+    answers = softmax(image_logits(first, pixels_of).astype(np.float64) / 2.0)
+    models = (first, second)
+    batches = [normalize(pixels_of(m.contract.preprocess), m.contract.preprocess) for m in models]
+    alone, other = (
+        softmax(m.logits(batch).astype(np.float64) / m.contract.temperature)
+        for m, batch in zip(models, batches, strict=True)
+    )
+    sure = alone.max(axis=1) >= sure_above
+    assert (0 < sure.sum() < 12) == (sure_above == 0.8)
+    np.testing.assert_allclose(answers[sure], alone[sure], atol=1e-6)
+    np.testing.assert_allclose(answers[~sure], ((alone + other) / 2)[~sure], atol=1e-6)
+    assert sum(second.asked[:-1]) == (~sure).sum()  # the last is this test's own

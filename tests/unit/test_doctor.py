@@ -12,7 +12,7 @@ from local.backends import ROOT
 from ops import doctor, image_checks, model_checks, parameters
 from serving.contract import METADATA_KEY
 from tests.deployment import source
-from tests.tiny_model import CONTRACT, write_tiny_model
+from tests.tiny_model import CONTRACT, write_tiny_cascade, write_tiny_model
 
 VALUES = parameters.read(ROOT / "template.yaml", {})
 FACTS = {"Architecture": "amd64", "Size": 462_000_000}
@@ -131,6 +131,12 @@ def test_a_contract_that_the_code_cannot_honour_is_found(tmp_path):
     path = tmp_path / "new.onnx"
     write_tiny_model(path, metadata={METADATA_KEY: json.dumps(value)})
     the_one(refusal(path), "this code refuses it", "'version' is 99")
+
+
+def test_a_second_model_that_is_another_file_is_found(tmp_path):
+    path = write_tiny_cascade(tmp_path / "tiny.onnx", sure_above=0.9)
+    write_tiny_cascade(tmp_path / "other.onnx", sure_above=0.9, name="another")
+    the_one(refusal(path), "is not the file that the contract's field 'second' names")
 
 
 @pytest.mark.parametrize("is_there", [True, False])
