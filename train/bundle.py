@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier
 from train import checkpoints
 from train.card import CARD, model_card
-from train.checkpoints import Trained
 from train.errors import UsageError
 from train.evaluate import REPORT_JSON, make_report
 from train.export import ONNX_FILE
@@ -25,6 +24,7 @@ from train.gated import gated_file, int8_figures
 from train.golden import (
     FLOAT32_TOLERANCE,
     INT8_TOLERANCE,
+    clear_pictures,
     golden_logits,
     int8_golden_logits,
     write_goldens,
@@ -86,8 +86,10 @@ def bundle(config: BundleConfig) -> None:
     if config.int8:
         before = split_logits(float32, photos, config.cache)
         report["int8"] = int8_figures(config.run, before, logits, photos.labels())
-    pictures = sorted(config.pictures.glob("*.jpg"))
-    expected, tolerance = _expectations(config, trained, float32, shipped, pictures)
+    given = sorted(config.pictures.glob("*.jpg"))
+    checkpoint = TorchModel(trained, float32.contract)
+    pictures = clear_pictures(checkpoint, shipped, given, int8=config.int8)
+    expected, tolerance = _expectations(config, checkpoint, float32, shipped, pictures)
     _put(shipped, classifier, config.out)
     write_json(config.out / REPORT_JSON, report)
     card = model_card(trained, classifier.contract, classifier.version, report, notes)
@@ -113,13 +115,12 @@ def _put(shipped: Path, classifier: Classifier, out: Path) -> None:
 
 def _expectations(
     config: BundleConfig,
-    trained: Trained,
+    checkpoint: TorchModel,
     float32: Classifier,
     shipped: Path,
     pictures: list[Path],
 ) -> tuple[NDArray[np.float32], float]:
     """What the hook expects of the shipped file, and how closely."""
-    checkpoint = TorchModel(trained, float32.contract)
     given = config.golden_tolerance
     if not config.int8:
         tolerance = FLOAT32_TOLERANCE if given is None else given

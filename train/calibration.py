@@ -4,7 +4,7 @@ Both are fitted on photos that the network was not trained on. A network trained
 none left, so it takes them from a sibling: the same recipe, trained with a share held out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,14 @@ def calibrate(run: Path, cache: Path, input_px: int | None = None) -> Calibratio
     photos = held_out_photos(trained, run, cache)
     model = TorchModel(trained, contract_of(trained, input_px))
     logits = split_logits(model, photos, cache)
-    given = model.contract.temperature if isinstance(trained, TrainedCascade) else None
-    return fit_calibration(logits, photos.labels(), given)
+    if not isinstance(trained, TrainedCascade):
+        return fit_calibration(logits, photos.labels())
+    fitted = fit_calibration(logits, photos.labels(), model.contract.temperature)
+    rule = replace(trained.rule, first_temperature=1.0, second_temperature=1.0)
+    cold = replace(trained, rule=rule)
+    before = split_logits(TorchModel(cold, contract_of(cold)), photos, cache)
+    ece = metrics.expected_calibration_error(softmax(before.astype(np.float64)), photos.labels())
+    return replace(fitted, ece_before=ece)
 
 
 def held_out_photos(trained: Trained, run: Path, cache: Path) -> Manifest:

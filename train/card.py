@@ -25,7 +25,7 @@ def model_card(
         _recipe(trained),
         *(_figures(name, split) for name, split in report["splits"].items()),
         *(_int8(name, split, report.get("int8")) for name, split in report["splits"].items()),
-        _calibration(contract),
+        _calibration(trained, contract),
         notes.strip(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -130,14 +130,22 @@ def _int8_row(what: str, counts: tuple[int, int, int, int], interval: list[float
     )
 
 
-def _calibration(contract: Contract) -> str:
+def _temperatures(trained: Trained, contract: Contract) -> str:
+    if isinstance(trained, TrainedCascade):
+        rule = trained.rule
+        return f"{rule.first_temperature:.3f} and {rule.second_temperature:.3f}"
+    return f"{contract.temperature:.3f}"
+
+
+def _calibration(trained: Trained, contract: Contract) -> str:
     fitted = contract.metrics
     if "calibration_photos" not in fitted:
         return "## Calibration\n\nNot calibrated: probabilities are the softmax of the logits."
     return (
         "## Calibration\n\n"
-        f"Temperature {contract.temperature:.3f}, fitted on {fitted['calibration_photos']} photos "
-        "of train that a sibling of this network, trained by the same recipe, had not seen: "
+        f"Temperature {_temperatures(trained, contract)}, fitted on "
+        f"{fitted['calibration_photos']} photos of train that a sibling of this network, trained "
+        "by the same recipe, had not seen: "
         f"calibration error {fitted['calibration_ece_before']:.3f} before, "
         f"{fitted['calibration_ece_after']:.3f} after.\n\n"
         f"An answer is `unsure` below {contract.unsure_below:.3f}: the lowest threshold at which "

@@ -72,7 +72,10 @@ def figures(
         "loss": cross_entropy(scaled, labels),
         "temperature": contract.temperature,
         "ece": expected_calibration_error(probabilities, labels),
-        "ece_uncalibrated": expected_calibration_error(softmax(wide), labels),
+        # Of two models each has a temperature of its own: these are not the logits of one.
+        "ece_uncalibrated": (
+            None if contract.second else expected_calibration_error(softmax(wide), labels)
+        ),
         "ece_by_chance_95": ece_by_chance(probabilities),
         "unsure": unsure(probabilities, labels, contract.unsure_below),
         "reliability": reliability_bins(probabilities, labels),

@@ -1,13 +1,16 @@
 """A cascade of two real runs, small ones on drawn photos, from its making to its model card."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from ops.hook import pretraffic
 from serving.app import App
-from serving.classifier import Classifier
+from serving.classifier import Classifier, softmax
+from serving.preprocess import normalize
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.quantized import clock_that_takes
@@ -15,12 +18,21 @@ from tests.training import tiny_config
 from train import checkpoints, runs
 from train.average import AverageConfig, average
 from train.bundle import BundleConfig, bundle
+from train.calibration import calibrate, held_out_photos
 from train.cascade import CascadeConfig, cascade
 from train.errors import UsageError
 from train.evaluate import EvaluateConfig, evaluate
-from train.export import ExportConfig, export
+from train.export import ExportConfig, add_contract, export
 from train.fit import fit
-from train.inference import open_model
+from train.golden import clear_pictures
+from train.inference import (
+    TorchModel,
+    contract_of,
+    open_model,
+    pixels_of_files,
+    split_logits,
+)
+from train.metrics import expected_calibration_error
 from train.quantize import QuantizeConfig, quantize
 
 pytestmark = pytest.mark.slow
@@ -102,12 +114,17 @@ def test_a_cascade_is_evaluated_exported_and_bundled(
     report = runs.read_json(out / "report.json")
     accuracy = report["splits"]["validation"]["accuracy"]
     assert accuracy == contract.metrics["validation_accuracy"]
+    # Its logits are the mean of two models' answers: no one temperature comes before them.
+    assert report["splits"]["validation"]["ece_uncalibrated"] is None
     assert contract.name == "colours-resnet18-mobilenet_v3_small"
     assert contract.metrics["calibration_photos"] > 0
     card = (out / "MODEL_CARD.md").read_text()
     assert "| backbone | resnet18 and mobilenet_v3_small, the second where the first is" in card
     assert "| input | 32 x 32 and 48 x 48 RGB" in card
     assert "| seed | 0 |" in card
+    rule = cascade_of(sibling).rule
+    temperatures = f"{rule.first_temperature:.3f} and {rule.second_temperature:.3f}"
+    assert f"Temperature {temperatures}, fitted on" in card
     assert "--backbone resnet18 " in card
     assert "python -m train cascade FIRST SECOND --tuned-on SIBLING --out RUN" in card
 
@@ -120,6 +137,49 @@ def test_the_bundled_cascade_answers_the_golden_pictures_through_the_service(
     app = App(Classifier.load(out / "classifier.onnx"), Settings(), no_fetch)
     goldens = pretraffic.load(out / "golden")
     assert pretraffic.check(goldens, lambda event: app.handle(event, "test")) == []
+
+
+def test_calibration_is_compared_with_both_networks_own_probabilities(
+    sibling: Path, photo_cache: Path
+):
+    made = cascade_of(sibling)
+    photos = held_out_photos(made, sibling, photo_cache)
+    logits = [
+        split_logits(TorchModel(part, contract_of(part, px)), photos, photo_cache)
+        for part, px in zip(made.parts, (32, SECOND_PX), strict=True)
+    ]
+    first, second = (softmax(one.astype(np.float64)) for one in logits)
+    sure = first.max(axis=1) >= made.rule.sure_above
+    answers = np.where(sure[:, None], first, (first + second) / 2)
+    before = expected_calibration_error(answers, photos.labels())
+    assert calibrate(sibling, photo_cache).ece_before == pytest.approx(before, abs=1e-6)
+
+
+def test_pictures_at_the_edge_of_the_rule_hold_no_deployment(
+    whole: Path, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    pictures = sorted((Path(__file__).parents[2] / "samples").glob("*.jpg"))
+    first = Classifier.load(exported)
+    pixels = pixels_of_files([pictures[0].read_bytes()], first.contract.preprocess, 10**7)
+    batch = normalize(pixels, first.contract.preprocess)
+    confidence = float(first.probabilities(first.logits(batch)).max())
+    shipped = tmp_path / "classifier.onnx"
+    (tmp_path / "second.onnx").write_bytes(exported.with_name("second.onnx").read_bytes())
+
+    def kept(sure_above: float) -> list[Path]:
+        assert first.contract.second is not None
+        second = replace(first.contract.second, sure_above=sure_above)
+        contract = replace(first.contract, second=second)
+        shipped.write_bytes(add_contract(exported, contract))
+        model = TorchModel(checkpoints.load_model(whole), contract)
+        return clear_pictures(model, shipped, pictures, int8=False)
+
+    assert kept(2.0) == pictures
+    # The tiny network is as sure of each drawing: at its confidence all are on the edge.
+    with pytest.raises(UsageError, match="No golden picture is left"):
+        kept(confidence)
+    said = "left out, at the edge of where the second model is asked: "
+    assert f"{said}{', '.join(path.name for path in pictures)}" in capsys.readouterr().out
 
 
 def test_a_model_of_one_network_leaves_no_second_file_of_a_model_before(
