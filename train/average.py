@@ -20,12 +20,12 @@ from tqdm import tqdm
 
 from serving.preprocess import PreprocessSpec, scale_and_offset
 from train import checkpoints, data, loaders, runs
-from train.checkpoints import TrainedModel
 from train.config import FitConfig, to_json
 from train.errors import UsageError
 from train.lineage import Training
 from train.loaders import EpochOrder
 from train.network import Network
+from train.saved import TrainedModel, load_single
 from train.transforms import base_spec, normalize_on_device
 
 # A channel's mean and variance over so many photos, each with its thousands of positions, do not
@@ -58,7 +58,7 @@ def average(config: AverageConfig) -> None:
         raise UsageError("An average takes two runs or more: train average RUN RUN --out RUN.")
     if (config.out / runs.MODEL).is_file():
         raise UsageError(f"{config.out} holds a run already: give another --out.")
-    members = [checkpoints.load_single(run) for run in config.runs]
+    members = [load_single(run) for run in config.runs]
     networks = [member.network for member in members]
     for run, member in zip(config.runs[1:], members[1:], strict=True):
         _refuse_stranger(config.runs[0], members[0], run, member)

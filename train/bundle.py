@@ -15,7 +15,6 @@ import tyro
 from numpy.typing import NDArray
 
 from serving.classifier import Classifier
-from train import checkpoints
 from train.card import CARD, model_card
 from train.errors import UsageError
 from train.evaluate import REPORT_JSON, make_report
@@ -31,6 +30,7 @@ from train.golden import (
 )
 from train.inference import SECOND_FILE, TorchModel, labelled_split, split_logits
 from train.runs import write_bytes, write_json, write_whole
+from train.saved import load_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def bundle(config: BundleConfig) -> None:
     shipped = gated_file(config.run, float32.version) if config.int8 else exported
     classifier = Classifier.load(shipped)
     notes = config.notes.read_text(encoding="utf-8") if config.notes else ""
-    trained = checkpoints.load_model(config.run)
+    trained = load_model(config.run)
     root = config.data or trained.config.data.data
     photos = labelled_split(root, config.split, config.cache, classifier.contract.classes)
     logits = split_logits(classifier, photos, config.cache)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from serving.classifier import softmax
-from train import checkpoints, data, metrics
-from train.checkpoints import Trained, TrainedCascade
+from train import data, metrics
 from train.data import Labels, Manifest
 from train.errors import UsageError
 from train.inference import TorchModel, contract_of, split_logits
+from train.saved import Trained, TrainedCascade, load_model
 
 # The rule for "unsure": of the answers that are not, this share is right.
 SURE_ACCURACY = 0.95
@@ -58,7 +58,7 @@ def calibrate(run: Path, cache: Path, input_px: int | None = None) -> Calibratio
     Raises:
         UsageError: the run held nothing out, or its photos are not the ones it was trained on.
     """
-    trained = checkpoints.load_model(run)
+    trained = load_model(run)
     photos = held_out_photos(trained, run, cache)
     model = TorchModel(trained, contract_of(trained, input_px))
     logits = split_logits(model, photos, cache)

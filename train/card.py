@@ -8,9 +8,9 @@ from typing import Any
 
 from serving.contract import Contract
 from train.calibration import SURE_ACCURACY
-from train.checkpoints import Trained, TrainedCascade
 from train.lineage import cascade_commands, commands
 from train.report import markdown_classes, markdown_headlines
+from train.saved import Trained, TrainedCascade
 
 CARD = "MODEL_CARD.md"
 

@@ -18,12 +18,12 @@ from scipy.special import log_softmax
 
 from train import checkpoints, runs
 from train.calibration import fit_temperature, held_out_photos
-from train.checkpoints import CascadeRule, TrainedCascade, TrainedModel
 from train.config import to_json
 from train.data import Labels
 from train.errors import UsageError
 from train.inference import TorchModel, contract_of, split_logits
 from train.metrics import photo_losses
+from train.saved import CascadeRule, TrainedCascade, TrainedModel, load_model, load_single
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def cascade(config: CascadeConfig) -> None:
     if config.tuned_on is not None and (config.first_px or config.second_px):
         raise UsageError("--first-px and --second-px are the sibling's: leave out --tuned-on.")
     folders = (config.first, config.second)
-    parts = [checkpoints.load_single(run) for run in folders]
+    parts = [load_single(run) for run in folders]
     _require_alike(config, parts)
     if config.tuned_on is None:
         tuned = _tune(config, parts)
@@ -107,7 +107,7 @@ def _require_alike(config: CascadeConfig, parts: Sequence[TrainedModel]) -> None
 
 
 def _rule_of(run: Path, parts: Sequence[TrainedModel]) -> CascadeRule:
-    sibling = checkpoints.load_model(run)
+    sibling = load_model(run)
     if not isinstance(sibling, TrainedCascade):
         raise UsageError(f"--tuned-on {run} is no cascade: make one of siblings first.")
     backbones = [[p.config.network.backbone for p in made] for made in (sibling.parts, parts)]

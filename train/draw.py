@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from train import checkpoints
 from train.calibration import held_out_photos
-from train.checkpoints import Trained
 from train.data import Manifest
 from train.errors import UsageError
 from train.inference import labelled_split
+from train.saved import Trained, load_model
 
 # Without a sibling, about this many photos of train judge the candidates: 99 % is three changed.
 _JUDGED_WITHOUT_SIBLING = 300
@@ -47,7 +46,7 @@ def choose_photos(
     train = labelled_split(root, "train", cache, trained.classes)
     seed = trained.config.seed
     if sibling is not None:
-        held = held_out_photos(checkpoints.load_model(sibling), sibling, cache)
+        held = held_out_photos(load_model(sibling), sibling, cache)
         calibration = balanced(without(train, held), count, seed)
         judging = without(held, calibration)
     else:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from serving.classifier import Classifier, softmax
 from serving.contract import Contract
-from train import checkpoints, metrics, plots, report
+from train import metrics, plots, report
 from train.calibration import held_out_photos
 from train.data import Manifest
 from train.errors import UsageError
@@ -20,6 +20,7 @@ from train.inference import Model, labelled_split, open_model, split_logits
 from train.plots import Picture
 from train.report import Mistake
 from train.runs import RECORD, read_json, write_bytes, write_json
+from train.saved import load_model
 
 HOLDOUT = "holdout"
 REPORT_JSON, REPORT_MD, REPORT_HTML = "report.json", "report.md", "report.html"
@@ -84,7 +85,7 @@ def _photos(config: EvaluateConfig, model: Model) -> Manifest:
         return labelled_split(config.data, config.split, config.cache, model.contract.classes)
     if not config.model.is_dir():
         raise UsageError("--split holdout is for a run: an ONNX file does not know its photos.")
-    return held_out_photos(checkpoints.load_model(config.model), config.model, config.cache)
+    return held_out_photos(load_model(config.model), config.model, config.cache)
 
 
 def make_report(

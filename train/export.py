@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 
 from serving.classifier import Classifier
 from serving.contract import METADATA_KEY, Contract
-from train import checkpoints, metrics
+from train import metrics
 from train.calibration import Calibration, calibrate
-from train.checkpoints import Trained, TrainedCascade
 from train.errors import CheckFailedError, UsageError
 from train.inference import (
     SECOND_FILE,
@@ -35,6 +34,7 @@ from train.inference import (
 )
 from train.network import Network
 from train.runs import write_bytes
+from train.saved import Trained, TrainedCascade, load_model
 
 ONNX_FILE = "classifier.onnx"
 
@@ -83,7 +83,7 @@ def export(config: ExportConfig) -> None:
     Raises:
         CheckFailedError: ONNX Runtime's answers are not torch's; nothing is written.
     """
-    trained = checkpoints.load_model(config.run)
+    trained = load_model(config.run)
     calibration = _calibration(config, trained)
     contract = _contract(config, trained, calibration)
     root = config.data or trained.config.data.data
@@ -120,7 +120,7 @@ def export(config: ExportConfig) -> None:
 
 def _calibration(config: ExportConfig, trained: Trained) -> Calibration | None:
     if config.calibrate_on is not None:
-        sibling = checkpoints.load_model(config.calibrate_on)
+        sibling = load_model(config.calibrate_on)
         if sibling.classes != trained.classes:
             raise UsageError(f"{config.calibrate_on} has other classes than {config.run}.")
         return calibrate(config.calibrate_on, config.cache, config.input_px)

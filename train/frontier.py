@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 
 from serving.classifier import Classifier
 from serving.preprocess import normalize
-from train import checkpoints, data
+from train import data
 from train.calibration import fit_temperature, held_out_photos
-from train.checkpoints import TrainedModel
 from train.data import Labels, Manifest
 from train.errors import UsageError
 from train.export import write_onnx
 from train.inference import contract_of, split_logits
 from train.metrics import photo_losses
 from train.runs import write_json
+from train.saved import TrainedModel, load_single
 from train.turns import Clock, medians_in_turns
 
 FRONTIER_FILE = "frontier.json"
@@ -80,7 +80,7 @@ def frontier(config: FrontierConfig) -> None:
     Raises:
         UsageError: the run held nothing out, or its photos are not the ones it was trained on.
     """
-    trained = checkpoints.load_single(config.run)
+    trained = load_single(config.run)
     photos = held_out_photos(trained, config.run, config.cache)
     with tempfile.TemporaryDirectory() as folder:
         served = {px: _served(trained, px, Path(folder)) for px in sorted(config.sizes)}

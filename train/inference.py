@@ -17,10 +17,10 @@ from serving import image
 from serving.classifier import Classifier, both, is_second_asked, softmax
 from serving.contract import Contract, Second
 from serving.preprocess import PreprocessSpec, normalize, resize
-from train import checkpoints, data
-from train.checkpoints import Trained, TrainedCascade, TrainedModel
+from train import data
 from train.data import Manifest, Pixels
 from train.errors import UsageError
+from train.saved import Trained, TrainedCascade, TrainedModel, load_model
 
 SECOND_FILE = "second.onnx"
 """What a cascade's second network is called, beside its first."""
@@ -73,7 +73,7 @@ def open_model(path: Path, input_px: int | None = None) -> Model:
         ContractError: the ONNX file does not hold a contract that serving can honour.
     """
     if path.is_dir():
-        trained = checkpoints.load_model(path)
+        trained = load_model(path)
         return TorchModel(trained, contract_of(trained, input_px))
     if path.suffix == ".onnx" and path.is_file():
         if input_px is not None:

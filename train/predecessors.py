@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from train.checkpoints import TrainedModel, load_single
 from train.config import FitConfig
 from train.data import Manifest
 from train.errors import UsageError
 from train.lineage import Training
 from train.network import Network
+from train.saved import TrainedModel, load_single
 
 
 def open_teachers(config: FitConfig, manifest: Manifest) -> tuple[TrainedModel, ...]:

@@ -22,15 +22,15 @@ import tyro
 
 from serving.classifier import Classifier
 from serving.contract import Contract
-from train import checkpoints, data
+from train import data
 from train.candidates import Method, Quantizer, Recipe, Weights, recipes
-from train.checkpoints import Trained
 from train.draw import Photos, choose_photos
 from train.errors import CheckFailedError, UsageError
 from train.export import ONNX_FILE, add_contract, write_models
 from train.gate import Judged, Limits, Reference, judge, refusals
 from train.gated import INT8_FILE, QUANTIZE_JSON
 from train.runs import write_bytes, write_json
+from train.saved import Trained, load_model
 from train.turns import Clock
 
 RULE = (
@@ -105,7 +105,7 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
     exported = config.run / ONNX_FILE
     if not exported.is_file():
         raise UsageError(f"{exported} is missing: write it first, python -m train export RUN.")
-    trained = checkpoints.load_model(config.run)
+    trained = load_model(config.run)
     float32 = Classifier.load(exported)
     sibling = _sibling(config, trained)
     root = config.data or trained.config.data.data
@@ -128,7 +128,7 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
 def _sibling(config: QuantizeConfig, trained: Trained) -> Path | None:
     if config.sibling is None:
         return config.run if trained.config.data.choose_on == "holdout" else None
-    if checkpoints.load_model(config.sibling).classes != trained.classes:
+    if load_model(config.sibling).classes != trained.classes:
         raise UsageError(f"{config.sibling} has other classes than {config.run}.")
     return config.sibling
 
@@ -146,7 +146,7 @@ def _judge_candidates(
     if sibling is not None and sibling != config.run:
         folder.mkdir()
         source = folder / ONNX_FILE
-        write_models(checkpoints.load_model(sibling), float32.contract, source)
+        write_models(load_model(sibling), float32.contract, source)
         classifier = Classifier.load(source)
     quantizer = _quantizer(source, float32.contract, photos, config.cache, folder)
     reference = Reference.on(classifier, photos.candidates, config.cache)

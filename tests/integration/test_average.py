@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.training import tiny_config
-from train import checkpoints, runs
+from train import runs
 from train.average import AverageConfig, average
 from train.bundle import BundleConfig, bundle
 from train.calibration import held_out_photos
@@ -15,6 +15,7 @@ from train.errors import UsageError
 from train.evaluate import EvaluateConfig, evaluate
 from train.export import ExportConfig, export
 from train.fit import fit
+from train.saved import load_single
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +64,7 @@ def test_batchnorm_is_measured_on_the_photos_not_averaged(
 
     photos = data.scan(drawn_data).split("train")
     pixels = data.pixels(photos, PreprocessSpec(height_px=32, width_px=32), photo_cache)
-    backbone: Any = checkpoints.load_single(averaged).network.backbone
+    backbone: Any = load_single(averaged).network.backbone
     with torch.inference_mode():
         entering = backbone.conv1(
             torch.from_numpy(normalize(pixels, PreprocessSpec()))
@@ -93,7 +94,7 @@ def test_a_mean_counts_as_the_runs_that_it_is_of(
     one, other, mean = (weights(run) for run in (*two_runs, tmp_path / "mean"))
     wanted = (2 * one["head.0.weight"] + other["head.0.weight"]) / 3
     torch.testing.assert_close(mean["head.0.weight"], wanted)
-    members = checkpoints.load_single(tmp_path / "mean").averaged
+    members = load_single(tmp_path / "mean").averaged
     assert [member.config.lr for member in members] == [1e-3, 3e-4, 1e-3]
 
 
@@ -160,9 +161,7 @@ def test_runs_of_several_seeds_on_the_same_held_out_photos_are_averaged(
             )
         )
         members.append(out)
-    one, other = (
-        held_out_photos(checkpoints.load_single(run), run, photo_cache) for run in members
-    )
+    one, other = (held_out_photos(load_single(run), run, photo_cache) for run in members)
     assert one == other
     average(AverageConfig(tuple(members), tmp_path / "mean", cache=photo_cache))
     assert ("several heads" in capsys.readouterr().out) == warned

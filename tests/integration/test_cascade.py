@@ -15,7 +15,7 @@ from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.quantized import clock_that_takes
 from tests.training import tiny_config
-from train import checkpoints, runs
+from train import runs
 from train.average import AverageConfig, average
 from train.bundle import BundleConfig, bundle
 from train.calibration import calibrate, held_out_photos
@@ -34,6 +34,7 @@ from train.inference import (
 )
 from train.metrics import expected_calibration_error
 from train.quantize import QuantizeConfig, quantize
+from train.saved import TrainedCascade, load_model
 
 pytestmark = pytest.mark.slow
 
@@ -82,9 +83,9 @@ def exported(whole: Path, sibling: Path, photo_cache: Path) -> Path:
     return whole / "classifier.onnx"
 
 
-def cascade_of(run: Path) -> checkpoints.TrainedCascade:
-    made = checkpoints.load_model(run)
-    assert isinstance(made, checkpoints.TrainedCascade)
+def cascade_of(run: Path) -> TrainedCascade:
+    made = load_model(run)
+    assert isinstance(made, TrainedCascade)
     return made
 
 
@@ -171,7 +172,7 @@ def test_pictures_at_the_edge_of_the_rule_hold_no_deployment(
         second = replace(first.contract.second, sure_above=sure_above)
         contract = replace(first.contract, second=second)
         shipped.write_bytes(add_contract(exported, contract))
-        model = TorchModel(checkpoints.load_model(whole), contract)
+        model = TorchModel(load_model(whole), contract)
         return clear_pictures(model, shipped, pictures, int8=False)
 
     assert kept(2.0) == pictures

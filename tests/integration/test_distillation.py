@@ -9,11 +9,12 @@ import torch
 
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
-from train import checkpoints, runs
+from train import runs
 from train.config import DataConfig, FitConfig, from_json, to_command, to_json
 from train.distillation import distillation_loss, joint_teacher
 from train.errors import UsageError
 from train.fit import fit
+from train.saved import load_single
 
 WHOLE_NETWORK = {
     "network": {"train_backbone": True, "backbone": "mobilenet_v3_small"},
@@ -55,8 +56,8 @@ def test_how_the_teachers_were_trained_is_kept(
 ):
     teachers = (str(tiny_run), str(tiny_run))
     fit(tiny_config(drawn_data, photo_cache, tmp_path / "out", teacher=teachers, **WHOLE_NETWORK))
-    taught = checkpoints.load_single(tmp_path / "out").training.taught_by
-    assert taught == (checkpoints.load_single(tiny_run).members,) * 2
+    taught = load_single(tmp_path / "out").training.taught_by
+    assert taught == (load_single(tiny_run).members,) * 2
 
 
 def test_a_teacher_that_has_seen_what_is_held_out_is_refused(
@@ -144,4 +145,4 @@ def test_a_run_of_a_version_without_teachers_is_gone_on_with(
         del saved[name]
     runs.write_json(config.out / runs.CONFIG, saved)
     fit(replace(config, resume=True))
-    assert checkpoints.load_single(config.out).epoch["epoch"] == 1
+    assert load_single(config.out).epoch["epoch"] == 1

@@ -21,6 +21,7 @@ from train import checkpoints, runs
 from train.errors import TrainError, UsageError
 from train.fit import fit
 from train.network import build
+from train.saved import load_single
 
 FINE_TUNING = {
     "network": {"train_backbone": True, "dropout": 0.2},
@@ -299,7 +300,7 @@ def test_a_run_trained_on_a_gpu_loads_on_the_cpu(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     fit(tiny_config(drawn_data, photo_cache, tmp_path / "run", **FINE_TUNING))
-    model = checkpoints.load_single(tmp_path / "run").network
+    model = load_single(tmp_path / "run").network
     assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
 
 
@@ -310,7 +311,7 @@ def test_other_backbones_train_without_weights(
     network = {"backbone": backbone, "inner": 8, "train_backbone": True}
     config = tiny_config(drawn_data, photo_cache, tmp_path / "run", network=network, epochs=1)
     fit(config)
-    model = checkpoints.load_single(tmp_path / "run")
+    model = load_single(tmp_path / "run")
     with torch.inference_mode():
         logits = model.network(torch.zeros(2, 3, 32, 32))
     assert logits.shape == (2, 3)

@@ -21,6 +21,7 @@ from train.bundle import BundleConfig, bundle
 from train.candidates import SAFE_PAIR, Quantizer, largest_pair
 from train.errors import CheckFailedError, UsageError
 from train.quantize import quantize
+from train.saved import load_model
 
 pytestmark = pytest.mark.slow  # a run is trained, exported and quantised first
 
@@ -64,10 +65,9 @@ def test_eight_bits_are_refused_for_their_saturation_and_it_is_written_down(int8
 
 
 def test_no_photo_judges_that_calibration_has_seen(small, copied_run):
-    from train import checkpoints
     from train.draw import choose_photos
 
-    trained = checkpoints.load_model(copied_run)
+    trained = load_model(copied_run)
     drawn = choose_photos(trained.config.data.data, trained, copied_run, 30, small().cache)
     seen = {photo.sha256 for photo in drawn.calibration.photos}
     assert len(seen) >= 15
