@@ -1,8 +1,8 @@
 """References to images in, predictions out: loaded side by side, decoded one by one, inferred a
 few at once. An image that fails in a batch gets its own problem and leaves the others alone.
 
-Where a model has a second one and is not sure of an image, the second is asked as well. It may
-take another size of input, for which the image is decoded anew: keeping large pictures costs more.
+Where a model has a second one and is not sure of an image, the second is asked as well. Where it
+takes another size of input, the image is decoded anew: keeping large pictures costs more.
 """
 
 import json
@@ -22,7 +22,7 @@ from serving import image, sources
 from serving.classifier import Classifier, both
 from serving.errors import InvalidRequestError, ServingError
 from serving.events import Request, Response
-from serving.preprocess import Preprocessor
+from serving.preprocess import Preprocessor, PreprocessSpec
 from serving.settings import Settings
 from serving.sources import Reference
 
@@ -53,8 +53,9 @@ class _Item:
 
     timings_ms: dict[str, float] = field(default_factory=dict)
     size_bytes: int = 0
-    data: bytes = b""  # the file, until the image is answered
+    data: bytes = b""  # the file; gone when the image is answered
     error: ServingError | None = None
+    prepared: tuple[PreprocessSpec, NDArray[np.float32]] | None = None  # (1, 3, H, W)
     probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))  # (1, C)
     asked_second: bool = False
 
@@ -150,7 +151,7 @@ class Predictor:
             for item, other in self._ask(self._second, asked):
                 item.probabilities = both(item.probabilities, other)
         for item in items:
-            item.data = b""
+            item.data, item.prepared = b"", None
 
     def _ask(
         self, model: _Model, items: Sequence[_Item]
@@ -170,6 +171,8 @@ class Predictor:
 
     def _prepared(self, item: _Item, preprocess: Preprocessor) -> NDArray[np.float32] | None:
         """The image as a (1, 3, H, W) batch; None where the item has an error now."""
+        if item.prepared is not None and item.prepared[0] == preprocess.spec:
+            return item.prepared[1]
         batch = None
         max_pixels, for_size = self._settings.image_max_pixels, preprocess.spec.size_px
         with _Stage(item, "decode"):
@@ -177,6 +180,7 @@ class Predictor:
         if item.error is None:
             with _Stage(item, "preprocess"):
                 batch = preprocess(picture)
+                item.prepared = preprocess.spec, batch
         return batch
 
     def _answer(self, item: _Item, options: Options) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from serving.preprocess import PreprocessSpec
 
 CLASSES = ("blue", "green", "red")  # in the order of the logits
 SPEC = PreprocessSpec(height_px=32, width_px=24)
+_SECOND_SPEC = replace(SPEC, height_px=48, width_px=48)
 CONTRACT = Contract(name="tiny", classes=CLASSES, preprocess=SPEC, manifest_sha256="0" * 64)
 
 # (3 channels R, G, B) x (3 classes): each class looks at its own channel.
@@ -62,14 +63,15 @@ def write_tiny_model(
     return path
 
 
-def write_tiny_cascade(path: Path, *, sure_above: float, second_px: int = 48, **changes) -> Path:
+def write_tiny_cascade(
+    path: Path, *, sure_above: float, preprocess: PreprocessSpec = _SECOND_SPEC, **changes
+) -> Path:
     """Write a model with a second one of another input size, which sees green where this sees blue.
 
     `changes` are fields of the second's contract.
     """
-    size = replace(SPEC, height_px=second_px, width_px=second_px)
     mixed_up = _WEIGHT[:, [1, 0, 2]]
     second = path.with_name("second.onnx")
-    write_tiny_model(second, weight=mixed_up, preprocess=size, **changes)
+    write_tiny_model(second, weight=mixed_up, preprocess=preprocess, **changes)
     sha256 = hashlib.sha256(second.read_bytes()).hexdigest()
     return write_tiny_model(path, second=Second(second.name, sha256, sure_above))

@@ -3,6 +3,7 @@
 import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from serving.classifier import Classifier
 from serving.contract import Contract, Second
 from serving.errors import ContractError
 from serving.image import decode
-from serving.preprocess import Preprocessor
+from serving.preprocess import Preprocessor, PreprocessSpec
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.drawn import encoded
-from tests.tiny_model import CONTRACT, write_tiny_cascade
+from tests.tiny_model import CONTRACT, SPEC, write_tiny_cascade
 
 SURE, UNSURE = (250, 0, 0), (90, 100, 80)
 GOOD: dict[str, Any] = {"file": "second.onnx", "sha256": "0" * 64, "sure_above": 0.9}
@@ -70,6 +71,22 @@ def test_an_unsure_image_is_answered_by_the_mean_of_both_each_at_its_own_size(mo
     answer = answer_to(service(model), UNSURE)
     np.testing.assert_allclose(listed(answer), mean, atol=1e-5)
     assert set(answer["timings_ms"]) == {"fetch", "decode", "preprocess", "inference"}
+
+
+@pytest.mark.parametrize(("second_spec", "times"), [(SPEC, 1), (replace(SPEC, width_px=48), 2)])
+def test_an_image_is_decoded_anew_only_for_another_size(
+    second_spec: PreprocessSpec, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = write_tiny_cascade(tmp_path / "tiny.onnx", sure_above=2.0, preprocess=second_spec)
+    app, sizes = service(model), []
+
+    def counted(data: bytes, *, max_pixels: int, for_size: tuple[int, int]) -> Image.Image:
+        sizes.append(for_size)
+        return decode(data, max_pixels=max_pixels, for_size=for_size)
+
+    monkeypatch.setattr("serving.predict.image.decode", counted)
+    answer_to(app, UNSURE)
+    assert sizes == [SPEC.size_px, second_spec.size_px][:times]
 
 
 def test_each_image_of_a_batch_is_answered_as_it_is_alone(model: Path):
