@@ -107,6 +107,9 @@ class FitConfig:
     labels."""
     teacher_weight: float = 0.5
     """Share of the loss that compares with the teacher; the labels have the rest."""
+    teacher_px: int = 0
+    """Size at which the teacher sees a photo, where that is larger than the training size: a
+    network for small photos learns what larger ones show. 0 is the training size."""
     ema: float = 0.0
     """Decay of the moving average of the weights that is kept as the model; 0 is off."""
     batchnorm_momentum: float = 0.1
@@ -143,6 +146,9 @@ class FitConfig:
         _require(0 <= self.ema < 1, "--ema", "from 0 to below 1", self.ema)
         weight = self.teacher_weight
         _require(0 <= weight <= 1, "--teacher-weight", "from 0 to 1", weight)
+        _require(self.teacher_px >= 0, "--teacher-px", "0 or more", self.teacher_px)
+        if self.teacher_px and not self.teacher:
+            raise UsageError("--teacher-px is the size of a teacher's photos: name one, --teacher.")
         _require(0 <= self.warmup < 1, "--warmup", "from 0 to below 1", self.warmup)
         _require(self.patience >= 0, "--patience", "0 or more", self.patience)
 

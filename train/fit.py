@@ -29,7 +29,7 @@ from train.errors import UsageError
 from train.features import cached_features
 from train.lineage import Training
 from train.loaders import EpochOrder, evaluation_loader, mixed_seed
-from train.transforms import base_spec, batch_mixing, normalize_on_device
+from train.transforms import at_size, base_spec, batch_mixing, normalize_on_device
 
 
 def fit(config: FitConfig) -> None:
@@ -61,15 +61,17 @@ def fit(config: FitConfig) -> None:
     on_features = not config.network.train_backbone and config.augment == "none"
     trained: nn.Module = whole.head if on_features else whole
     sizes = config.progressive_px or (config.network.input_px,)
+    cropped_from = base_spec(spec, at_least_px=config.teacher_px)
     with accelerator.main_process_first():
         if on_features:
             rows = cached_features(whole.backbone, training, spec, config.data.cache, device)
             features = torch.from_numpy(rows)
             stages = [loaders.feature_loader(config, features, training_labels, order)]
         else:
-            pixels = data.pixels(training, base_spec(spec), config.data.cache)
+            pixels = data.pixels(training, cropped_from, config.data.cache)
             stages = [
-                loaders.photo_loader(config, pixels, training_labels, size, order) for size in sizes
+                loaders.photo_loader(config, pixels, training_labels, size, order)
+                for size in (max(size, config.teacher_px) for size in sizes)
             ]
         evaluation = None
         if choosing is not None and on_features:
@@ -113,7 +115,8 @@ def fit(config: FitConfig) -> None:
             break
         torch.manual_seed(mixed_seed(config.seed, epoch, accelerator.process_index))
         order.epoch = epoch
-        loader = stages[epoch * len(stages) // config.epochs]
+        stage = epoch * len(stages) // config.epochs
+        loader = stages[stage]
         model.train()
         started = time.perf_counter()
         total_loss = torch.zeros((), device=device)
@@ -132,6 +135,9 @@ def fit(config: FitConfig) -> None:
             targets = labels
             if mixing is not None and not on_features:
                 inputs, targets = mixing(inputs, labels)  # targets become (B, C) float32
+            larger = inputs  # what a teacher sees; the network itself its training size
+            if not on_features:
+                inputs = at_size(inputs, sizes[stage])
             with accelerator.autocast():
                 logits = forward(inputs)  # (B, C)
                 loss = cross_entropy(
@@ -141,7 +147,7 @@ def fit(config: FitConfig) -> None:
                     label_smoothing=config.label_smoothing,
                 )
                 if teach is not None:
-                    loss = distillation_loss(logits, teach(inputs), loss, config.teacher_weight)
+                    loss = distillation_loss(logits, teach(larger), loss, config.teacher_weight)
             accelerator.backward(loss)
             if config.clip_norm:
                 accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torchvision.transforms import v2
 
 from serving.preprocess import PreprocessSpec
@@ -19,9 +20,14 @@ BASE_RATIO = 9 / 7
 _GREY = 114  # about the mean of ImageNet's photos (0.449 of 255), so that a border says little
 
 
-def base_spec(spec: PreprocessSpec) -> PreprocessSpec:
-    """The size at which photos are cached for augmentation to crop from."""
-    height_px, width_px = round(spec.height_px * BASE_RATIO), round(spec.width_px * BASE_RATIO)
+def base_spec(spec: PreprocessSpec, *, at_least_px: int = 0) -> PreprocessSpec:
+    """The size at which photos are cached for augmentation to crop from.
+
+    `at_least_px` is the size of the crops, where these are larger than the network's input.
+    """
+    height_px, width_px = (
+        round(max(px, at_least_px) * BASE_RATIO) for px in (spec.height_px, spec.width_px)
+    )
     return replace(spec, height_px=height_px, width_px=width_px)
 
 
@@ -90,3 +96,11 @@ def normalize_on_device(pixels: Tensor, scale: Tensor, offset: Tensor) -> Tensor
     """
     batch = pixels.to(torch.float32) * scale + offset
     return batch.contiguous(memory_format=torch.channels_last)
+
+
+def at_size(inputs: Tensor, size_px: int) -> Tensor:
+    """(N, 3, S, S) float32 -> (N, 3, size_px, size_px), smoothed; itself where it has that size."""
+    if inputs.shape[-1] == size_px:
+        return inputs
+    smaller = interpolate(inputs, size=(size_px, size_px), mode="bilinear", antialias=True)
+    return smaller.contiguous(memory_format=torch.channels_last)

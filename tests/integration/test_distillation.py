@@ -1,6 +1,7 @@
 """Training with a teacher: what the student takes from it, and which teachers are refused."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from tests.drawn import write_class_folders
 from tests.training import tiny_config
 from train import runs
 from train.config import DataConfig, FitConfig, from_json, to_command, to_json
-from train.distillation import distillation_loss, joint_teacher
+from train.distillation import Teacher, distillation_loss, joint_teacher
 from train.errors import UsageError
 from train.fit import fit
 from train.saved import load_single
+from train.transforms import at_size
 
 WHOLE_NETWORK = {
     "network": {"train_backbone": True, "backbone": "mobilenet_v3_small"},
@@ -82,6 +84,50 @@ def test_the_command_names_each_teacher_and_old_runs_had_one():
         assert from_json(FitConfig, to_json(config) | {"teacher": saved}).teacher == teachers
 
 
+def test_the_teacher_sees_a_larger_photo_than_its_student(
+    tiny_run: Path,
+    drawn_data: Path,
+    photo_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    seen: dict[str, set[tuple[int, ...]]] = {"teacher": set(), "student": set()}
+
+    def watched(networks: Sequence[torch.nn.Module], *, compiled: bool) -> Teacher:
+        teach = joint_teacher(networks, compiled=compiled)
+
+        def teach_and_note(inputs: torch.Tensor) -> torch.Tensor:
+            seen["teacher"].add(tuple(inputs.shape[2:]))
+            return teach(inputs)
+
+        return teach_and_note
+
+    def at_size_and_note(inputs: torch.Tensor, size_px: int) -> torch.Tensor:
+        smaller = at_size(inputs, size_px)
+        seen["student"].add(tuple(smaller.shape[2:]))
+        return smaller
+
+    monkeypatch.setattr("train.fit.joint_teacher", watched)
+    monkeypatch.setattr("train.fit.at_size", at_size_and_note)
+    teachers = (str(tiny_run),)
+    fit(
+        tiny_config(
+            drawn_data,
+            photo_cache,
+            tmp_path / "out",
+            teacher=teachers,
+            teacher_px=64,
+            **WHOLE_NETWORK,
+        )
+    )
+    assert seen == {"teacher": {(64, 64)}, "student": {(32, 32)}}
+
+
+def test_a_size_of_the_teachers_photos_wants_a_teacher():
+    with pytest.raises(UsageError, match="--teacher-px is the size of a teacher's photos"):
+        FitConfig(out=Path("run"), data=DataConfig(Path("photos")), teacher_px=224)
+
+
 @pytest.mark.slow
 def test_a_student_of_the_teacher_alone_ignores_the_labels(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
@@ -141,7 +187,7 @@ def test_a_run_of_a_version_without_teachers_is_gone_on_with(
     config = tiny_config(drawn_data, photo_cache, tmp_path / "old", epochs=1)
     fit(config)
     saved = runs.read_json(config.out / runs.CONFIG)
-    for name in ("teacher", "teacher_weight"):
+    for name in ("teacher", "teacher_weight", "teacher_px"):
         del saved[name]
     runs.write_json(config.out / runs.CONFIG, saved)
     fit(replace(config, resume=True))
