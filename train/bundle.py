@@ -19,10 +19,11 @@ from train.card import CARD, model_card
 from train.errors import UsageError
 from train.evaluate import REPORT_JSON, make_report
 from train.export import ONNX_FILE
-from train.gated import gated_file, int8_figures
+from train.gated import SECOND_INT8_FILE, gated_file, int8_figures
 from train.golden import (
     FLOAT32_TOLERANCE,
     INT8_TOLERANCE,
+    LiteralModel,
     clear_pictures,
     golden_logits,
     int8_golden_logits,
@@ -88,7 +89,8 @@ def bundle(config: BundleConfig) -> None:
         report["int8"] = int8_figures(config.run, before, logits, photos.labels())
     given = sorted(config.pictures.glob("*.jpg"))
     checkpoint = TorchModel(trained, float32.contract)
-    pictures = clear_pictures(checkpoint, shipped, given, int8=config.int8)
+    reference = LiteralModel(shipped, classifier) if config.int8 else checkpoint
+    pictures = clear_pictures(reference, classifier, given)
     expected, tolerance = _expectations(config, checkpoint, float32, shipped, pictures)
     _put(shipped, classifier, config.out)
     write_json(config.out / REPORT_JSON, report)
@@ -109,8 +111,8 @@ def _put(shipped: Path, classifier: Classifier, out: Path) -> None:
     for name, path in {**copies, ONNX_FILE: shipped}.items():
         with path.open("rb") as source:
             write_whole(out / name, partial(shutil.copyfileobj, source))
-    if second is None:  # of a model before
-        (out / SECOND_FILE).unlink(missing_ok=True)
+    for name in {SECOND_FILE, SECOND_INT8_FILE} - copies.keys():  # of a model before
+        (out / name).unlink(missing_ok=True)
 
 
 def _expectations(

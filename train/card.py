@@ -111,7 +111,22 @@ def _int8(name: str, split: dict[str, Any], int8: dict[str, Any] | None) -> str:
         f"at least {limits['min_agreement']:.1%} of the labels, lost at most "
         f"{limits['max_accuracy_loss']:.1%} of accuracy, took {run['time_ratio']:.2f} times "
         "float32's time, and no two of its weights can saturate 16 bits on processors without "
-        "VNNI."
+        f"VNNI.{_int8_second(gate['second'])}"
+    )
+
+
+def _int8_second(second: dict[str, Any] | None) -> str:
+    """What became of a cascade's second network, whose own answers were judged."""
+    if second is None:
+        return ""
+    if not second["run"] or second["run"][-1]["refused"]:
+        return " The second network is in float32: no int8 file of it was let pass."
+    passed = second["run"][-1]
+    before, after, agreed, photos = _counts(passed)
+    return (
+        " The second network is in 8 bits too. Alone, on the photos of the lowest row, it is right "
+        f"on {after} and float32 on {before}, with the same label on {agreed} of {photos}, in "
+        f"{passed['time_ratio']:.2f} times the time."
     )
 
 

@@ -13,6 +13,8 @@ from train.metrics import wilson_interval
 from train.runs import read_json
 
 INT8_FILE, QUANTIZE_JSON = "classifier.int8.onnx", "quantize.json"
+SECOND_INT8_FILE = "second.int8.onnx"
+"""A cascade's second network; the first one's contract names it and its hash."""
 
 
 def gated_file(run: Path, float32_version: str) -> Path:
@@ -62,5 +64,6 @@ def int8_figures(
             "photos": record["photos"],
             "candidate": by_candidates,
             "run": passed,
+            "second": record.get("second"),
         },
     }

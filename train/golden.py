@@ -20,7 +20,7 @@ from serving.classifier import Classifier, softmax
 from serving.contract import Contract
 from serving.preprocess import normalize
 from train.errors import CheckFailedError, UsageError
-from train.inference import PixelsOf, TorchModel, image_logits, pixels_of_files
+from train.inference import Model, PixelsOf, TorchModel, image_logits, pixels_of_files
 from train.runs import write_json, write_whole
 
 EXPECTATIONS = "expectations.json"
@@ -69,7 +69,7 @@ def int8_golden_logits(
             label, or calls a picture otherwise of which the checkpoint is sure.
     """
     classifier, pixels_of = Classifier.load(int8), _pixels_of(pictures)
-    expected = image_logits(_Literal(int8, classifier), pixels_of)
+    expected = image_logits(LiteralModel(int8, classifier), pixels_of)
     served = image_logits(classifier, pixels_of)
     wanted, actual = classifier.probabilities(expected), classifier.probabilities(served)
     off = float(np.abs(wanted - actual).max())
@@ -94,23 +94,20 @@ def int8_golden_logits(
     return expected
 
 
-def clear_pictures(
-    checkpoint: TorchModel, shipped: Path, pictures: Sequence[Path], *, int8: bool
-) -> list[Path]:
+def clear_pictures(reference: Model, served: Classifier, pictures: Sequence[Path]) -> list[Path]:
     """The pictures of which it is clear whether a second model is asked.
 
     Of the others another machine's rounding may decide it, so they can hold no deployment to
-    anything. How far that rounds is not known: twice what this machine is off must change nothing.
+    anything. How far that rounds is not known: twice what this machine is off from the reference,
+    the checkpoint or the file's literal arithmetic, must change nothing.
 
     Raises:
         UsageError: no picture is left.
     """
-    served = Classifier.load(shipped)
     contract = served.contract
     if contract.second is None or not pictures:
         return list(pictures)
     batch = normalize(_pixels_of(pictures)(contract.preprocess), contract.preprocess)
-    reference = _Literal(shipped, served) if int8 else checkpoint
     expected, top = (  # (N,) each
         softmax(m.logits(batch).astype(np.float64) / contract.temperature).max(axis=1)
         for m in (reference, served)
@@ -125,8 +122,8 @@ def clear_pictures(
     return [path for path, is_clear in zip(pictures, clear, strict=True) if is_clear]
 
 
-class _Literal:
-    """A model file of which every node is carried out as it is written; its second as served."""
+class LiteralModel:
+    """A model file, and its second, of which every node is carried out as it is written."""
 
     def __init__(self, path: Path, classifier: Classifier) -> None:
         options = onnxruntime.SessionOptions()
@@ -135,12 +132,20 @@ class _Literal:
         self._session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
-        self.contract, self.second = classifier.contract, classifier.second
+        self._path, self._classifier = path, classifier
+        self.contract = classifier.contract
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, 3, H, W) float32 -> (N, C) float32."""
         name = self._session.get_inputs()[0].name
         logits: NDArray[np.float32] = self._session.run(None, {name: batch})[0]
         return logits
+
+    def second(self) -> "LiteralModel":
+        """The model that the contract's `second` names, as literally."""
+        classifier = self._classifier.second()
+        assert self.contract.second is not None
+        return LiteralModel(self._path.with_name(self.contract.second.file), classifier)
 
 
 def _pixels_of(pictures: Sequence[Path]) -> PixelsOf:

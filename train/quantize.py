@@ -4,39 +4,34 @@ Candidates are made and judged on photos that neither calibration nor, where the
 network has seen: the sibling's network stands for the run's, whose recipe is the same. The run's
 own file, made as the best candidate was, is then judged on all of train but the calibration photos.
 
-Of a cascade the first network is quantised, and the answers that are compared are the cascade's.
+Of a cascade the second network is quantised first, judged by its own answers; it stays float32 if
+no file of it passes. The first is then judged by what both answer, against both in float32.
 
 RUN/classifier.int8.onnx    the file, only if it passed
+RUN/second.int8.onnx        a cascade's second, only if both passed
 RUN/quantize.json           every candidate's figures, whether or not one passed
 """
 
 import platform
-import shutil
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from serving.classifier import Classifier
-from serving.contract import Contract
-from train import data
-from train.candidates import Method, Quantizer, Recipe, Weights, recipes
+from train.candidates import Method, Weights, recipes
 from train.draw import Photos, choose_photos
 from train.errors import CheckFailedError, UsageError
-from train.export import ONNX_FILE, add_contract, write_models
-from train.gate import Judged, Limits, Reference, judge, refusals
-from train.gated import INT8_FILE, QUANTIZE_JSON
+from train.export import ONNX_FILE, write_models
+from train.gate import Limits
+from train.gated import INT8_FILE, QUANTIZE_JSON, SECOND_INT8_FILE
 from train.runs import write_bytes, write_json
 from train.saved import Trained, load_model
+from train.trials import RULE, Gate, Source, Trials, copy_model, judged_line
 from train.turns import Clock
-
-RULE = (
-    "Of the candidates that pass, the one with the least mean difference of probabilities from "
-    "float32; of equal ones the fastest."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +77,6 @@ class QuantizeConfig:
         return Limits(self.min_agreement, self.max_accuracy_loss, self.max_time_ratio)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A recipe and what became of it."""
-
-    recipe: Recipe
-    judged: Judged
-    refused: list[str]
-
-    def to_json(self) -> dict[str, Any]:
-        """The candidate as JSON values."""
-        return {**asdict(self.recipe), **self.judged.figures(), "refused": self.refused}
-
-
 def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None:
     """Make candidates, judge them, and write the best if it passes.
 
@@ -106,143 +88,96 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
     if not exported.is_file():
         raise UsageError(f"{exported} is missing: write it first, python -m train export RUN.")
     trained = load_model(config.run)
-    float32 = Classifier.load(exported)
     sibling = _sibling(config, trained)
     root = config.data or trained.config.data.data
     photos = choose_photos(root, trained, sibling, config.photos, config.cache)
     print(_announcement(photos, sibling))
-    with tempfile.TemporaryDirectory() as scratch:
-        found = _judge_candidates(config, float32, sibling, photos, Path(scratch), clock)
-        tried, described = _make_own(config, float32, rank(found), photos, Path(scratch), clock)
-    _write(config, _record(config, sibling, photos, found, tried), float32, described)
-    if described is None:
-        raise CheckFailedError(_nothing_passed(config, found, tried))
+    with tempfile.TemporaryDirectory() as folder:
+        judges = exported
+        if sibling is not None and sibling != config.run:
+            judges = Path(folder) / ONNX_FILE
+            write_models(load_model(sibling), Classifier.load(exported).contract, judges)
+        gate = Gate(photos, config.limits, config.cache, clock)
+        second, first = _try_networks(config, gate, (exported, judges), Path(folder))
+        _write(config, _record(config, sibling, photos), second, first)
+    if first.passed is None:
+        raise CheckFailedError(_nothing_passed(config, first))
+    judged = first.run[-1].judged
     print(
-        f"{tried[-1].recipe}: {_line(tried[-1].judged)}, on {tried[-1].judged.photos:,} photos of "
-        f"train that calibration had not seen\nThe int8 file is {config.run / INT8_FILE} "
-        f"({len(described) / 1e6:.1f} MB); every candidate's figures are in "
-        f"{config.run / QUANTIZE_JSON}"
+        f"{first.run[-1].recipe}: {judged_line(judged)}, on {judged.photos:,} photos of train that "
+        f"calibration had not seen\nThe int8 file is {config.run / INT8_FILE} "
+        f"({(config.run / INT8_FILE).stat().st_size / 1e6:.1f} MB); every candidate's figures are "
+        f"in {config.run / QUANTIZE_JSON}"
     )
 
 
 def _sibling(config: QuantizeConfig, trained: Trained) -> Path | None:
     if config.sibling is None:
         return config.run if trained.config.data.choose_on == "holdout" else None
-    if load_model(config.sibling).classes != trained.classes:
+    sibling = load_model(config.sibling)
+    if sibling.classes != trained.classes:
         raise UsageError(f"{config.sibling} has other classes than {config.run}.")
+    its, own = ([p.config.network.backbone for p in model.parts] for model in (sibling, trained))
+    if its != own:
+        raise UsageError(
+            f"--sibling {config.sibling} is {' and '.join(its)}, {config.run} is "
+            f"{' and '.join(own)}: give a run of the same recipe."
+        )
     return config.sibling
 
 
-def _judge_candidates(
-    config: QuantizeConfig,
-    float32: Classifier,
-    sibling: Path | None,
-    photos: Photos,
-    scratch: Path,
-    clock: Clock,
-) -> list[Candidate]:
-    """Every recipe, tried on the sibling's network, or on the run's own where there is none."""
-    source, classifier, folder = config.run / ONNX_FILE, float32, scratch / "candidates"
-    if sibling is not None and sibling != config.run:
-        folder.mkdir()
-        source = folder / ONNX_FILE
-        write_models(load_model(sibling), float32.contract, source)
-        classifier = Classifier.load(source)
-    quantizer = _quantizer(source, float32.contract, photos, config.cache, folder)
-    reference = Reference.on(classifier, photos.candidates, config.cache)
-    return [
-        _judge(quantizer, recipe, reference, config, clock)
-        for recipe in recipes(config.methods, config.weights, config.float_first)
-    ]
+def _try_networks(
+    config: QuantizeConfig, gate: Gate, files: tuple[Path, Path], folder: Path
+) -> tuple[Trials | None, Trials]:
+    """The trials of a cascade's second network, if there is one, and of the first.
+
+    `files` are the float32 models of the run and of its sibling, one and the same if it is its own.
+    """
+    wanted = recipes(config.methods, config.weights, config.float_first)
+    named = Classifier.load(files[0]).contract.second
+    if named is None:
+        return None, gate.passed_by(*_sources(files, folder / "first"), wanted)
+    print("The second network, by its own answers:")
+    its_files = (files[0].with_name(named.file), files[1].with_name(named.file))
+    second = gate.passed_by(*_sources(its_files, folder / "second"), wanted)
+    kept = "" if second.passed else ", the second in float32, for no int8 file of it passed"
+    print(f"The first network, by what both answer{kept}:")
+    sources = _sources(files, folder / "first", second.passed)
+    return second, gate.passed_by(*sources, wanted)
 
 
-def _quantizer(
-    float32: Path, contract: Contract, photos: Photos, cache: Path, folder: Path
-) -> Quantizer:
-    pixels = data.pixels(photos.calibration, contract.preprocess, cache)
-    folder.mkdir(exist_ok=True)
-    if contract.second is not None and float32.parent != folder:  # candidates look for it there
-        shutil.copyfile(float32.with_name(contract.second.file), folder / contract.second.file)
-    return Quantizer(float32, contract.preprocess, pixels, folder)
-
-
-def _judge(
-    quantizer: Quantizer, recipe: Recipe, reference: Reference, config: QuantizeConfig, clock: Clock
-) -> Candidate:
-    judged = judge(reference, quantizer.make(recipe), clock)
-    refused = refusals(judged, config.limits)
-    print(f"{'refused' if refused else 'passes ':8} {recipe!s:48} {_line(judged)}", flush=True)
-    return Candidate(recipe, judged, refused)
-
-
-def rank(candidates: list[Candidate]) -> list[Candidate]:
-    """Those that pass, the best first, by RULE."""
-    passing = [candidate for candidate in candidates if not candidate.refused]
-    return sorted(passing, key=lambda c: (c.judged.mean_difference, c.judged.time_ratio))
+def _sources(
+    files: tuple[Path, Path], folder: Path, seconds: tuple[Path, Path] | None = None
+) -> tuple[Source, Source]:
+    """Copies to make candidates of, beside the seconds if given."""
+    found: list[Source] = []
+    for n, file in enumerate(dict.fromkeys(files)):
+        second = (SECOND_INT8_FILE, seconds[n]) if seconds else None
+        found.append(Source(copy_model(file, folder / str(n), second), Classifier.load(file)))
+    return found[0], found[-1]
 
 
 def _write(
-    config: QuantizeConfig, record: dict[str, Any], float32: Classifier, described: bytes | None
+    config: QuantizeConfig, record: dict[str, Any], second: Trials | None, first: Trials
 ) -> None:
-    """The record, and the file that it speaks of; none stays of an earlier time."""
+    """The record, and the files that it speaks of; none stays of an earlier time."""
+    names = {SECOND_INT8_FILE: second, INT8_FILE: first}  # in this order: the first names the other
+    for name, trials in names.items():
+        if first.passed and trials and trials.passed:
+            write_bytes(config.run / name, trials.passed[0].read_bytes())
+        else:
+            (config.run / name).unlink(missing_ok=True)
     int8 = config.run / INT8_FILE
-    if described is None:
-        int8.unlink(missing_ok=True)
-    else:
-        write_bytes(int8, described)
     versions = {
-        "float32": float32.version,
-        "int8": Classifier.load(int8).version if described else None,
+        "float32": Classifier.load(config.run / ONNX_FILE).version,
+        "int8": Classifier.load(int8).version if first.passed else None,
     }
-    write_json(config.run / QUANTIZE_JSON, record | versions)
+    seconds = {"second": second.to_json()} if second else {}
+    write_json(config.run / QUANTIZE_JSON, record | first.to_json() | seconds | versions)
 
 
-def _make_own(
-    config: QuantizeConfig,
-    float32: Classifier,
-    ranked: list[Candidate],
-    photos: Photos,
-    scratch: Path,
-    clock: Clock,
-) -> tuple[list[Candidate], bytes | None]:
-    """The run's own file by one recipe after another, and the first that passes, described."""
-    tried: list[Candidate] = []
-    if not ranked:
-        return tried, None
-    quantizer = _quantizer(
-        config.run / ONNX_FILE, float32.contract, photos, config.cache, scratch / "run"
-    )
-    reference = Reference.on(float32, photos.run, config.cache)
-    for candidate in ranked:
-        tried.append(_judge(quantizer, candidate.recipe, reference, config, clock))
-        if not tried[-1].refused:
-            contract = contract_of_int8(float32.contract, tried[-1].judged)
-            return tried, add_contract(quantizer.path_of(candidate.recipe), contract)
-    return tried, None
-
-
-def contract_of_int8(contract: Contract, judged: Judged) -> Contract:
-    """The float32 file's contract; its split's figures are named as what they are."""
-    kept = {
-        name if name.startswith("calibration_") else f"float32_{name}": value
-        for name, value in contract.metrics.items()
-    }
-    added = {
-        "int8_agreement": round(judged.agreement, 4),
-        "int8_agreement_photos": judged.photos,
-        "int8_mean_difference": round(judged.mean_difference, 5),
-    }
-    return replace(contract, metrics=kept | added)
-
-
-def _record(
-    config: QuantizeConfig,
-    sibling: Path | None,
-    photos: Photos,
-    found: list[Candidate],
-    tried: list[Candidate],
-) -> dict[str, Any]:
-    """quantize.json's values; of folders the names alone."""
+def _record(config: QuantizeConfig, sibling: Path | None, photos: Photos) -> dict[str, Any]:
+    """What quantize.json says beside the trials; of folders the names alone."""
     return {
         "sibling": sibling.name if sibling else None,
         "photos": {
@@ -254,8 +189,6 @@ def _record(
         "limits": asdict(config.limits),
         "rule": RULE,
         "machine": f"{platform.machine()} {platform.system()}",
-        "candidates": [candidate.to_json() for candidate in found],
-        "run": [candidate.to_json() for candidate in tried],
     }
 
 
@@ -271,20 +204,10 @@ def _announcement(photos: Photos, sibling: Path | None) -> str:
     )
 
 
-def _line(judged: Judged) -> str:
-    return (
-        f"agreement {judged.agreement:.4f}, accuracy {judged.correct_int8 / judged.photos:.4f} "
-        f"(float32 {judged.correct_float32 / judged.photos:.4f}), mean difference "
-        f"{judged.mean_difference:.5f}, {judged.time_ratio:.2f} of the time"
-    )
-
-
-def _nothing_passed(config: QuantizeConfig, found: list[Candidate], tried: list[Candidate]) -> str:
-    closest = (
-        tried[0] if tried else min(found, key=lambda c: (len(c.refused), c.judged.mean_difference))
-    )
+def _nothing_passed(config: QuantizeConfig, trials: Trials) -> str:
+    closest = trials.closest()
     reasons = "; ".join(closest.refused)
-    whose = "the run's file by the best recipe" if tried else "the closest candidate"
+    whose = "the run's file by the best recipe" if trials.run else "the closest candidate"
     return (
         f"No int8 file passes the gate. Against {whose} ({closest.recipe}) stands: {reasons}. "
         f"Every figure is in {config.run / QUANTIZE_JSON}. Serve float32, or give other --photos "

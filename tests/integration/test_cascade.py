@@ -12,8 +12,8 @@ from serving.app import App
 from serving.classifier import Classifier, softmax
 from serving.preprocess import normalize
 from serving.settings import Settings
+from tests.cascades import BACKBONES, SECOND_PX
 from tests.conftest import no_fetch
-from tests.quantized import clock_that_takes
 from tests.training import tiny_config
 from train import runs
 from train.average import AverageConfig, average
@@ -22,7 +22,7 @@ from train.calibration import calibrate, held_out_photos
 from train.cascade import CascadeConfig, cascade
 from train.errors import UsageError
 from train.evaluate import EvaluateConfig, evaluate
-from train.export import ExportConfig, add_contract, export
+from train.export import add_contract
 from train.fit import fit
 from train.golden import clear_pictures
 from train.inference import (
@@ -33,54 +33,9 @@ from train.inference import (
     split_logits,
 )
 from train.metrics import expected_calibration_error
-from train.quantize import QuantizeConfig, quantize
 from train.saved import TrainedCascade, load_model
 
 pytestmark = pytest.mark.slow
-
-HOLDOUT = {"choose_on": "holdout", "holdout": 0.3}
-SECOND_PX = 48  # the runs themselves have 32
-BACKBONES = ("resnet18", "mobilenet_v3_small")
-
-
-@pytest.fixture(scope="module")
-def trained(
-    drawn_data: Path, photo_cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[Path, Path]]:
-    """Two runs that held photos out, and two of the same recipes that did not."""
-    folder = tmp_path_factory.mktemp("parts")
-    made: dict[str, tuple[Path, Path]] = {}
-    for share, reading in (("holdout", HOLDOUT), ("nothing", {"choose_on": "nothing"})):
-        parts = []
-        for backbone in BACKBONES:
-            out = folder / f"{share}-{backbone}"
-            network = {"backbone": backbone}
-            fit(tiny_config(drawn_data, photo_cache, out, network=network, reading=reading))
-            parts.append(out)
-        made[share] = (parts[0], parts[1])
-    return made
-
-
-@pytest.fixture(scope="module")
-def sibling(trained: dict[str, tuple[Path, Path]], photo_cache: Path) -> Path:
-    first, second = trained["holdout"]
-    out = first.parent / "sibling"
-    cascade(CascadeConfig(first, second, out, second_px=SECOND_PX, cache=photo_cache))
-    return out
-
-
-@pytest.fixture(scope="module")
-def whole(trained: dict[str, tuple[Path, Path]], sibling: Path, photo_cache: Path) -> Path:
-    first, second = trained["nothing"]
-    out = first.parent / "whole"
-    cascade(CascadeConfig(first, second, out, tuned_on=sibling, cache=photo_cache))
-    return out
-
-
-@pytest.fixture(scope="module")
-def exported(whole: Path, sibling: Path, photo_cache: Path) -> Path:
-    export(ExportConfig(run=whole, calibrate_on=sibling, cache=photo_cache))
-    return whole / "classifier.onnx"
 
 
 def cascade_of(run: Path) -> TrainedCascade:
@@ -89,28 +44,34 @@ def cascade_of(run: Path) -> TrainedCascade:
     return made
 
 
-def test_the_rule_is_chosen_on_the_held_out_photos_and_written_down(sibling: Path):
-    record = runs.read_json(sibling / runs.RECORD)
+def test_the_rule_is_chosen_on_the_held_out_photos_and_written_down(cascade_sibling: Path):
+    record = runs.read_json(cascade_sibling / runs.RECORD)
     assert record["tuned"]["photos"] > 0
     assert record["tuned"]["correct"] >= record["tuned"]["both_correct"]
-    assert record["rule"]["sure_above"] == cascade_of(sibling).rule.sure_above
+    assert record["rule"]["sure_above"] == cascade_of(cascade_sibling).rule.sure_above
 
 
-def test_a_cascade_of_all_photos_takes_its_siblings_rule(whole: Path, sibling: Path):
-    made = cascade_of(whole)
-    assert made.rule == cascade_of(sibling).rule
+def test_a_cascade_of_all_photos_takes_its_siblings_rule(cascade_run: Path, cascade_sibling: Path):
+    made = cascade_of(cascade_run)
+    assert made.rule == cascade_of(cascade_sibling).rule
     assert tuple(part.config.network.backbone for part in made.parts) == BACKBONES
 
 
 def test_a_cascade_is_evaluated_exported_and_bundled(
-    whole: Path, exported: Path, sibling: Path, drawn_data: Path, photo_cache: Path
+    cascade_run: Path,
+    exported_cascade: Path,
+    cascade_sibling: Path,
+    drawn_data: Path,
+    photo_cache: Path,
 ):
-    evaluate(EvaluateConfig(model=sibling, data=drawn_data, split="holdout", cache=photo_cache))
-    out = whole.parent / "model"
-    bundle(BundleConfig(run=whole, out=out, golden=out / "golden", cache=photo_cache))
+    evaluate(
+        EvaluateConfig(model=cascade_sibling, data=drawn_data, split="holdout", cache=photo_cache)
+    )
+    out = cascade_run.parent / "model"
+    bundle(BundleConfig(run=cascade_run, out=out, golden=out / "golden", cache=photo_cache))
     model = open_model(out / "classifier.onnx")
     contract = model.contract
-    assert contract == open_model(exported).contract
+    assert contract == open_model(exported_cascade).contract
     assert model.second().contract.preprocess.width_px == SECOND_PX
     report = runs.read_json(out / "report.json")
     accuracy = report["splits"]["validation"]["accuracy"]
@@ -123,7 +84,7 @@ def test_a_cascade_is_evaluated_exported_and_bundled(
     assert "| backbone | resnet18 and mobilenet_v3_small, the second where the first is" in card
     assert "| input | 32 x 32 and 48 x 48 RGB" in card
     assert "| seed | 0 |" in card
-    rule = cascade_of(sibling).rule
+    rule = cascade_of(cascade_sibling).rule
     temperatures = f"{rule.first_temperature:.3f} and {rule.second_temperature:.3f}"
     assert f"Temperature {temperatures}, fitted on" in card
     assert "--backbone resnet18 " in card
@@ -131,20 +92,20 @@ def test_a_cascade_is_evaluated_exported_and_bundled(
 
 
 def test_the_bundled_cascade_answers_the_golden_pictures_through_the_service(
-    whole: Path, exported: Path, photo_cache: Path, tmp_path: Path
+    cascade_run: Path, exported_cascade: Path, photo_cache: Path, tmp_path: Path
 ):
     out = tmp_path / "model"
-    bundle(BundleConfig(run=whole, out=out, golden=out / "golden", cache=photo_cache))
+    bundle(BundleConfig(run=cascade_run, out=out, golden=out / "golden", cache=photo_cache))
     app = App(Classifier.load(out / "classifier.onnx"), Settings(), no_fetch)
     goldens = pretraffic.load(out / "golden")
     assert pretraffic.check(goldens, lambda event: app.handle(event, "test")) == []
 
 
 def test_calibration_is_compared_with_both_networks_own_probabilities(
-    sibling: Path, photo_cache: Path
+    cascade_sibling: Path, photo_cache: Path
 ):
-    made = cascade_of(sibling)
-    photos = held_out_photos(made, sibling, photo_cache)
+    made = cascade_of(cascade_sibling)
+    photos = held_out_photos(made, cascade_sibling, photo_cache)
     logits = [
         split_logits(TorchModel(part, contract_of(part, px)), photos, photo_cache)
         for part, px in zip(made.parts, (32, SECOND_PX), strict=True)
@@ -153,27 +114,27 @@ def test_calibration_is_compared_with_both_networks_own_probabilities(
     sure = first.max(axis=1) >= made.rule.sure_above
     answers = np.where(sure[:, None], first, (first + second) / 2)
     before = expected_calibration_error(answers, photos.labels())
-    assert calibrate(sibling, photo_cache).ece_before == pytest.approx(before, abs=1e-6)
+    assert calibrate(cascade_sibling, photo_cache).ece_before == pytest.approx(before, abs=1e-6)
 
 
 def test_pictures_at_the_edge_of_the_rule_hold_no_deployment(
-    whole: Path, exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cascade_run: Path, exported_cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     pictures = sorted((Path(__file__).parents[2] / "samples").glob("*.jpg"))
-    first = Classifier.load(exported)
+    first = Classifier.load(exported_cascade)
     pixels = pixels_of_files([pictures[0].read_bytes()], first.contract.preprocess, 10**7)
     batch = normalize(pixels, first.contract.preprocess)
     confidence = float(first.probabilities(first.logits(batch)).max())
     shipped = tmp_path / "classifier.onnx"
-    (tmp_path / "second.onnx").write_bytes(exported.with_name("second.onnx").read_bytes())
+    (tmp_path / "second.onnx").write_bytes(exported_cascade.with_name("second.onnx").read_bytes())
 
     def kept(sure_above: float) -> list[Path]:
         assert first.contract.second is not None
         second = replace(first.contract.second, sure_above=sure_above)
         contract = replace(first.contract, second=second)
-        shipped.write_bytes(add_contract(exported, contract))
-        model = TorchModel(load_model(whole), contract)
-        return clear_pictures(model, shipped, pictures, int8=False)
+        shipped.write_bytes(add_contract(exported_cascade, contract))
+        model = TorchModel(load_model(cascade_run), contract)
+        return clear_pictures(model, Classifier.load(shipped), pictures)
 
     assert kept(2.0) == pictures
     # The tiny network is as sure of each drawing: at its confidence all are on the edge.
@@ -192,44 +153,29 @@ def test_a_model_of_one_network_leaves_no_second_file_of_a_model_before(
     assert not (tmp_path / "model" / "second.onnx").exists()
 
 
-def test_the_files_keep_no_trace_of_the_machine(exported: Path):
-    for file in (exported, exported.with_name("second.onnx")):
+def test_the_files_keep_no_trace_of_the_machine(exported_cascade: Path):
+    for file in (exported_cascade, exported_cascade.with_name("second.onnx")):
         nodes = onnx.load(str(file)).graph.node
         assert len(nodes) > 20
         assert not [node for node in nodes if node.metadata_props or node.doc_string]
         assert str(Path(__file__).parents[2]).encode() not in file.read_bytes()
 
 
-def test_the_first_network_is_quantised_and_judged_by_what_both_answer(
-    whole: Path, exported: Path, sibling: Path, photo_cache: Path, tmp_path: Path
-):
-    config = QuantizeConfig(
-        run=whole, sibling=sibling, photos=30, methods=("minmax",), cache=photo_cache
-    )
-    quantize(config, clock=clock_that_takes(1.0, 0.5))
-    out = tmp_path / "model"
-    bundle(BundleConfig(run=whole, out=out, golden=out / "golden", int8=True, cache=photo_cache))
-    made = Classifier.load(out / "classifier.onnx")
-    assert made.contract.second == Classifier.load(exported).contract.second
-    assert made.second().version == Classifier.load(exported).second().version
-    assert made.contract.metrics["int8_agreement"] >= 0.99
-
-
 def test_what_takes_one_network_refuses_a_cascade(
-    trained: dict[str, tuple[Path, Path]],
-    whole: Path,
+    cascade_parts: dict[str, tuple[Path, Path]],
+    cascade_run: Path,
     drawn_data: Path,
     photo_cache: Path,
     tmp_path: Path,
 ):
-    first, _ = trained["nothing"]
+    first, _ = cascade_parts["nothing"]
     out = tmp_path / "out"
-    refused = f"{whole} is a cascade of two networks"
+    refused = f"{cascade_run} is a cascade of two networks"
     with pytest.raises(UsageError, match=refused):
-        cascade(CascadeConfig(whole, first, out, cache=photo_cache))
+        cascade(CascadeConfig(cascade_run, first, out, cache=photo_cache))
     with pytest.raises(UsageError, match=refused):
-        average(AverageConfig((first, whole), out, cache=photo_cache))
-    for changes in ({"start": str(whole)}, {"teacher": (str(whole),)}):
+        average(AverageConfig((first, cascade_run), out, cache=photo_cache))
+    for changes in ({"start": str(cascade_run)}, {"teacher": (str(cascade_run),)}):
         network = {"backbone": "resnet18", "train_backbone": True}
         with pytest.raises(UsageError, match=refused):
             fit(tiny_config(drawn_data, photo_cache, out, network=network, **changes))
@@ -237,13 +183,13 @@ def test_what_takes_one_network_refuses_a_cascade(
 
 
 def test_runs_that_make_no_cascade_are_named(
-    trained: dict[str, tuple[Path, Path]],
-    sibling: Path,
+    cascade_parts: dict[str, tuple[Path, Path]],
+    cascade_sibling: Path,
     drawn_data: Path,
     photo_cache: Path,
     tmp_path: Path,
 ):
-    (held_first, _), (first, second) = trained["holdout"], trained["nothing"]
+    (held_first, _), (first, second) = cascade_parts["holdout"], cascade_parts["nothing"]
     out = tmp_path / "out"
     with pytest.raises(UsageError, match=f"{second} has other (held-out )?photos than"):
         cascade(CascadeConfig(held_first, second, out, cache=photo_cache))
@@ -252,10 +198,14 @@ def test_runs_that_make_no_cascade_are_named(
     with pytest.raises(UsageError, match=f"--tuned-on {held_first} is no cascade"):
         cascade(CascadeConfig(first, second, out, tuned_on=held_first, cache=photo_cache))
     with pytest.raises(UsageError, match="other classes or backbones"):
-        cascade(CascadeConfig(second, first, out, tuned_on=sibling, cache=photo_cache))
-    with pytest.raises(UsageError, match=f"{sibling} holds a run already"):
-        cascade(CascadeConfig(first, second, sibling, cache=photo_cache))
+        cascade(CascadeConfig(second, first, out, tuned_on=cascade_sibling, cache=photo_cache))
+    with pytest.raises(UsageError, match=f"{cascade_sibling} holds a run already"):
+        cascade(CascadeConfig(first, second, cascade_sibling, cache=photo_cache))
     with pytest.raises(UsageError, match="--first-px and --second-px are the sibling's"):
-        cascade(CascadeConfig(first, second, out, first_px=64, tuned_on=sibling, cache=photo_cache))
+        cascade(
+            CascadeConfig(
+                first, second, out, first_px=64, tuned_on=cascade_sibling, cache=photo_cache
+            )
+        )
     with pytest.raises(UsageError, match="--input-px is for one network"):
-        open_model(sibling, input_px=64)
+        open_model(cascade_sibling, input_px=64)

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from train.candidates import Recipe, largest_pair, pair_sums
 from train.gate import Judged, Limits, refusals
-from train.quantize import Candidate, rank
+from train.trials import Candidate, rank
 
 LIMITS = Limits(min_agreement=0.99, max_accuracy_loss=0.01, max_time_ratio=1.0)
 GOOD = Judged(
