@@ -54,6 +54,8 @@ class QuantizeConfig:
     saturate, so they are for comparison and never pass."""
     float_first: tuple[int, ...] = (0, 3)
     """How many of the first convolutions stay float32, the last layer with them."""
+    first_alone: bool = False
+    """Of a cascade quantise the first network alone, and leave the second in float32."""
     min_agreement: float = 0.99
     """Share of the photos that must keep float32's label."""
     max_accuracy_loss: float = 0.01
@@ -135,7 +137,7 @@ def _try_networks(
     """
     wanted = recipes(config.methods, config.weights, config.float_first)
     named = Classifier.load(files[0]).contract.second
-    if named is None:
+    if named is None or config.first_alone:
         return None, gate.passed_by(*_sources(files, folder / "first"), wanted)
     print("The second network, by its own answers:")
     its_files = (files[0].with_name(named.file), files[1].with_name(named.file))

@@ -82,6 +82,15 @@ def test_a_second_network_of_which_no_file_passes_stays_float32(
     assert not (quantised.run / "second.int8.onnx").exists()
 
 
+def test_the_first_network_is_quantised_alone_where_that_is_wanted(
+    quantised: QuantizeConfig, exported_cascade: Path
+):
+    quantize(replace(quantised, first_alone=True), clock=clock_that_takes(1.0, 0.5))
+    made = Classifier.load(quantised.run / "classifier.int8.onnx")
+    assert made.contract.second == Classifier.load(exported_cascade).contract.second
+    assert "second" not in runs.read_json(quantised.run / "quantize.json")
+
+
 def test_a_sibling_of_other_networks_is_refused_by_name(
     quantised: QuantizeConfig, cascade_parts: dict[str, tuple[Path, Path]]
 ):
