@@ -89,9 +89,9 @@ def bundle(config: BundleConfig) -> None:
         report["int8"] = int8_figures(config.run, before, logits, photos.labels())
     given = sorted(config.pictures.glob("*.jpg"))
     checkpoint = TorchModel(trained, float32.contract)
-    reference = LiteralModel(shipped, classifier) if config.int8 else checkpoint
-    pictures = clear_pictures(reference, classifier, given)
-    expected, tolerance = _expectations(config, checkpoint, float32, shipped, pictures)
+    int8 = LiteralModel(shipped, classifier) if config.int8 else None
+    pictures = clear_pictures(int8 or checkpoint, classifier, given)
+    expected, tolerance = _expectations(config, checkpoint, float32, int8, pictures)
     _put(shipped, classifier, config.out)
     write_json(config.out / REPORT_JSON, report)
     card = model_card(trained, classifier.contract, classifier.version, report, notes)
@@ -119,18 +119,18 @@ def _expectations(
     config: BundleConfig,
     checkpoint: TorchModel,
     float32: Classifier,
-    shipped: Path,
+    int8: LiteralModel | None,
     pictures: list[Path],
 ) -> tuple[NDArray[np.float32], float]:
     """What the hook expects of the shipped file, and how closely."""
     given = config.golden_tolerance
-    if not config.int8:
+    if int8 is None:
         tolerance = FLOAT32_TOLERANCE if given is None else given
         return golden_logits(checkpoint, float32, pictures, tolerance), tolerance
     # What was quantised is the checkpoint's, too.
     golden_logits(checkpoint, float32, pictures, FLOAT32_TOLERANCE)
     tolerance = INT8_TOLERANCE if given is None else given
-    return int8_golden_logits(checkpoint, shipped, pictures, tolerance), tolerance
+    return int8_golden_logits(checkpoint, int8, pictures, tolerance), tolerance
 
 
 def answers(classifier: Classifier, logits: NDArray[np.float32]) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def golden_logits(
 
 
 def int8_golden_logits(
-    model: TorchModel, int8: Path, pictures: Sequence[Path], tolerance: float
+    model: TorchModel, int8: "LiteralModel", pictures: Sequence[Path], tolerance: float
 ) -> NDArray[np.float32]:
     """(N, C) float32: an int8 file's logits for the pictures, by float32 arithmetic.
 
@@ -68,8 +68,8 @@ def int8_golden_logits(
         CheckFailedError: the file as it is served is further off than `tolerance` or gives another
             label, or calls a picture otherwise of which the checkpoint is sure.
     """
-    classifier, pixels_of = Classifier.load(int8), _pixels_of(pictures)
-    expected = image_logits(LiteralModel(int8, classifier), pixels_of)
+    classifier, pixels_of = int8.served, _pixels_of(pictures)
+    expected = image_logits(int8, pixels_of)
     served = image_logits(classifier, pixels_of)
     wanted, actual = classifier.probabilities(expected), classifier.probabilities(served)
     off = float(np.abs(wanted - actual).max())
@@ -123,17 +123,20 @@ def clear_pictures(reference: Model, served: Classifier, pictures: Sequence[Path
 
 
 class LiteralModel:
-    """A model file, and its second, of which every node is carried out as it is written."""
+    """A model file, and its second, of which every node is carried out as it is written.
 
-    def __init__(self, path: Path, classifier: Classifier) -> None:
+    `served` is the same file as serving carries it out.
+    """
+
+    def __init__(self, path: Path, served: Classifier) -> None:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 3  # errors
         self._session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
-        self._path, self._classifier = path, classifier
-        self.contract = classifier.contract
+        self._path, self.served = path, served
+        self.contract = served.contract
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, 3, H, W) float32 -> (N, C) float32."""
@@ -143,9 +146,8 @@ class LiteralModel:
 
     def second(self) -> "LiteralModel":
         """The model that the contract's `second` names, as literally."""
-        classifier = self._classifier.second()
         assert self.contract.second is not None
-        return LiteralModel(self._path.with_name(self.contract.second.file), classifier)
+        return LiteralModel(self._path.with_name(self.contract.second.file), self.served.second())
 
 
 def _pixels_of(pictures: Sequence[Path]) -> PixelsOf:

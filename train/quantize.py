@@ -154,8 +154,8 @@ def _sources(
     """Copies to make candidates of, beside the seconds if given."""
     found: list[Source] = []
     for n, file in enumerate(dict.fromkeys(files)):
-        second = (SECOND_INT8_FILE, seconds[n]) if seconds else None
-        found.append(Source(copy_model(file, folder / str(n), second), Classifier.load(file)))
+        copy = copy_model(file, folder / str(n), seconds[n] if seconds else None)
+        found.append(Source(copy, Classifier.load(file)))
     return found[0], found[-1]
 
 

@@ -18,6 +18,7 @@ from train.candidates import Quantizer, Recipe
 from train.draw import Photos
 from train.export import ONNX_FILE, add_contract
 from train.gate import Judged, Limits, Reference, judge, refusals
+from train.gated import SECOND_INT8_FILE
 from train.turns import Clock
 
 RULE = (
@@ -144,22 +145,23 @@ def contract_of_int8(contract: Contract, judged: Judged) -> Contract:
     return replace(contract, metrics=kept | added)
 
 
-def copy_model(source: Path, folder: Path, second: tuple[str, Path] | None = None) -> Path:
-    """A model file in a folder of its own, its second beside it, or another under the name given.
+def copy_model(source: Path, folder: Path, int8_second: Path | None = None) -> Path:
+    """A model file in a folder of its own, beside its second or an int8 one in the place of that.
 
     Whatever is made of the copy has its contract, and finds that second model.
     """
     contract = Classifier.load(source).contract
     folder.mkdir(parents=True)
     copy = folder / ONNX_FILE
-    if contract.second is None:
-        shutil.copyfile(source, copy)
-        return copy
-    name, its_source = second or (contract.second.file, source.with_name(contract.second.file))
-    shutil.copyfile(its_source, folder / name)
-    sha256 = hashlib.sha256(its_source.read_bytes()).hexdigest()
-    named = replace(contract.second, file=name, sha256=sha256)
-    copy.write_bytes(add_contract(source, replace(contract, second=named)))
+    shutil.copyfile(source, copy)
+    if contract.second is not None and int8_second is None:
+        name = contract.second.file
+        shutil.copyfile(source.with_name(name), folder / name)
+    elif contract.second is not None and int8_second is not None:
+        shutil.copyfile(int8_second, folder / SECOND_INT8_FILE)
+        sha256 = hashlib.sha256(int8_second.read_bytes()).hexdigest()
+        named = replace(contract.second, file=SECOND_INT8_FILE, sha256=sha256)
+        copy.write_bytes(add_contract(copy, replace(contract, second=named)))
     return copy
 
 

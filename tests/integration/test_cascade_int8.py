@@ -64,7 +64,7 @@ def test_both_networks_are_quantised_and_judged_by_what_both_answer(
     assert largest_pair(out / "second.int8.onnx") > 0  # it has int8 weights
     record = runs.read_json(quantised.run / "quantize.json")
     assert record["second"]["run"][-1]["refused"] == []
-    assert "The second network" in (out / "MODEL_CARD.md").read_text()
+    assert "The second network is in 8 bits too." in (out / "MODEL_CARD.md").read_text()
 
 
 def test_a_second_network_of_which_no_file_passes_stays_float32(
@@ -73,8 +73,9 @@ def test_a_second_network_of_which_no_file_passes_stays_float32(
     photo_cache: Path,
     capsys: pytest.CaptureFixture[str],
 ):
+    # Both candidates of the second are slower than float32, in the 34 turns that each is given.
     steps = chain(repeat((0.0, 1.0, 0.0, 2.0), 34 * 2), repeat((0.0, 1.0, 0.0, 0.5)))
-    times = chain.from_iterable(steps)  # both candidates of the second are slower than float32
+    times = chain.from_iterable(steps)
     quantize(quantised, clock=lambda: next(times))
     assert "the second in float32, for no int8 file of it passed" in capsys.readouterr().out
     made = Classifier.load(quantised.run / "classifier.int8.onnx")
