@@ -11,6 +11,9 @@ LINT_VENV := .venv-lint
 # The peers that we are measured against are nothing that we use.
 BENCH_VENV := .venv-bench
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+# A file's tests share what they set up, so they stay in one process. In the order of the folders the
+# many short unit tests come last and fill up what the long ones leave.
+PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 BENCHMARKS := handlers inference tail batch start init footprint cold_reads
 
 .DEFAULT_GOAL := help
@@ -90,11 +93,11 @@ types: $(VENV)/.tests
 	$(BIN)/mypy
 
 check: lint types  ## format, lint, types, unit and integration tests: under two minutes
-	$(BIN)/python -m pytest -q -m "not slow and not docker and not browser" tests/unit tests/integration
+	$(PYTEST) -m "not slow and not docker and not browser" tests/unit tests/integration
 
 test: lint types $(VENV)/.emulator  ## every test; those of the image and of SAM where Docker answers
 	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory $(SAM_VENV)/.sam; fi
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 doctor: $(VENV)/.ops  ## find what would fail after a deployment; PARAMETERS="NAME=VALUE …"
 	@$(BIN)/python -m ops.doctor $(PARAMETERS)

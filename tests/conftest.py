@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from serving.app import App
 from serving.classifier import Classifier
@@ -21,6 +22,31 @@ from tests.drawn import encoded, picture
 from tests.quantized import copied_run, held_out_run, int8_run, small  # noqa: F401 - fixtures
 from tests.tiny_model import write_tiny_model
 from tests.training import drawn_data, photo_cache, tiny_run  # noqa: F401 - fixtures
+
+ENGINE_FILES = frozenset(
+    f"tests/e2e/test_{name}.py"
+    for name in ("confined_container", "container", "local_commands", "ops", "sam")
+)
+
+
+class OneBuildAtATime(LoadFileScheduling):  # type: ignore[misc]
+    """Which tests share a process: those of a file, and all that build the image."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "engine" if file in ENGINE_FILES else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneBuildAtATime:
+    return OneBuildAtATime(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    files = {item.nodeid.split("::")[0] for item in items if item.get_closest_marker("docker")}
+    if files - ENGINE_FILES:
+        raise pytest.UsageError(
+            f"docker tests, to be named in ENGINE_FILES: {files - ENGINE_FILES}"
+        )
 
 
 @pytest.fixture(scope="session")
