@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from PIL import Image
 from xdist.scheduler import LoadFileScheduling
 
 from serving.app import App
@@ -74,6 +75,15 @@ def no_way_out(monkeypatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect_to_loopback)
+
+
+_PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS
+
+
+@pytest.fixture(autouse=True)
+def pillows_own_limit(monkeypatch) -> None:
+    """No test inherits the limit that the decoder set, for the whole process, in one before it."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", _PILLOWS_LIMIT)
 
 
 def no_fetch(url: str, *, timeout_s: float) -> bytes:

@@ -18,6 +18,8 @@ from serving.preprocess import Preprocessor, PreprocessSpec
 from tests.tiny_model import write_tiny_cascade
 from train.export import write_onnx
 
+pytestmark = pytest.mark.slow
+
 PX = 64
 CONTRACT = Contract(
     name="drawn",
@@ -31,7 +33,6 @@ def exported(backbone: str, folder: Path) -> Path:
     return folder / "model.onnx"
 
 
-@pytest.mark.slow
 def test_a_network_read_back_from_its_file_answers_as_the_file(tmp_path: Path):
     file = exported("efficientnet_lite1", tmp_path)
     batch = pictures(CONTRACT, 2)

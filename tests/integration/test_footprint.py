@@ -110,7 +110,14 @@ def test_native_code_starts_no_thread_and_writes_no_file_either(tmp_path):
     assert result.stdout.splitlines()[-1] == "1 []"
 
 
-@pytest.mark.parametrize("room", ["serving.classifier", "train.export", "lambda_function"])
+@pytest.mark.parametrize(
+    "room",
+    [
+        "serving.classifier",
+        pytest.param("train.export", marks=pytest.mark.slow),
+        "lambda_function",
+    ],
+)
 def test_onnx_runtime_sends_nothing_to_its_makers(room, tmp_path):
     environment = {key: value for key, value in os.environ.items() if key not in _SILENCING}
     environment["MODEL_PATH"] = str(write_tiny_model(tmp_path / "tiny.onnx"))
