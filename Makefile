@@ -92,7 +92,7 @@ lint-deploy: $(LINT_VENV)/.lint  ## hadolint and checkov on the image and its st
 types: $(VENV)/.tests
 	$(BIN)/mypy
 
-check: lint types  ## format, lint, types, unit and integration tests: under two minutes
+check: lint types  ## format, lint, types, unit and integration tests: two to three minutes
 	$(PYTEST) -m "not slow and not docker and not browser" tests/unit tests/integration
 
 test: lint types $(VENV)/.emulator  ## every test; those of the image and of SAM where Docker answers

@@ -5,7 +5,9 @@ contract cannot be honoured, whose input or output shape contradicts its contrac
 model is missing. That one is loaded when a photo first needs it: a cold start does not pay for it.
 """
 
+import ctypes
 import hashlib
+import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +62,7 @@ class Classifier:
             )
         except Exception as error:  # its errors share no base class of their own
             raise ContractError(f"ONNX Runtime cannot load {path}: {error}") from error
+        _give_back_freed_memory()
         contract = Contract.from_metadata(session.get_modelmeta().custom_metadata_map)
         _check_shapes(session, contract)
         second = _SecondFile(path, contract, threads) if contract.second else None
@@ -166,6 +169,17 @@ def _session_options(threads: int) -> onnxruntime.SessionOptions:
     # A spinning thread spends the function's CPU share on waiting.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+def _give_back_freed_memory() -> None:
+    """Building a session leaves free memory between what it keeps; the peak would stand on it.
+
+    Only glibc, which the Lambda image has, keeps such memory and has a call to give it back.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _check_shapes(session: onnxruntime.InferenceSession, contract: Contract) -> None:
