@@ -21,7 +21,6 @@ from train import checkpoints, runs
 from train.errors import TrainError, UsageError
 from train.fit import fit
 from train.network import build
-from train.saved import load_single
 
 FINE_TUNING = {
     "network": {"train_backbone": True, "dropout": 0.2},
@@ -164,7 +163,6 @@ def test_a_full_disk_is_named_and_leaves_the_last_good_checkpoint(tmp_path: Path
 def test_a_truncated_checkpoint_is_named_and_the_run_is_left_as_it_is(
     fine_tuned: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
-    import shutil
 
     run = tmp_path / "run"
     shutil.copytree(fine_tuned, run)
@@ -271,64 +269,3 @@ def test_every_switch_of_the_loop_trains(drawn_data: Path, photo_cache: Path, tm
     fit(config)
     assert np.isfinite(epochs_of(tmp_path / "run")[0]["train_loss"])
     torch.use_deterministic_algorithms(False)
-
-
-@pytest.mark.slow  # compiling takes most of a minute
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")  # of its own deprecated calls
-@pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles for the CPU with g++")
-def test_a_compiled_step_trains_the_same_head(drawn_data: Path, photo_cache: Path, tmp_path: Path):
-    for name, compiled in (("plain", False), ("compiled", True)):
-        fit(tiny_config(drawn_data, photo_cache, tmp_path / name, compile=compiled))
-    plain, compiled_weights = weights_of(tmp_path / "plain"), weights_of(tmp_path / "compiled")
-    assert plain.keys() == compiled_weights.keys()
-    for name in plain:
-        torch.testing.assert_close(compiled_weights[name], plain[name], rtol=1e-4, atol=1e-5)
-
-
-def test_compiling_without_a_compiler_says_what_to_do(
-    drawn_data: Path, photo_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UsageError, match=r"install g\+\+, or leave --compile out"):
-        fit(tiny_config(drawn_data, photo_cache, tmp_path / "run", compile=True))
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no accelerator here")
-def test_a_run_trained_on_a_gpu_loads_on_the_cpu(
-    drawn_data: Path, photo_cache: Path, tmp_path: Path
-):
-    fit(tiny_config(drawn_data, photo_cache, tmp_path / "run", **FINE_TUNING))
-    model = load_single(tmp_path / "run").network
-    assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
-
-
-@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0", "mobilenet_v3_small"])
-def test_other_backbones_train_without_weights(
-    backbone: str, drawn_data: Path, photo_cache: Path, tmp_path: Path
-):
-    network = {"backbone": backbone, "inner": 8, "train_backbone": True}
-    config = tiny_config(drawn_data, photo_cache, tmp_path / "run", network=network, epochs=1)
-    fit(config)
-    model = load_single(tmp_path / "run")
-    with torch.inference_mode():
-        logits = model.network(torch.zeros(2, 3, 32, 32))
-    assert logits.shape == (2, 3)
-    assert np.isfinite(logits.numpy()).all()
-
-
-def test_runs_of_several_seeds_start_from_one_head_where_it_has_a_seed_of_its_own(
-    drawn_data: Path, photo_cache: Path, tmp_path: Path
-):
-    def head_after_next_to_no_training(seed: int, head_seed: int | None) -> torch.Tensor:
-        out = tmp_path / f"{seed}-{head_seed}"
-        still = {"epochs": 1, "lr": 1e-12, "optimizer": "sgd", "network": {"head_seed": head_seed}}
-        fit(tiny_config(drawn_data, photo_cache, out, seed=seed, **still))
-        weights: torch.Tensor = runs.load_checkpoint(out / runs.MODEL)["weights"]["head.0.weight"]
-        return weights
-
-    one, other = (head_after_next_to_no_training(seed, 7) for seed in (1, 2))
-    own = head_after_next_to_no_training(2, None)
-    torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
-    assert (one - own).abs().max() > 1e-3

@@ -1,0 +1,90 @@
+"""Large JPEGs are decoded at a fraction of their size where that changes next to nothing."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving import image
+from serving.errors import UndecodableImageError
+from tests.drawn import encoded
+from tests.unit.test_image import decode, difference, four_corners
+
+
+def edges(width_px, height_px):
+    y, x = np.mgrid[0:height_px, 0:width_px]
+    board = (((x // 37) + (y // 53)) % 2 * 255).astype(np.uint8)
+    return Image.fromarray(np.stack([board, 255 - board, np.roll(board, 11, 1)], -1))
+
+
+def noise(width_px, height_px):
+    random = np.random.default_rng(0)
+    return Image.fromarray(random.integers(0, 256, (height_px, width_px, 3)).astype(np.uint8))
+
+
+def waves(width_px, height_px):
+    y, x = np.mgrid[0:height_px, 0:width_px]
+    planes = [np.sin(x * a + y * b) for a, b in ((0.01, 0.02), (0.3, 0.1), (1.5, 2.5))]
+    return Image.fromarray((np.stack(planes, -1) * 127 + 128).astype(np.uint8))
+
+
+def stripes(width_px, height_px):
+    row = (np.sin(np.arange(width_px) * 0.8) * 127 + 128).astype(np.uint8)
+    return Image.fromarray(np.tile(row[None, :, None], (height_px, 1, 3)))
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("drawn", [edges, noise, waves, stripes])
+@pytest.mark.parametrize(
+    ("scale", "width_px", "height_px"),
+    [(2, 384, 500), (2, 634, 418), (4, 636, 700), (4, 748, 644), (8, 1_272, 1_400)],
+)
+def test_a_large_jpeg_that_is_decoded_at_a_fraction_of_its_size_stays_within_the_tolerance(
+    drawn, subsampling, scale, width_px, height_px
+):
+    size = (48, 48)
+    data = encoded(drawn(width_px, height_px), quality=90, subsampling=subsampling)
+    part = decode(data, for_size=size)
+    assert part.size == (width_px // scale, height_px // scale)
+    whole = decode(data)
+    resized = [i.resize(size, Image.Resampling.BILINEAR) for i in (part, whole)]
+    assert difference(*resized) <= image.DRAFT_TOLERANCE
+
+
+@pytest.mark.parametrize("input_px", [192, 224])
+def test_a_phones_photo_is_decoded_at_a_quarter(input_px):
+    data = encoded(Image.new("RGB", (4_000, 3_000), "teal"))
+    decoded = decode(data, max_pixels=12_000_000, for_size=(input_px, input_px))
+    assert decoded.size == (1_000, 750)
+
+
+def test_a_jpeg_that_is_not_much_larger_than_needed_is_decoded_whole():
+    data = encoded(edges(800, 766))
+    assert difference(decode(data, for_size=(96, 96)), decode(data)) == 0
+    assert decode(data, for_size=(10, 96)).size == (800, 766)
+
+
+@pytest.mark.parametrize("size", [(801, 800), (800, 801)])
+def test_a_jpeg_of_an_odd_size_is_decoded_whole_since_it_has_no_half(size):
+    assert decode(encoded(edges(*size)), for_size=(96, 96)).size == size
+
+
+def test_a_jpeg_that_has_no_quarter_is_decoded_at_half():
+    assert decode(encoded(edges(1_602, 1_600)), for_size=(96, 96)).size == (801, 800)
+
+
+def test_other_formats_are_always_decoded_whole():
+    assert decode(encoded(edges(800, 800), "PNG"), for_size=(96, 96)).size == (800, 800)
+
+
+def test_half_a_jpeg_is_turned_like_a_whole_one():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(four_corners((800, 1_000)), exif=exif)
+    assert decode(data, for_size=(96, 96)).size == (500, 400)
+    assert decode(data, for_size=(96, 96)).getpixel((5, 5)) == decode(data).getpixel((10, 10))
+
+
+def test_the_cap_on_pixels_counts_those_of_the_file_and_not_of_its_half():
+    data = encoded(edges(800, 800))
+    with pytest.raises(UndecodableImageError, match="more than 160,000 pixels"):
+        decode(data, max_pixels=400 * 400, for_size=(96, 96))
