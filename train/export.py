@@ -81,16 +81,19 @@ def export(config: ExportConfig) -> None:
     """Export, check, and only then put the file in its place.
 
     Raises:
+        UsageError: the second file of another cascade would be replaced.
         CheckFailedError: ONNX Runtime's answers are not torch's; nothing is written.
     """
     trained = load_model(config.run)
+    out = config.out or config.run / ONNX_FILE
+    if isinstance(trained, TrainedCascade):
+        _refuse_anothers_second(out)
     calibration = _calibration(config, trained)
     contract = _contract(config, trained, calibration)
     root = config.data or trained.config.data.data
     if not root.is_dir():
         raise UsageError(f"{root} is missing: name the photos to check the file with, --data DIR.")
     photos = labelled_split(root, config.split, config.cache, trained.classes)
-    out = config.out or config.run / ONNX_FILE
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / ONNX_FILE
         contract = write_models(trained, contract, draft)
@@ -116,6 +119,15 @@ def export(config: ExportConfig) -> None:
         f"{parity.largest_difference:.2e}, top-1 the same on all\n"
         f"The ONNX file is {out}{beside} ({size_mb:.1f} MB)"
     )
+
+
+def _refuse_anothers_second(out: Path) -> None:
+    """Raises UsageError where a second file stands that is not that of the file to be replaced."""
+    if out.with_name(SECOND_FILE).is_file() and not out.is_file():
+        raise UsageError(
+            f"{out.parent} holds the {SECOND_FILE} of another model, which would be lost: give "
+            "--out in another folder."
+        )
 
 
 def _calibration(config: ExportConfig, trained: Trained) -> Calibration | None:

@@ -22,7 +22,7 @@ from train.calibration import calibrate, held_out_photos
 from train.cascade import CascadeConfig, cascade
 from train.errors import UsageError
 from train.evaluate import EvaluateConfig, evaluate
-from train.export import add_contract
+from train.export import ExportConfig, add_contract, export
 from train.fit import fit
 from train.golden import clear_pictures
 from train.inference import (
@@ -159,6 +159,18 @@ def test_the_files_keep_no_trace_of_the_machine(exported_cascade: Path):
         assert len(nodes) > 20
         assert not [node for node in nodes if node.metadata_props or node.doc_string]
         assert str(Path(__file__).parents[2]).encode() not in file.read_bytes()
+
+
+def test_a_second_file_of_another_cascade_is_not_replaced(
+    cascade_run: Path, exported_cascade: Path, photo_cache: Path
+):
+    second = exported_cascade.with_name("second.onnx")
+    before = second.read_bytes()
+    another = exported_cascade.with_name("another.onnx")
+    with pytest.raises(UsageError, match=r"holds the second\.onnx of another model"):
+        export(ExportConfig(run=cascade_run, out=another, cache=photo_cache))
+    assert second.read_bytes() == before
+    assert not another.exists()
 
 
 def test_what_takes_one_network_refuses_a_cascade(
