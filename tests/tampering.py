@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from serving.classifier import Classifier
 from serving.contract import METADATA_KEY
 
 Json = dict[str, Any]
@@ -76,13 +77,13 @@ def write_tampered(source: Path, out: Path, tamper: Callable[[onnx.ModelProto], 
     """Write the model made wrong, its second one beside it; both know the same classes."""
     model = onnx.load(str(source))
     tamper(model)
-    second = source.with_name("second.onnx")
-    if second.is_file() and out.parent != source.parent:
-        other = onnx.load(str(second))
+    second = Classifier.load(source).contract.second
+    if second is not None and out.parent != source.parent:
+        other = onnx.load(str(source.with_name(second.file)))
         if tamper is permute_labels:
             permute_labels(other)
-        onnx.save(other, str(out.with_name(second.name)))
-        sha256 = hashlib.sha256(out.with_name(second.name).read_bytes()).hexdigest()
+        onnx.save(other, str(out.with_name(second.file)))
+        sha256 = hashlib.sha256(out.with_name(second.file).read_bytes()).hexdigest()
         _rewritten(model, lambda contract: contract["second"].update(sha256=sha256))
     onnx.save(model, str(out))
     return out
