@@ -38,6 +38,7 @@ class OneBuildAtATime(LoadFileScheduling):  # type: ignore[misc]
         return "engine" if file in ENGINE_FILES else file
 
 
+@pytest.hookimpl(optionalhook=True)  # without xdist's plugin there is nothing to schedule
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneBuildAtATime:
     return OneBuildAtATime(config, log)
 
