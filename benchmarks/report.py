@@ -2,7 +2,8 @@
 
     python -m benchmarks.report [--check]
 
-The table stands in docs/performance.md between two marker lines; what is around them is left alone.
+The table stands in the README and in docs/performance.md, between two marker lines; what is around
+them is left alone.
 """
 
 import sys
@@ -15,6 +16,7 @@ import tyro
 from benchmarks.results import RESULTS, Spread, read_machine, read_ratio
 from benchmarks.rounds import ROOT
 
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "performance.md")
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
@@ -86,12 +88,12 @@ GOALS = (
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Write the table of the goals into docs/performance.md."""
+    """Write the table of the goals into the pages that show it."""
 
     results: Path = RESULTS
     """Folder of the benchmarks' figures."""
-    document: Path = ROOT / "docs" / "performance.md"
-    """The page with the two marker lines."""
+    documents: tuple[Path, ...] = DOCUMENTS
+    """The pages with the two marker lines."""
     check: bool = False
     """Write nothing; exit 1 if a goal is measured and not met."""
 
@@ -142,9 +144,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if config.check:
         ratios = [(goal, read_ratio(goal.benchmark, goal.row, config.results)) for goal in GOALS]
         return int(any(isinstance(r, Spread) and not g.is_met(r.median) for g, r in ratios))
-    text = insert(config.document.read_text(encoding="utf-8"), table(GOALS, config.results))
-    config.document.write_text(text, encoding="utf-8")
-    print(f"\nThe table is in {config.document}.")
+    for document in config.documents:
+        text = insert(document.read_text(encoding="utf-8"), table(GOALS, config.results))
+        document.write_text(text, encoding="utf-8")
+    print(f"\nThe table is in {' and '.join(map(str, config.documents))}.")
     return 0
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 from benchmarks.batch import throughput
-from benchmarks.report import BEGIN, END, GOALS, Goal, insert, main, row_of, table
+from benchmarks.report import BEGIN, DOCUMENTS, END, GOALS, Goal, insert, main, row_of, table
 from benchmarks.results import (
+    RESULTS,
     Results,
     Spread,
     latency_ms,
@@ -100,13 +101,20 @@ def test_a_page_without_markers_is_refused():
         insert(f"{END} {BEGIN}", "new")
 
 
-def test_the_report_is_written_into_the_page(tmp_path, capsys):
-    page = tmp_path / "page.md"
-    page.write_text(f"{BEGIN}\n{END}\n")
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: page.name)
+def test_the_pages_show_the_figures_that_are_kept(page):
+    text = page.read_text(encoding="utf-8")
+    assert insert(text, table(GOALS, RESULTS)) == text
 
-    assert main(["--results", str(tmp_path), "--document", str(page)]) == 0
 
-    assert page.read_text().count("not measured") == len(GOALS)
+def test_the_report_is_written_into_every_page(tmp_path, capsys):
+    pages = [tmp_path / "page.md", tmp_path / "other.md"]
+    for page in pages:
+        page.write_text(f"{BEGIN}\n{END}\n")
+
+    assert main(["--results", str(tmp_path), "--documents", *map(str, pages)]) == 0
+
+    assert [page.read_text().count("not measured") for page in pages] == [len(GOALS)] * 2
     assert "The table is in" in capsys.readouterr().out
 
 
