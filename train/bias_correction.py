@@ -36,7 +36,8 @@ def channel_means(float32: Path, batch: _Array) -> dict[str, NDArray[np.float64]
 def correct_biases(int8: Path, means: dict[str, NDArray[np.float64]], batch: _Array) -> None:
     """Rewrite an int8 file so that its layers have float32's `means` on the same batch.
 
-    Layers without a bias, and those that the float32 file does not have, stay as they are.
+    Layers without a bias that is a constant, and those that the float32 file does not have, stay
+    as they are.
     """
     model = onnx.load(str(int8))
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -50,6 +51,8 @@ def correct_biases(int8: Path, means: dict[str, NDArray[np.float64]], batch: _Ar
         if stored in dequantized:
             stored, name = dequantized[stored].input[:2]
             scale = numpy_helper.to_array(constants[name]).astype(np.float64)
+        if stored not in constants:
+            return output
         bias = numpy_helper.to_array(constants[stored])
         steps = shift / scale
         if np.issubdtype(bias.dtype, np.integer):

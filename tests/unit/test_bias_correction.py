@@ -122,3 +122,17 @@ def test_the_float32_means_are_those_of_a_whole_run(quantised):
     assert found.keys() == wanted.keys()
     for name in LAYERS:
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_bias_that_is_computed_is_left_alone(quantised, tmp_path):
+    float32, _, _, batch = quantised
+    model = onnx.load(str(float32))
+    last = next(node for node in model.graph.node if node.name == "last")
+    computed = helper.make_node("Neg", [last.input[2]], ["computed"], name="computed")
+    last.input[2] = "computed"
+    model.graph.node.insert(list(model.graph.node).index(last), computed)
+    other = tmp_path / "computed.onnx"
+    onnx.save(model, str(other))
+    before = other.read_bytes()
+    correct_biases(other, channel_means(float32, batch), batch)
+    assert onnx.load_from_string(before) == onnx.load(str(other))
