@@ -1,6 +1,8 @@
 """The figures of the benchmarks in, one picture out: what each contestant takes of our time.
 
-python -m benchmarks.plot [--out docs/performance.png]
+    python -m benchmarks.plot [--out docs/performance.png]
+
+What was not measured has a name that says so and no bar.
 """
 
 import sys
@@ -20,7 +22,7 @@ from train.runs import write_bytes
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One row of bars for each contestant.
+    """A bar for each contestant, and one for ours.
 
     Attributes:
         title: what takes the time.

@@ -24,6 +24,8 @@ from tests.quantized import copied_run, held_out_run, int8_run, small  # noqa: F
 from tests.tiny_model import write_tiny_model
 from tests.training import drawn_data, photo_cache, tiny_run  # noqa: F401 - fixtures
 
+PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS
+
 ENGINE_FILES = frozenset(
     f"tests/e2e/test_{name}.py"
     for name in ("confined_container", "container", "local_commands", "ops", "sam")
@@ -78,13 +80,10 @@ def no_way_out(monkeypatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", connect_to_loopback)
 
 
-_PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS
-
-
 @pytest.fixture(autouse=True)
 def pillows_own_limit(monkeypatch) -> None:
     """No test inherits the limit that the decoder set, for the whole process, in one before it."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", _PILLOWS_LIMIT)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", PILLOWS_LIMIT)
 
 
 def no_fetch(url: str, *, timeout_s: float) -> bytes:

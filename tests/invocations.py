@@ -11,6 +11,10 @@ from urllib.parse import parse_qs
 EVENTS = Path(__file__).parent / "events"
 HTTP_KINDS = ("http_api_v2", "rest_api_v1", "function_url", "alb", "alb_multi_value")
 
+# Headers of a request's body.
+JPEG = {"content-type": "image/jpeg"}
+JSON = {"content-type": "application/json"}
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -21,7 +21,7 @@ _Array = NDArray[np.float32]
 _AtLayer = Callable[[onnx.NodeProto, _Array], _Array]
 
 
-def channel_means(float32: Path, batch: _Array) -> dict[str, NDArray[np.float64]]:
+def layer_means(float32: Path, batch: _Array) -> dict[str, NDArray[np.float64]]:
     """For each layer's name the mean of each output channel, (C,), over an (N, 3, H, W) batch."""
     means: dict[str, NDArray[np.float64]] = {}
 

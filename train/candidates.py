@@ -30,7 +30,7 @@ from onnxruntime.quantization import (
 )
 
 from serving.preprocess import PreprocessSpec, normalize
-from train.bias_correction import channel_means, correct_biases
+from train.bias_correction import correct_biases, layer_means
 from train.data import Pixels
 
 Method = Literal["minmax", "percentile", "entropy"]
@@ -94,14 +94,14 @@ class Quantizer:
         self._graph = onnx.load(str(self._prepared)).graph
 
     @cached_property
-    def _few(self) -> NDArray[np.float32]:
-        """Some of the photos, of every class, as the network's input."""
+    def _correction_batch(self) -> NDArray[np.float32]:
+        """A few of the photos, spread over the classes, as the network's input."""
         chosen = np.linspace(0, len(self._pixels) - 1, min(_CORRECTED_ON, len(self._pixels)))
         return normalize(self._pixels[chosen.astype(int)], self._spec)
 
     @cached_property
     def _means(self) -> dict[str, NDArray[np.float64]]:
-        return channel_means(self._prepared, self._few)
+        return layer_means(self._prepared, self._correction_batch)
 
     def path_of(self, recipe: Recipe) -> Path:
         """Where `make` leaves the candidate of a recipe."""
@@ -130,7 +130,7 @@ class Quantizer:
                     ),
                 },
             )
-        correct_biases(out, self._means, self._few)
+        correct_biases(out, self._means, self._correction_batch)
         return out
 
 

@@ -86,8 +86,8 @@ def export(config: ExportConfig) -> None:
     """
     trained = load_model(config.run)
     out = config.out or config.run / ONNX_FILE
-    if isinstance(trained, TrainedCascade):
-        _refuse_anothers_second(out)
+    if config.out is not None and isinstance(trained, TrainedCascade):
+        _refuse_anothers_second(config.out)
     calibration = _calibration(config, trained)
     contract = _contract(config, trained, calibration)
     root = config.data or trained.config.data.data

@@ -138,7 +138,6 @@ def test_onnx_runtime_sends_nothing_to_its_makers(room, tmp_path):
 FREED = """
 import ctypes, resource
 from pathlib import Path
-from platform import libc_ver
 from serving.classifier import Classifier
 
 def resident_bytes():

@@ -11,10 +11,7 @@ from serving.errors import ForbiddenUrlError
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.drawn import encoded, picture
-from tests.invocations import HTTP_KINDS, event
-
-JPEG = {"content-type": "image/jpeg"}
-JSON = {"content-type": "application/json"}
+from tests.invocations import HTTP_KINDS, JPEG, JSON, event
 
 
 def test_a_picture_is_answered_with_its_class(call, red_jpeg, classifier):

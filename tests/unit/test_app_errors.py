@@ -6,9 +6,7 @@ import pytest
 
 from serving.app import App
 from serving.settings import Settings
-
-JPEG = {"content-type": "image/jpeg"}
-JSON = {"content-type": "application/json"}
+from tests.invocations import JPEG, JSON
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from serving.preprocess import PreprocessSpec, normalize
 from train import candidates
-from train.bias_correction import channel_means, correct_biases
+from train.bias_correction import correct_biases, layer_means
 from train.candidates import Quantizer, Recipe
 
 SPEC = PreprocessSpec(height_px=8, width_px=8)
@@ -111,14 +111,14 @@ def test_a_file_that_is_float32_stays_as_it_is(quantised, tmp_path):
     float32, _, _, batch = quantised
     same = tmp_path / "same.onnx"
     shutil.copyfile(float32, same)
-    correct_biases(same, channel_means(float32, batch), batch)
+    correct_biases(same, layer_means(float32, batch), batch)
     for name, output in layer_outputs(same, batch).items():
         np.testing.assert_array_equal(output, layer_outputs(float32, batch)[name])
 
 
 def test_the_float32_means_are_those_of_a_whole_run(quantised):
     float32, _, _, batch = quantised
-    found, wanted = channel_means(float32, batch), means(float32, batch)
+    found, wanted = layer_means(float32, batch), means(float32, batch)
     assert found.keys() == wanted.keys()
     for name in LAYERS:
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5, atol=1e-6)
@@ -134,5 +134,5 @@ def test_a_bias_that_is_computed_is_left_alone(quantised, tmp_path):
     other = tmp_path / "computed.onnx"
     onnx.save(model, str(other))
     before = other.read_bytes()
-    correct_biases(other, channel_means(float32, batch), batch)
+    correct_biases(other, layer_means(float32, batch), batch)
     assert onnx.load_from_string(before) == onnx.load(str(other))

@@ -148,7 +148,7 @@ def test_a_batch_gives_the_same_answers_as_its_images_alone(call):
     assert [r["label"] for r in together] == colours
 
 
-def test_a_batch_is_inferred_two_at_a_time(classifier, monkeypatch, call, red_jpeg):
+def test_what_is_no_picture_is_left_out_of_the_inference(classifier, monkeypatch, call, red_jpeg):
     sizes = []
     logits = classifier.logits
 
@@ -197,7 +197,9 @@ def test_an_unforeseen_failure_of_one_fetch_fails_the_batch_and_is_logged(classi
     assert "inside" in capsys.readouterr().out
 
 
-def test_the_images_of_a_large_batch_are_answered_in_order(app, classifier, monkeypatch):
+def test_the_images_of_a_large_batch_are_inferred_a_few_at_once_and_answered_in_order(
+    app, classifier, monkeypatch
+):
     sizes, logits = [], type(classifier).logits
 
     def counted(self, batch):
