@@ -1,7 +1,8 @@
 """Held-out logits in, a temperature and a threshold out: how sure the model may say it is.
 
 Both are fitted on photos that the network was not trained on. A network trained on all of train has
-none left, so it takes them from a sibling: the same recipe, trained with a share held out.
+none left, so it takes them from a sibling: the same recipe, trained with a share held out. Where a
+calibrated model taught it, that model's answers to photos new to both can stand in for labels.
 """
 
 from dataclasses import dataclass, replace
@@ -12,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from serving.classifier import softmax
+from serving.classifier import Classifier, softmax
 from train import data, metrics
-from train.data import Labels, Manifest
+from train.data import Manifest
 from train.errors import UsageError
 from train.inference import TorchModel, contract_of, split_logits
+from train.metrics import Targets
 from train.saved import Trained, TrainedCascade, load_model
 
 # The rule for "unsure": of the answers that are not, this share is right.
@@ -28,7 +30,10 @@ _TEMPERATURES = (0.05, 20.0)
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was fitted, and what it does on the photos it was fitted on."""
+    """What was fitted, and what it does on the photos it was fitted on.
+
+    `like` is the version of the model whose answers stood in for labels, empty where labels did.
+    """
 
     temperature: float
     unsure_below: float
@@ -37,10 +42,11 @@ class Calibration:
     ece_after: float
     coverage: float
     sure_accuracy: float
+    like: str = ""
 
     def figures(self) -> dict[str, Any]:
         """The figures as they stand in the contract's metrics."""
-        return {
+        return ({"calibration_like": self.like} if self.like else {}) | {
             "calibration_photos": self.photos,
             "calibration_ece_before": round(self.ece_before, 4),
             "calibration_ece_after": round(self.ece_after, 4),
@@ -52,7 +58,6 @@ class Calibration:
 def calibrate(run: Path, cache: Path, input_px: int | None = None) -> Calibration:
     """Fit temperature and threshold on the share of train that a run held out.
 
-    A cascade's temperatures were fitted with its rule, on the same photos: only the threshold is.
     `input_px` is the size that the network will be served at, None the one it was trained for.
 
     Raises:
@@ -60,15 +65,53 @@ def calibrate(run: Path, cache: Path, input_px: int | None = None) -> Calibratio
     """
     trained = load_model(run)
     photos = held_out_photos(trained, run, cache)
+    return _calibrated(trained, photos, photos.labels(), cache, input_px)
+
+
+def calibrate_like(
+    file: Path, trained: Trained, photos: Manifest, cache: Path, input_px: int | None = None
+) -> Calibration:
+    """Fit them so that a run answers as surely as the model of an ONNX file; labels are not used.
+
+    Raises:
+        UsageError: the model has other classes.
+        ContractError: the file holds no contract that serving can honour.
+    """
+    model = Classifier.load(file)
+    targets = answers_like(model, file, photos, cache)
+    return replace(
+        _calibrated(trained, photos, targets, cache, input_px),
+        like=model.version,
+    )
+
+
+def answers_like(
+    model: Classifier, file: Path, photos: Manifest, cache: Path
+) -> NDArray[np.float64]:
+    """(N, C): a model's calibrated probabilities of photos, to stand in for their labels.
+
+    Raises:
+        UsageError: it has other classes than the photos.
+    """
+    if model.contract.classes != photos.classes:
+        raise UsageError(f"{file} has other classes than the photos in {photos.root}.")
+    logits = split_logits(model, photos, cache).astype(np.float64)
+    return softmax(logits / model.contract.temperature)
+
+
+def _calibrated(
+    trained: Trained, photos: Manifest, targets: Targets, cache: Path, input_px: int | None
+) -> Calibration:
+    """A cascade's temperatures were fitted with its rule: only the threshold is."""
     model = TorchModel(trained, contract_of(trained, input_px))
     logits = split_logits(model, photos, cache)
     if not isinstance(trained, TrainedCascade):
-        return fit_calibration(logits, photos.labels())
-    fitted = fit_calibration(logits, photos.labels(), model.contract.temperature)
+        return fit_calibration(logits, targets)
+    fitted = fit_calibration(logits, targets, model.contract.temperature)
     rule = replace(trained.rule, first_temperature=1.0, second_temperature=1.0)
     cold = replace(trained, rule=rule)
     before = split_logits(TorchModel(cold, contract_of(cold)), photos, cache)
-    ece = metrics.expected_calibration_error(softmax(before.astype(np.float64)), photos.labels())
+    ece = metrics.expected_calibration_error(softmax(before.astype(np.float64)), targets)
     return replace(fitted, ece_before=ece)
 
 
@@ -91,7 +134,7 @@ def held_out_photos(trained: Trained, run: Path, cache: Path) -> Manifest:
 
 
 def fit_calibration(
-    logits: NDArray[np.float32], labels: Labels, temperature: float | None = None
+    logits: NDArray[np.float32], targets: Targets, temperature: float | None = None
 ) -> Calibration:
     """Fit on (N, C) logits of photos that the network was not trained on.
 
@@ -99,28 +142,28 @@ def fit_calibration(
     """
     wide = logits.astype(np.float64)
     if temperature is None:
-        temperature = fit_temperature(wide, labels)
+        temperature = fit_temperature(wide, targets)
     probabilities = softmax(wide / temperature)  # (N, C)
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    right = metrics.share_right(probabilities, targets)
     threshold = sure_threshold(confidence, right)
     sure = confidence >= threshold
     return Calibration(
         temperature=temperature,
         unsure_below=threshold,
-        photos=len(labels),
-        ece_before=metrics.expected_calibration_error(softmax(wide), labels),
-        ece_after=metrics.expected_calibration_error(probabilities, labels),
+        photos=len(targets),
+        ece_before=metrics.expected_calibration_error(softmax(wide), targets),
+        ece_after=metrics.expected_calibration_error(probabilities, targets),
         coverage=float(sure.mean()),
         sure_accuracy=float(right[sure].mean()) if sure.any() else 1.0,
     )
 
 
-def fit_temperature(logits: NDArray[np.float64], labels: Labels) -> float:
+def fit_temperature(logits: NDArray[np.float64], targets: Targets) -> float:
     """The temperature whose probabilities have the least cross-entropy (Guo et al. 2017)."""
     low, high = np.log(_TEMPERATURES)
     found = minimize_scalar(
-        lambda log_t: metrics.cross_entropy(logits / np.exp(log_t), labels),
+        lambda log_t: metrics.cross_entropy(logits / np.exp(log_t), targets),
         bounds=(low, high),
         method="bounded",
     )
@@ -129,13 +172,18 @@ def fit_temperature(logits: NDArray[np.float64], labels: Labels) -> float:
 
 def sure_threshold(
     confidence: NDArray[np.float64],
-    right: NDArray[np.bool_],
+    right: NDArray[np.float64],
     target: float = SURE_ACCURACY,
 ) -> float:
     """The lowest threshold at which the share `target` of the answers at or above it is right.
 
     Where no threshold reaches the target, every answer is unsure: just above 1 is not a
     probability, so the highest that a contract can hold, 1.
+
+    Args:
+        confidence: (N,), how sure each answer is.
+        right: (N,), 1 for an answer that is right and 0 for another, or how likely it is right.
+        target: the share, 0..1.
     """
     order = np.argsort(-confidence, kind="stable")
     sorted_confidence = confidence[order]

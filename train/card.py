@@ -70,7 +70,7 @@ def _seeds(trained: Trained) -> str:
 
 def _recipe(trained: Trained) -> str:
     if isinstance(trained, TrainedCascade):
-        lines = cascade_commands(*(part.members for part in trained.parts))
+        lines = cascade_commands(*(part.members for part in trained.parts), like=bool(trained.like))
     else:
         lines = commands(trained.members)
     return "\n".join(["## Recipe", "", "```", *lines, "```"])
@@ -156,11 +156,18 @@ def _calibration(trained: Trained, contract: Contract) -> str:
     fitted = contract.metrics
     if "calibration_photos" not in fitted:
         return "## Calibration\n\nNot calibrated: probabilities are the softmax of the logits."
+    photos = (
+        f"{fitted['calibration_photos']} photos of train that a sibling of this network, trained "
+        "by the same recipe, had not seen"
+    )
+    if "calibration_like" in fitted:
+        photos = (
+            f"{fitted['calibration_photos']} photos that it had not seen. Not their labels were "
+            f"taken for right but what the model `{fitted['calibration_like']}` holds for likely"
+        )
     return (
         "## Calibration\n\n"
-        f"Temperature {_temperatures(trained, contract)}, fitted on "
-        f"{fitted['calibration_photos']} photos of train that a sibling of this network, trained "
-        "by the same recipe, had not seen: "
+        f"Temperature {_temperatures(trained, contract)}, fitted on {photos}: "
         f"calibration error {fitted['calibration_ece_before']:.3f} before, "
         f"{fitted['calibration_ece_after']:.3f} after.\n\n"
         f"An answer is `unsure` below {contract.unsure_below:.3f}: the lowest threshold at which "

@@ -4,10 +4,14 @@ A second network that errs elsewhere than the first makes their mean better than
 price of both. Most photos do not need it: where the first is sure, it answers alone. From which
 probability on is chosen on photos that both runs held out: the lowest at which no photo more is
 wrong than if both were always asked, and the loss is within one standard error of theirs.
+
+Networks that a cascade taught have seen every photo that it has, and their siblings may be gone.
+Then its answers to the photos of validation stand in for labels: what is right is what it holds
+for likely. The labels of validation are not looked at.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +20,14 @@ import tyro
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from serving.classifier import Classifier
 from train import checkpoints, runs
-from train.calibration import fit_temperature, held_out_photos
+from train.calibration import answers_like, fit_temperature, held_out_photos
 from train.config import to_json
-from train.data import Labels
+from train.data import Manifest
 from train.errors import UsageError
-from train.inference import TorchModel, contract_of, split_logits
-from train.metrics import photo_losses
+from train.inference import TorchModel, contract_of, labelled_split, split_logits
+from train.metrics import Targets, photo_losses, share_right
 from train.saved import CascadeRule, TrainedCascade, TrainedModel, load_model, load_single
 
 
@@ -43,7 +48,10 @@ class CascadeConfig:
     """Height and width of the second's input; the run's own if not given."""
     tuned_on: Path | None = None
     """Cascade of siblings of both, which held photos out: its sizes, temperatures and threshold are
-    taken. Both runs must have held out the same photos if not given."""
+    taken. Both runs must have held out the same photos if neither this nor --like is given."""
+    like: Path | None = None
+    """ONNX file of the calibrated model that taught the first: its answers to the photos of
+    validation stand in for labels, which are not used."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
@@ -54,18 +62,22 @@ class Tuned:
 
     Attributes:
         alone: of the photos, how many the first answers alone.
+        first_correct, second_correct, both_correct, correct: whole numbers, or what is expected
+            where a model's answers stood in for labels.
         loss, both_loss: mean cross-entropy of the cascade, and of both always asked.
+        like: the version of that model, if there was one.
     """
 
     rule: CascadeRule
     photos: int
     alone: int
-    first_correct: int
-    second_correct: int
-    both_correct: int
-    correct: int
+    first_correct: float
+    second_correct: float
+    both_correct: float
+    correct: float
     loss: float
     both_loss: float
+    like: str = ""
 
 
 def cascade(config: CascadeConfig) -> None:
@@ -73,12 +85,16 @@ def cascade(config: CascadeConfig) -> None:
 
     Raises:
         UsageError: the runs differ in classes, photos or held-out share, a run is a cascade
-            itself, sizes are given where a sibling's are taken, or --out holds a run.
+            itself, sizes or --like are given where a sibling's rule is taken, --like has other
+            classes, or --out holds a run.
+        ContractError: --like is no file that serving can honour.
     """
     if (config.out / runs.MODEL).is_file():
         raise UsageError(f"{config.out} holds a run already: give another --out.")
     if config.tuned_on is not None and (config.first_px or config.second_px):
         raise UsageError("--first-px and --second-px are the sibling's: leave out --tuned-on.")
+    if config.tuned_on is not None and config.like is not None:
+        raise UsageError("--tuned-on and --like both give the rule: leave one out.")
     folders = (config.first, config.second)
     parts = [load_single(run) for run in folders]
     _require_alike(config, parts)
@@ -117,42 +133,52 @@ def _rule_of(run: Path, parts: Sequence[TrainedModel]) -> CascadeRule:
 
 
 def _tune(config: CascadeConfig, parts: Sequence[TrainedModel]) -> Tuned:
-    photos = held_out_photos(parts[0], config.first, config.cache)
+    photos, targets, like = _targets(config, parts[0])
     given = (config.first_px, config.second_px)
     sizes = [px or part.config.network.input_px for px, part in zip(given, parts, strict=True)]
     logits = [
         split_logits(TorchModel(part, contract_of(part, px)), photos, config.cache)
         for part, px in zip(parts, sizes, strict=True)
     ]
-    return tune(logits[0], logits[1], photos.labels(), (sizes[0], sizes[1]))
+    return replace(tune(logits[0], logits[1], targets, (sizes[0], sizes[1])), like=like)
+
+
+def _targets(config: CascadeConfig, first: TrainedModel) -> tuple[Manifest, Targets, str]:
+    """Photos that neither network has seen, what is right of them, and by which model if any."""
+    if config.like is None:
+        photos = held_out_photos(first, config.first, config.cache)
+        return photos, photos.labels(), ""
+    model = Classifier.load(config.like)
+    photos = labelled_split(first.config.data.data, "validation", config.cache, first.classes)
+    return photos, answers_like(model, config.like, photos, config.cache), model.version
 
 
 def tune(
     first: NDArray[np.float32],
     second: NDArray[np.float32],
-    labels: Labels,
+    targets: Targets,
     sizes_px: tuple[int, int],
 ) -> Tuned:
     """Choose the rule on both networks' (N, C) logits of photos that neither was trained on."""
-    temperatures = [fit_temperature(one.astype(np.float64), labels) for one in (first, second)]
+    temperatures = [fit_temperature(one.astype(np.float64), targets) for one in (first, second)]
     # Logarithms of probabilities, (N, C).
     alone = log_softmax(first.astype(np.float64) / temperatures[0], axis=1)
     other = log_softmax(second.astype(np.float64) / temperatures[1], axis=1)
     both = np.logaddexp(alone, other) - np.log(2)
     confidence = np.exp(alone.max(axis=1))  # (N,)
-    sure_above = _threshold(alone, both, confidence, labels)
+    sure_above = _threshold(alone, both, confidence, targets)
     sure = confidence >= sure_above
     answered = np.where(sure[:, None], alone, both)
     return Tuned(
         CascadeRule(*sizes_px, temperatures[0], temperatures[1], sure_above),
-        photos=len(labels),
+        photos=len(targets),
         alone=int(sure.sum()),
-        first_correct=_correct(alone, labels),
-        second_correct=_correct(other, labels),
-        both_correct=_correct(both, labels),
-        correct=_correct(answered, labels),
-        loss=float(photo_losses(answered, labels).mean()),
-        both_loss=float(photo_losses(both, labels).mean()),
+        first_correct=_correct(alone, targets),
+        second_correct=_correct(other, targets),
+        both_correct=_correct(both, targets),
+        correct=_correct(answered, targets),
+        loss=float(photo_losses(answered, targets).mean()),
+        both_loss=float(photo_losses(both, targets).mean()),
     )
 
 
@@ -160,16 +186,16 @@ def _threshold(
     alone: NDArray[np.float64],
     both: NDArray[np.float64],
     confidence: NDArray[np.float64],
-    labels: Labels,
+    targets: Targets,
 ) -> float:
     """The lowest that keeps to the rule at the top of this file; 2 if the first may never answer.
 
     It lies half way between two confidences, so that no photo's answer hangs on the last bit.
     """
     order = np.argsort(-confidence, kind="stable")  # at each place, the photos up to it are sure
-    behind = (photo_losses(alone, labels) - photo_losses(both, labels))[order]
-    more_right = (_right(alone, labels).astype(int) - _right(both, labels))[order]
-    count = len(labels)
+    behind = (photo_losses(alone, targets) - photo_losses(both, targets))[order]
+    more_right = (share_right(alone, targets) - share_right(both, targets))[order]
+    count = len(targets)
     mean = behind.cumsum() / count
     variance = ((behind**2).cumsum() - count * mean**2) / max(count - 1, 1)
     error = np.sqrt(np.maximum(variance, 0) / count)
@@ -179,13 +205,8 @@ def _threshold(
     return float(falling[places[-1] : places[-1] + 2].mean()) if len(places) else 2.0
 
 
-def _right(logs: NDArray[np.float64], labels: Labels) -> NDArray[np.bool_]:
-    right: NDArray[np.bool_] = logs.argmax(axis=1) == labels
-    return right
-
-
-def _correct(logs: NDArray[np.float64], labels: Labels) -> int:
-    return int(_right(logs, labels).sum())
+def _correct(logs: NDArray[np.float64], targets: Targets) -> float:
+    return float(share_right(logs, targets).sum())
 
 
 def _save(
@@ -194,7 +215,12 @@ def _save(
     saved = [runs.load_checkpoint(run / runs.MODEL) for run in (config.first, config.second)]
     runs.save_checkpoint(
         config.out / runs.MODEL,
-        {"format": checkpoints.FORMAT, "cascade": saved, "rule": asdict(rule)},
+        {
+            "format": checkpoints.FORMAT,
+            "cascade": saved,
+            "rule": asdict(rule),
+            "like": figures.get("like", ""),
+        },
     )
     runs.write_json(config.out / runs.CONFIG, to_json(config))
     runs.write_json(
@@ -212,9 +238,16 @@ def _save(
 
 def summary(tuned: Tuned) -> str:
     """What the rule comes to, for people."""
+    photos = f"photos, as {tuned.like} answers them" if tuned.like else "held-out photos"
     return (
-        f"{tuned.photos} held-out photos: the first has {tuned.first_correct} right, the second "
-        f"{tuned.second_correct}, both together {tuned.both_correct} (loss {tuned.both_loss:.4f}). "
+        f"{tuned.photos} {photos}: the first has {_count(tuned.first_correct)} right, the second "
+        f"{_count(tuned.second_correct)}, both together {_count(tuned.both_correct)} "
+        f"(loss {tuned.both_loss:.4f}). "
         f"From {tuned.rule.sure_above:.3f} on the first answers alone, "
-        f"{tuned.alone / tuned.photos:.0%} of them: {tuned.correct} right, loss {tuned.loss:.4f}."
+        f"{tuned.alone / tuned.photos:.0%} of them: {_count(tuned.correct)} right, "
+        f"loss {tuned.loss:.4f}."
     )
+
+
+def _count(correct: float) -> str:
+    return f"{correct:.0f}" if correct.is_integer() else f"{correct:.1f}"

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier
 from serving.contract import METADATA_KEY, Contract
 from train import metrics
-from train.calibration import Calibration, calibrate
+from train.calibration import Calibration, calibrate, calibrate_like
+from train.data import Manifest
 from train.errors import CheckFailedError, UsageError
 from train.inference import (
     SECOND_FILE,
@@ -62,6 +63,9 @@ class ExportConfig:
     calibrate_on: Path | None = None
     """Run of the same recipe whose held-out photos temperature and threshold are fitted on; the run
     itself if it held photos out."""
+    calibrate_like: Path | None = None
+    """ONNX file of a calibrated model: temperature and threshold are fitted to its answers to the
+    photos that the file is checked with. Their labels are not used."""
     tolerance: Annotated[float, tyro.conf.arg(metavar="LOGITS")] = 1e-3
     """Largest difference of any logit between torch and ONNX Runtime."""
     cache: Path = Path(".cache/photos")
@@ -81,19 +85,20 @@ def export(config: ExportConfig) -> None:
     """Export, check, and only then put the file in its place.
 
     Raises:
-        UsageError: the second file of another cascade would be replaced.
+        UsageError: the second file of another cascade would be replaced, or a model to calibrate on
+            or like does not fit the run.
         CheckFailedError: ONNX Runtime's answers are not torch's; nothing is written.
     """
     trained = load_model(config.run)
     out = config.out or config.run / ONNX_FILE
     if config.out is not None and isinstance(trained, TrainedCascade):
         _refuse_anothers_second(config.out)
-    calibration = _calibration(config, trained)
-    contract = _contract(config, trained, calibration)
     root = config.data or trained.config.data.data
     if not root.is_dir():
         raise UsageError(f"{root} is missing: name the photos to check the file with, --data DIR.")
     photos = labelled_split(root, config.split, config.cache, trained.classes)
+    calibration = _calibration(config, trained, photos)
+    contract = _contract(config, trained, calibration)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / ONNX_FILE
         contract = write_models(trained, contract, draft)
@@ -130,7 +135,11 @@ def _refuse_anothers_second(out: Path) -> None:
         )
 
 
-def _calibration(config: ExportConfig, trained: Trained) -> Calibration | None:
+def _calibration(config: ExportConfig, trained: Trained, photos: Manifest) -> Calibration | None:
+    if config.calibrate_on is not None and config.calibrate_like is not None:
+        raise UsageError("--calibrate-on and --calibrate-like both calibrate: leave one out.")
+    if config.calibrate_like is not None:
+        return calibrate_like(config.calibrate_like, trained, photos, config.cache, config.input_px)
     if config.calibrate_on is not None:
         sibling = load_model(config.calibrate_on)
         if sibling.classes != trained.classes:

@@ -59,10 +59,13 @@ def commands(members: Sequence[Training]) -> list[str]:
     return lines
 
 
-def cascade_commands(first: Sequence[Training], second: Sequence[Training]) -> list[str]:
+def cascade_commands(
+    first: Sequence[Training], second: Sequence[Training], *, like: bool = False
+) -> list[str]:
     """The commands that make a cascade of two runs anew, as a run named RUN.
 
-    Runs that held no photos out take the rule from SIBLING, a cascade of siblings that did.
+    Runs that held no photos out take the rule from SIBLING, a cascade of siblings that did. `like`
+    is for a rule that was fitted to the answers of a model, MODEL, instead.
     """
     lines: list[str] = []
     names: dict[tuple[Training, ...], str] = {}
@@ -71,7 +74,9 @@ def cascade_commands(first: Sequence[Training], second: Sequence[Training]) -> l
         for members, name in ((first, "FIRST"), (second, "SECOND"))
     ]
     words = ["python -m train cascade", *made]
-    if first[0].config.data.held_out is None:
+    if like:
+        words.append("--like MODEL")
+    elif first[0].config.data.held_out is None:
         words.append("--tuned-on SIBLING")
     return [*lines, " ".join([*words, "--out RUN"])]
 

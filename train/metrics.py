@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from serving.classifier import softmax
@@ -13,6 +14,10 @@ from serving.contract import Contract
 
 # Two-sided 95 %: the standard normal's 97.5 % quantile.
 Z_95 = 1.959964
+
+# What is right of N photos: their (N,) labels, or (N, C) probabilities where another model's
+# answers stand in for labels.
+Targets = NDArray[np.int64] | NDArray[np.float64]
 
 # Bins of the calibration error: Guo et al. 2017, "On Calibration of Modern Neural Networks".
 ECE_BINS = 15
@@ -33,19 +38,26 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def cross_entropy(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
-    """Mean negative log-likelihood in nats of (N, C) logits for (N,) labels."""
-    wide = logits.astype(np.float64)
-    shifted = wide - wide.max(axis=1, keepdims=True)
-    log_total = np.log(np.exp(shifted).sum(axis=1))
-    return float((log_total - shifted[np.arange(len(labels)), labels]).mean())
+def cross_entropy(logits: NDArray[np.floating[Any]], targets: Targets) -> float:
+    """Mean negative log-likelihood in nats of (N, C) logits."""
+    return float(photo_losses(logits.astype(np.float64), targets).mean())
 
 
-def photo_losses(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N,): the cross-entropy of each photo."""
-    of_label = softmax(logits)[np.arange(len(labels)), labels]
-    losses: NDArray[np.float64] = -np.log(np.maximum(of_label, np.finfo(np.float64).tiny))
+def photo_losses(logits: NDArray[np.float64], targets: Targets) -> NDArray[np.float64]:
+    """(N,): the cross-entropy of each photo in nats."""
+    logs: NDArray[np.float64] = log_softmax(logits, axis=1)
+    of_labels = targets.ndim == 1
+    taken = logs[np.arange(len(logs)), targets] if of_labels else (targets * logs).sum(axis=1)
+    losses: NDArray[np.float64] = -taken
     return losses
+
+
+def share_right(answers: NDArray[np.floating[Any]], targets: Targets) -> NDArray[np.float64]:
+    """(N,) of (N, C) logits or probabilities: how likely each photo's top-1 is right, 0..1."""
+    top = answers.argmax(axis=1)
+    of_labels = targets.ndim == 1
+    right: NDArray[Any] = top == targets if of_labels else targets[np.arange(len(top)), top]
+    return right.astype(np.float64)
 
 
 def accuracy(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
@@ -125,7 +137,7 @@ def f1_interval(found: int, union: int) -> list[float]:
 
 
 def reliability_bins(
-    probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = ECE_BINS
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     """Confidence and accuracy over bins of equal width of the top probability; empty ones left out.
 
@@ -135,15 +147,15 @@ def reliability_bins(
     """
     confidence = probabilities.max(axis=1)  # (N,)
     right = probabilities.argmax(axis=1) == labels
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    which = _bins(confidence)
     rows = []
-    for index in range(bins):
+    for index in range(ECE_BINS):
         members = which == index
         if members.any():
             rows.append(
                 {
-                    "from": index / bins,
-                    "to": (index + 1) / bins,
+                    "from": index / ECE_BINS,
+                    "to": (index + 1) / ECE_BINS,
                     "photos": int(members.sum()),
                     "confidence": float(confidence[members].mean()),
                     "accuracy": float(right[members].mean()),
@@ -155,13 +167,17 @@ def reliability_bins(
     return rows
 
 
-def expected_calibration_error(
-    probabilities: NDArray[np.float64], labels: NDArray[np.int64], bins: int = ECE_BINS
-) -> float:
+def _bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(N,): the bin of each top probability; 1 lies in the last."""
+    return np.minimum((confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
+
+
+def expected_calibration_error(probabilities: NDArray[np.float64], targets: Targets) -> float:
     """Mean gap between confidence and accuracy over the bins, weighted by their photos."""
-    rows = reliability_bins(probabilities, labels, bins)
-    gaps = sum(row["photos"] * abs(row["confidence"] - row["accuracy"]) for row in rows)
-    return float(gaps / len(labels))
+    confidence = probabilities.max(axis=1)  # (N,)
+    right = share_right(probabilities, targets)
+    gaps = np.bincount(_bins(confidence), right - confidence, ECE_BINS)
+    return float(np.abs(gaps).sum() / len(confidence))
 
 
 def ece_by_chance(probabilities: NDArray[np.float64], draws: int = 400) -> float:
@@ -171,7 +187,7 @@ def ece_by_chance(probabilities: NDArray[np.float64], draws: int = 400) -> float
     probability (Broecker and Smith 2007, "Increasing the Reliability of Reliability Diagrams").
     """
     confidence = probabilities.max(axis=1)  # (N,)
-    which = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    which = _bins(confidence)
     expected = np.bincount(which, confidence, ECE_BINS)
     random = np.random.default_rng(0)
     errors = []

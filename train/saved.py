@@ -62,6 +62,8 @@ class TrainedCascade:
     first: TrainedModel
     second: TrainedModel
     rule: CascadeRule
+    like: str = ""
+    """Version of the model whose answers the rule was fitted to; empty where labels were used."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -93,7 +95,7 @@ def load_model(run: Path) -> Trained:
     if "cascade" not in saved:
         return _read_single(saved)
     first, second = (_read_single(part) for part in saved["cascade"])
-    return TrainedCascade(first, second, CascadeRule(**saved["rule"]))
+    return TrainedCascade(first, second, CascadeRule(**saved["rule"]), saved.get("like", ""))
 
 
 def load_single(run: Path) -> TrainedModel:

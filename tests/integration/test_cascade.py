@@ -117,6 +117,48 @@ def test_calibration_is_compared_with_both_networks_own_probabilities(
     assert calibrate(cascade_sibling, photo_cache).ece_before == pytest.approx(before, abs=1e-6)
 
 
+def test_a_cascade_is_fitted_to_the_answers_of_a_model_where_siblings_are_gone(
+    cascade_parts: dict[str, tuple[Path, Path]],
+    exported_cascade: Path,
+    cascade_sibling: Path,
+    photo_cache: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    first, second = cascade_parts["nothing"]
+    run, model, out = tmp_path / "run", Classifier.load(exported_cascade), tmp_path / "model"
+    like = {"like": exported_cascade, "second_px": SECOND_PX}
+    cascade(CascadeConfig(first, second, run, cache=photo_cache, **like))
+    assert f"as {model.version} answers them" in capsys.readouterr().out
+    made, asked = cascade_of(run), cascade_of(cascade_sibling).rule
+    assert made.like == runs.read_json(run / runs.RECORD)["tuned"]["like"] == model.version
+    # The networks are those of the model, so that its own first temperature is found again as far
+    # as it answers alone.
+    assert made.rule.second_px == SECOND_PX
+    assert made.rule.first_temperature == pytest.approx(asked.first_temperature, rel=0.5)
+
+    export(ExportConfig(run=run, calibrate_like=exported_cascade, cache=photo_cache))
+    bundle(BundleConfig(run=run, out=out, golden=out / "golden", cache=photo_cache))
+    fitted = Classifier.load(out / "classifier.onnx").contract.metrics
+    assert fitted["calibration_like"] == model.version
+    assert fitted["calibration_photos"] == fitted["validation_photos"]
+    card = (out / "MODEL_CARD.md").read_text()
+    assert f"what the model `{model.version}` holds for likely" in card
+    assert "python -m train cascade FIRST SECOND --like MODEL --out RUN" in card
+
+
+def test_a_single_network_is_calibrated_like_a_model(
+    tiny_run: Path, photo_cache: Path, tmp_path: Path
+):
+    """Its own file, say: the temperature is found again, whatever the labels are."""
+    plain, model, out = (tmp_path / name for name in ("plain.onnx", "model.onnx", "out.onnx"))
+    export(ExportConfig(run=tiny_run, out=plain, cache=photo_cache))
+    contract = replace(Classifier.load(plain).contract, temperature=1.7)
+    model.write_bytes(add_contract(plain, contract))
+    export(ExportConfig(run=tiny_run, out=out, calibrate_like=model, cache=photo_cache))
+    assert Classifier.load(out).contract.temperature == pytest.approx(1.7, rel=1e-3)
+
+
 def test_pictures_at_the_edge_of_the_rule_hold_no_deployment(
     cascade_run: Path, exported_cascade: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -213,6 +255,9 @@ def test_runs_that_make_no_cascade_are_named(
         cascade(CascadeConfig(second, first, out, tuned_on=cascade_sibling, cache=photo_cache))
     with pytest.raises(UsageError, match=f"{cascade_sibling} holds a run already"):
         cascade(CascadeConfig(first, second, cascade_sibling, cache=photo_cache))
+    twice = CascadeConfig(first, second, out, tuned_on=cascade_sibling, like=Path("model.onnx"))
+    with pytest.raises(UsageError, match="--tuned-on and --like both give the rule"):
+        cascade(twice)
     with pytest.raises(UsageError, match="--first-px and --second-px are the sibling's"):
         cascade(
             CascadeConfig(

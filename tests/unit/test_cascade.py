@@ -51,6 +51,25 @@ def test_the_threshold_is_the_lowest_that_keeps_to_the_rule(labels: NDArray[np.i
     assert not any(keeps_to_the_rule(threshold) for threshold in below)
 
 
+def test_answers_that_are_certain_give_the_rule_that_labels_give(labels: NDArray[np.int64]):
+    first, second = drawn_logits(1, labels, 2.0), drawn_logits(2, labels, 2.0)
+    certain = np.eye(len(CLASSES))[labels]
+    assert tune(first, second, certain, SIZES_PX) == tune(first, second, labels, SIZES_PX)
+
+
+def test_the_rule_is_fitted_to_what_a_model_holds_for_likely(labels: NDArray[np.int64]):
+    first, second = drawn_logits(1, labels, 2.0), drawn_logits(2, labels, 2.0)
+    wide = [one.astype(np.float64) for one in (first, second)]
+    answers = (softmax(wide[0] / 0.7) + softmax(wide[1] / 0.8)) / 2
+    tuned = tune(first, second, answers, SIZES_PX)
+    # What answers is the mean of both at temperatures close to these: nothing is further from it.
+    assert tuned.both_correct == pytest.approx(answers.max(axis=1).sum(), rel=1e-3)
+    assert tuned.correct >= tuned.both_correct
+    assert tuned.correct > tuned.first_correct
+    assert 0 < tuned.alone < PHOTOS
+    assert f"{tuned.correct:.1f} right" in summary(tuned)
+
+
 def test_a_second_network_that_adds_nothing_is_never_asked(labels: NDArray[np.int64]):
     first = drawn_logits(1, labels, 2.0)
     tuned = tune(first, first, labels, SIZES_PX)
@@ -71,7 +90,7 @@ def test_the_summary_says_what_was_weighed(labels: NDArray[np.int64]):
     tuned = tune(first, second, labels, SIZES_PX)
     line = summary(tuned)
     for figure in (tuned.first_correct, tuned.second_correct, tuned.both_correct, tuned.correct):
-        assert str(figure) in line
+        assert f" {figure:.0f}" in line
 
 
 class Drawn:

@@ -94,6 +94,12 @@ def test_a_cascades_two_runs_are_made_by_name_and_what_they_share_once():
     ]
 
 
+def test_a_cascade_like_a_model_names_it():
+    kept = replace(training().config, data=DataConfig(data=Path("photos"), choose_on="nothing"))
+    *_, last = cascade_commands([Training(kept)], [Training(replace(kept, epochs=2))], like=True)
+    assert last == "python -m train cascade FIRST SECOND --like MODEL --out RUN"
+
+
 def test_a_cascade_of_runs_that_held_photos_out_chooses_its_own_rule():
     held = replace(training().config, data=DataConfig(data=Path("photos"), choose_on="holdout"))
     *_, last = cascade_commands([Training(held)], [Training(replace(held, epochs=2))])
