@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --
 BENCHMARKS := handlers inference tail batch start init footprint cold_reads
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint lint-deploy types pins data train bench bench-sweep clean
+.PHONY: help setup demo serve test check format lint lint-deploy types pins data train bench bench-sweep bench-training clean
 .PHONY: doctor smoke invoke logs teardown
 
 help:  ## list the targets
@@ -129,6 +129,9 @@ bench: $(BENCH_VENV)/.bench  ## measure against peers, ten to fifteen minutes; B
 
 bench-sweep: $(VENV)/.train  ## time the sweep against the workshop's way: DATA=folder [WEIGHTS=file]
 	$(BIN)/python -m benchmarks.sweep --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+bench-training: $(VENV)/.train  ## time fine-tuning against the workshop's loop: DATA=folder
+	$(BIN)/python -m benchmarks.training --data $(DATA)
 
 pins: $(VENV)/.tests  ## write requirements.txt anew from requirements.in
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-options --no-header \

@@ -83,6 +83,14 @@ GOALS = (
         *("through the emulator", 1.5),
     ),
     Goal("frozen-backbone sweep: workshop's time / ours", "sweep", "all settings", 50),
+    Goal(
+        *("fine-tuning on a GPU, photos a second: ours / workshop's", "training"),
+        *("cuda, workshop's loop", 10),
+    ),
+    Goal(
+        *("fine-tuning on a GPU, photos a second: ours / the step's alone", "training"),
+        *("cuda, the step fed from memory", 0.9),
+    ),
 )
 
 
