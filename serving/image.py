@@ -11,6 +11,7 @@ import math
 import struct
 import warnings
 import zlib
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
 
@@ -97,7 +98,29 @@ _UPRIGHT_BY_ORIENTATION = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An upright RGB image, and what its file's sides were divided by where it is a JPEG."""
+
+    image: Image.Image
+    scale: int | None
+
+    def serves(self, size: tuple[int, int]) -> bool:
+        """Whether the file would be decoded to this very image for `size`, too."""
+        if self.scale is None:
+            return True
+        width, height = (side * self.scale for side in self.image.size)
+        return self.scale == _draft_scale((width, height), size)
+
+
 def decode(data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None = None) -> Image.Image:
+    """The image alone of what `decode_scaled` gives."""
+    return decode_scaled(data, max_pixels=max_pixels, for_size=for_size).image
+
+
+def decode_scaled(
+    data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None = None
+) -> Decoded:
     """Decode an image file to an upright RGB image; of an animation, the first frame.
 
     Args:
@@ -124,10 +147,9 @@ def decode(data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None = N
             Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # may be odd
             image = Image.open(_MeteredFile(data), formats=(file_format,))
             _check_cost(image, data, max_pixels)
-            if for_size is not None:
-                _draft(image, for_size)
+            scale = _draft(image, for_size)
             image.load()
-            return _to_rgb(_upright(image))
+            return Decoded(_to_rgb(_upright(image)), scale)
     except Image.DecompressionBombError as error:
         raise UndecodableImageError(
             f"The image has more than {max_pixels:,} pixels, the most that are decoded. "
@@ -234,17 +256,25 @@ def _costly(file_format: str | None) -> UndecodableImageError:
     )
 
 
-def _draft(image: Image.Image, for_size: tuple[int, int]) -> None:
-    """Let a JPEG that is far larger than needed be decoded at a fraction of its size."""
+def _draft(image: Image.Image, for_size: tuple[int, int] | None) -> int | None:
+    """Let a JPEG that is far larger than needed be decoded at a fraction of its size; the scale."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
-        return
+        return None
+    scale = _draft_scale(image.size, for_size) if for_size is not None else 1
+    if scale > 1:
+        image.draft(None, (image.width // scale, image.height // scale))
+    return scale
+
+
+def _draft_scale(size: tuple[int, int], for_size: tuple[int, int]) -> int:
+    """What a JPEG's sides are divided by where it is decoded for a size."""
     needed_px = max(for_size)  # EXIF may swap width and height
     for scale, ratio in _DRAFT_RATIOS.items():
         # A size that the scale does not divide is rounded up, which would stretch the picture.
-        is_whole = image.width % scale == 0 and image.height % scale == 0
-        if is_whole and min(image.size) >= ratio * scale * needed_px:
-            image.draft(None, (image.width // scale, image.height // scale))
-            return
+        is_whole = all(side % scale == 0 for side in size)
+        if is_whole and min(size) >= ratio * scale * needed_px:
+            return scale
+    return 1
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -7,7 +7,7 @@ from typing import Any
 
 from serving.classifier import Classifier
 from serving.errors import RemoteError, RequestError, ServingError
-from serving.predict import TOP_K_DEFAULT
+from serving.options import TOP_K_DEFAULT
 from serving.settings import Settings
 
 _MEDIA_TYPES = (

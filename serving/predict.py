@@ -1,14 +1,12 @@
 """References to images in, predictions out: loaded side by side, decoded one by one, inferred a
 few at once. An image that fails in a batch gets its own problem and leaves the others alone.
 
-Where a model has a second one and is not sure of an image, the second is asked as well. Where it
-takes another size of input, the image is decoded anew: keeping large pictures costs more.
+Where a model has a second one and is not sure of an image, the second is asked as well.
 """
 
-import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from http import HTTPStatus
@@ -20,13 +18,13 @@ from numpy.typing import NDArray
 
 from serving import image, sources
 from serving.classifier import Classifier, both
-from serving.errors import InvalidRequestError, ServingError
+from serving.errors import ServingError
 from serving.events import Request, Response
+from serving.options import Options
 from serving.preprocess import Preprocessor, PreprocessSpec
 from serving.settings import Settings
 from serving.sources import Reference
 
-TOP_K_DEFAULT = 5
 PROBLEM = "application/problem+json"  # RFC 9457
 PROBLEM_TYPE = "about:blank"  # the status says what kind of problem it is
 
@@ -39,13 +37,9 @@ _PARALLEL_FETCHES = 8
 # allocated.
 _INFERRED_TOGETHER = 2
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How many classes an answer lists, and below which probability it is `unsure`."""
-
-    top_k: int
-    unsure_below: float
+# A picture of at most so many pixels waits for the second model, 4 bytes a pixel; a larger one is
+# decoded anew. 12-megapixel JPEGs, decoded at a quarter, are below it.
+_KEPT_PIXELS = 1_000_000
 
 
 @dataclass(slots=True)
@@ -56,6 +50,7 @@ class _Item:
     size_bytes: int = 0
     data: bytes = b""  # the file; gone when the image is answered
     error: ServingError | None = None
+    decoded: image.Decoded | None = None
     prepared: tuple[PreprocessSpec, NDArray[np.float32]] | None = None  # (1, 3, H, W)
     probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))  # (1, C)
     asked_second: bool = False
@@ -98,7 +93,8 @@ class Predictor:
             ServingError: the request as a whole cannot be answered.
         """
         wanted = sources.read(request, self._settings)
-        options = self._options(request, wanted.options)
+        contract, top_k_max = self._classifier.contract, self._settings.top_k_max
+        options = Options.of(request, wanted.options, contract, top_k_max)
         ends_at = time.monotonic() + remaining_s - _RESERVE_S
         items: list[_Item] = []
         for group in _groups(self._loaded(wanted.items, ends_at)):
@@ -152,7 +148,7 @@ class Predictor:
             for item, other in self._ask(self._second, asked):
                 item.probabilities = both(item.probabilities, other)
         for item in items:
-            item.data, item.prepared = b"", None
+            item.data, item.decoded, item.prepared = b"", None, None
 
     def _ask(
         self, model: _Model, items: Sequence[_Item]
@@ -175,13 +171,17 @@ class Predictor:
         if item.prepared is not None and item.prepared[0] == preprocess.spec:
             return item.prepared[1]
         batch = None
-        max_pixels, for_size = self._settings.image_max_pixels, preprocess.spec.size_px
-        with _Stage(item, "decode"):
-            picture = image.decode(item.data, max_pixels=max_pixels, for_size=for_size)
-        if item.error is None:
+        decoded, for_size = item.decoded, preprocess.spec.size_px
+        if decoded is None or not decoded.serves(for_size):
+            max_pixels = self._settings.image_max_pixels
+            with _Stage(item, "decode"):
+                decoded = image.decode_scaled(item.data, max_pixels=max_pixels, for_size=for_size)
+        if item.error is None and decoded is not None:
             with _Stage(item, "preprocess"):
-                batch = preprocess(picture)
+                batch = preprocess(decoded.image)
                 item.prepared = preprocess.spec, batch
+            is_small = math.prod(decoded.image.size) <= _KEPT_PIXELS
+            item.decoded = decoded if is_small else None
         return batch
 
     def _answer(self, item: _Item, options: Options) -> dict[str, Any]:
@@ -195,18 +195,6 @@ class Predictor:
             "model": identity(self._classifier),
             "timings_ms": item.timings_ms,
         }
-
-    def _options(self, request: Request, in_body: Mapping[str, Any]) -> Options:
-        """Options of the query string; where it has none, those of the body. Both must be right."""
-        contract = self._classifier.contract
-        top_k, unsure_below = TOP_K_DEFAULT, contract.unsure_below
-        in_query = {n: request.query[n][-1] for n in sources.OPTIONS if request.query.get(n)}
-        for given in (in_body, in_query):
-            if "top_k" in given:
-                top_k = _top_k(given["top_k"], self._settings.top_k_max)
-            if "threshold" in given:
-                unsure_below = _threshold(given["threshold"])
-        return Options(min(top_k, len(contract.classes)), unsure_below)
 
 
 def identity(classifier: Classifier) -> dict[str, str]:
@@ -265,32 +253,3 @@ def _logged(
         return {"kind": "unreadable"}
     facts = {"kind": reference.kind, "bytes": item.size_bytes}
     return facts | {"asked_second": item.asked_second} if has_second and not item.error else facts
-
-
-def _top_k(value: Any, largest: int) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 9:
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= largest:
-        raise InvalidRequestError(
-            f"'top_k' is {_shown(value)}; it must be a whole number between 1 and {largest}."
-        )
-    return value
-
-
-def _threshold(value: Any) -> float:
-    number = value
-    if isinstance(value, str):
-        try:
-            number = float(value)
-        except ValueError:
-            number = None
-    is_number = isinstance(number, int | float) and not isinstance(number, bool)
-    if not is_number or not 0 <= number <= 1:
-        raise InvalidRequestError(
-            f"'threshold' is {_shown(value)}; it must be a number between 0 and 1."
-        )
-    return float(number)
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value)[:40]

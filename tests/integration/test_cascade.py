@@ -127,8 +127,11 @@ def test_a_cascade_is_fitted_to_the_answers_of_a_model_where_siblings_are_gone(
 ):
     first, second = cascade_parts["nothing"]
     run, model, out = tmp_path / "run", Classifier.load(exported_cascade), tmp_path / "model"
-    like = {"like": exported_cascade, "second_px": SECOND_PX}
-    cascade(CascadeConfig(first, second, run, cache=photo_cache, **like))
+    cascade(
+        CascadeConfig(
+            first, second, run, second_px=SECOND_PX, like=exported_cascade, cache=photo_cache
+        )
+    )
     assert f"as {model.version} answers them" in capsys.readouterr().out
     made, asked = cascade_of(run), cascade_of(cascade_sibling).rule
     assert made.like == runs.read_json(run / runs.RECORD)["tuned"]["like"] == model.version

@@ -1,6 +1,7 @@
 """The training benchmark on drawn photos: each side trains, and the same network."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def test_the_workshops_loop_is_timed_without_its_first_steps(
 
 
 def test_a_batch_from_memory_comes_as_often_as_the_loader_has_one():
-    rows = TensorDataset(torch.arange(7.0), torch.arange(7))
+    rows: Any = TensorDataset(torch.arange(7.0), torch.arange(7))
     held = FromMemory(DataLoader(rows, batch_size=2), torch.device("cpu"))
     batches = list(held)
     assert len(batches) == len(held) == 4

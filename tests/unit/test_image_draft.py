@@ -76,6 +76,21 @@ def test_other_formats_are_always_decoded_whole():
     assert decode(encoded(edges(800, 800), "PNG"), for_size=(96, 96)).size == (800, 800)
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(1_600, 1_200), (801, 800), (640, 1_280), (90, 100)])
+@pytest.mark.parametrize("wanted", [20, 40, 48, 96, 200])
+def test_an_image_tells_which_sizes_it_would_be_decoded_to_it_for(
+    file_format, orientation, size, wanted
+):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(four_corners(size), file_format, exif=exif)
+    found = image.decode_scaled(data, max_pixels=3_000_000, for_size=(48, 32))
+    other = decode(data, for_size=(32, wanted))
+    assert found.serves((32, wanted)) == (found.image.size == other.size)
+
+
 def test_half_a_jpeg_is_turned_like_a_whole_one():
     exif = Image.Exif()
     exif[0x0112] = 6

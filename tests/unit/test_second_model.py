@@ -15,7 +15,7 @@ from serving.app import App
 from serving.classifier import Classifier
 from serving.contract import Contract, Second
 from serving.errors import ContractError
-from serving.image import decode
+from serving.image import Decoded, decode, decode_scaled
 from serving.preprocess import Preprocessor, PreprocessSpec
 from serving.settings import Settings
 from tests.conftest import no_fetch
@@ -73,19 +73,38 @@ def test_an_unsure_image_is_answered_by_the_mean_of_both_each_at_its_own_size(mo
     assert set(answer["timings_ms"]) == {"fetch", "decode", "preprocess", "inference"}
 
 
-@pytest.mark.parametrize(("second_spec", "times"), [(SPEC, 1), (replace(SPEC, width_px=48), 2)])
-def test_an_image_is_decoded_anew_only_for_another_size(
-    second_spec: PreprocessSpec, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+WIDER = replace(SPEC, width_px=48)
+
+
+@pytest.mark.parametrize(
+    ("second_spec", "file_format", "size", "times"),
+    [
+        (SPEC, "JPEG", (1_040, 1_040), 1),
+        (WIDER, "JPEG", (300, 300), 2),  # of 300 pixels a half does for 32, not for 48
+        (WIDER, "JPEG", (100, 100), 1),
+        (WIDER, "PNG", (300, 300), 1),
+        (WIDER, "PNG", (1_040, 1_040), 2),  # too large to be kept
+    ],
+)
+def test_an_image_is_decoded_anew_only_where_another_scale_is_wanted_or_it_was_too_large_to_keep(
+    second_spec: PreprocessSpec,
+    file_format: str,
+    size: tuple[int, int],
+    times: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     model = write_tiny_cascade(tmp_path / "tiny.onnx", sure_above=2.0, preprocess=second_spec)
     app, sizes = service(model), []
 
-    def counted(data: bytes, *, max_pixels: int, for_size: tuple[int, int]) -> Image.Image:
+    def counted(data: bytes, *, max_pixels: int, for_size: tuple[int, int]) -> Decoded:
         sizes.append(for_size)
-        return decode(data, max_pixels=max_pixels, for_size=for_size)
+        return decode_scaled(data, max_pixels=max_pixels, for_size=for_size)
 
-    monkeypatch.setattr("serving.predict.image.decode", counted)
-    answer_to(app, UNSURE)
+    monkeypatch.setattr("serving.predict.image.decode_scaled", counted)
+    file = encoded(Image.new("RGB", size, UNSURE), file_format)
+    answer = app.handle({"image": base64.b64encode(file).decode()}, "request-1")
+    assert "label" in answer
     assert sizes == [SPEC.size_px, second_spec.size_px][:times]
 
 
