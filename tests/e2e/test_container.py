@@ -1,6 +1,7 @@
 """The Lambda image: what lies in it, and that it answers."""
 
 import os
+import subprocess
 import sys
 from pathlib import PurePosixPath
 
@@ -79,3 +80,17 @@ def test_the_image_has_no_cache_of_pip():
 def test_the_code_in_the_image_is_compiled(files):
     compiled = {p.name.partition(".")[0] for p in files if p.suffix == ".pyc"}
     assert {"lambda_function", "app", "classifier", "onnxruntime_inference_collection"} <= compiled
+
+
+def test_the_packages_are_compiled_without_docstrings_and_run_as_compiled():
+    shell = ("docker", "run", "--rm", "--entrypoint", "python", backends.IMAGE, "-v", "-c")
+    code = "import numpy, PIL.Image; print(numpy.linalg.norm.__doc__, PIL.Image.open.__doc__)"
+    command = [*shell, f"{code}; import lambda_function; print(lambda_function.warm_up.__doc__)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    of_packages, own = done.stdout.splitlines()
+    assert of_packages == "None None"
+    assert own.startswith("Infer once")
+    # Of what it finds compiled, Python quotes the name; of what it compiles itself, it does not.
+    loaded = [line for line in done.stderr.splitlines() if line.startswith("# code object from ")]
+    assert any("'/var/task/numpy/" in line for line in loaded)
+    assert [line for line in loaded if " /var/task/" in line] == []
