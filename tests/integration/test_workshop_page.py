@@ -58,6 +58,8 @@ def test_every_command_of_the_page_runs(in_a_folder_with_photos, capsys):
         sizes = flags.index("--progressive-px") if "--progressive-px" in flags else None
         if sizes is not None:
             changed += ["--progressive-px", "32", "48"]
+        if "--teacher-px" in flags:
+            changed += ["--teacher-px", "48"]
         code = main([verb, *flags, *changed])
         assert code == 0, f"{verb} {flags}: {capsys.readouterr().err}"
 
