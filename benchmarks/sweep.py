@@ -61,8 +61,7 @@ class Config:
 class PhotoFiles(Dataset[tuple[Tensor, int]]):
     """Photos opened, resized and normalised anew whenever they are asked for."""
 
-    def __init__(self, manifest: Manifest) -> None:
-        spec = PreprocessSpec()
+    def __init__(self, manifest: Manifest, spec: PreprocessSpec) -> None:
         self._files = [manifest.root / photo.path for photo in manifest.photos]
         self._labels = manifest.labels().tolist()
         self._transform = v2.Compose(
@@ -116,7 +115,9 @@ def measure_workshop(manifest: Manifest, config: Config) -> WorkshopWay:
     seconds = []
     for split, step in (("train", train_step), ("validation", validation_step)):
         model.train(split == "train")
-        loader = DataLoader(PhotoFiles(manifest.split(split)), batch_size=32, shuffle=True)
+        loader = DataLoader(
+            PhotoFiles(manifest.split(split), PreprocessSpec()), batch_size=32, shuffle=True
+        )
         photos = 0
         for number, (images, labels) in enumerate(loader):
             if number == 1:

@@ -50,7 +50,7 @@ class _Item:
     size_bytes: int = 0
     data: bytes = b""  # the file; gone when the image is answered
     error: ServingError | None = None
-    decoded: image.Decoded | None = None
+    decoded: image.Decoded | None = None  # for a second model, unless it is large
     prepared: tuple[PreprocessSpec, NDArray[np.float32]] | None = None  # (1, 3, H, W)
     probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))  # (1, C)
     asked_second: bool = False
@@ -76,6 +76,7 @@ class Predictor:
         self._settings = settings
         self._load = loader
         self._first = _Model(classifier)
+        self._has_second = classifier.contract.second is not None
 
     @cached_property
     def _second(self) -> _Model:
@@ -103,9 +104,8 @@ class Predictor:
         answers = [
             _problem_of(item.error) if item.error else self._answer(item, options) for item in items
         ]
-        has_second = self._classifier.contract.second is not None
         pairs = zip(wanted.items, items, strict=True)
-        log = {"images": [_logged(*pair, has_second=has_second) for pair in pairs]}
+        log = {"images": [_logged(*pair, has_second=self._has_second) for pair in pairs]}
         if wanted.is_batch:
             return Response(HTTPStatus.OK, {"results": answers}, log=log)
         if items[0].error:
@@ -180,8 +180,8 @@ class Predictor:
             with _Stage(item, "preprocess"):
                 batch = preprocess(decoded.image)
                 item.prepared = preprocess.spec, batch
-            is_small = math.prod(decoded.image.size) <= _KEPT_PIXELS
-            item.decoded = decoded if is_small else None
+            is_kept = self._has_second and math.prod(decoded.image.size) <= _KEPT_PIXELS
+            item.decoded = decoded if is_kept else None
         return batch
 
     def _answer(self, item: _Item, options: Options) -> dict[str, Any]:

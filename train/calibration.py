@@ -77,26 +77,22 @@ def calibrate_like(
         UsageError: the model has other classes.
         ContractError: the file holds no contract that serving can honour.
     """
-    model = Classifier.load(file)
-    targets = answers_like(model, file, photos, cache)
-    return replace(
-        _calibrated(trained, photos, targets, cache, input_px),
-        like=model.version,
-    )
+    answers, version = answers_of(file, photos, cache)
+    return replace(_calibrated(trained, photos, answers, cache, input_px), like=version)
 
 
-def answers_like(
-    model: Classifier, file: Path, photos: Manifest, cache: Path
-) -> NDArray[np.float64]:
-    """(N, C): a model's calibrated probabilities of photos, to stand in for their labels.
+def answers_of(file: Path, photos: Manifest, cache: Path) -> tuple[NDArray[np.float64], str]:
+    """A model's calibrated probabilities of photos, (N, C), to stand in for labels; its version.
 
     Raises:
         UsageError: it has other classes than the photos.
+        ContractError: the file holds no contract that serving can honour.
     """
+    model = Classifier.load(file)
     if model.contract.classes != photos.classes:
         raise UsageError(f"{file} has other classes than the photos in {photos.root}.")
     logits = split_logits(model, photos, cache).astype(np.float64)
-    return softmax(logits / model.contract.temperature)
+    return softmax(logits / model.contract.temperature), model.version
 
 
 def _calibrated(

@@ -20,9 +20,8 @@ import tyro
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from serving.classifier import Classifier
 from train import checkpoints, runs
-from train.calibration import answers_like, fit_temperature, held_out_photos
+from train.calibration import answers_of, fit_temperature, held_out_photos
 from train.config import to_json
 from train.data import Manifest
 from train.errors import UsageError
@@ -148,9 +147,8 @@ def _targets(config: CascadeConfig, first: TrainedModel) -> tuple[Manifest, Targ
     if config.like is None:
         photos = held_out_photos(first, config.first, config.cache)
         return photos, photos.labels(), ""
-    model = Classifier.load(config.like)
     photos = labelled_split(first.config.data.data, "validation", config.cache, first.classes)
-    return photos, answers_like(model, config.like, photos, config.cache), model.version
+    return photos, *answers_of(config.like, photos, config.cache)
 
 
 def tune(

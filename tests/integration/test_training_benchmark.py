@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from benchmarks import training
+from benchmarks.report import GOALS
 from benchmarks.training import FROM_MEMORY, WORKSHOP, Config, FromMemory, results
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -40,6 +41,7 @@ def test_each_side_is_measured_in_every_round(
         assert spread.rounds == 2
         assert spread.median == pytest.approx(sum(expected) / 2)
         assert found.not_measured[f"cuda, {name}"] == "no GPU where it ran"
+    assert found.not_measured.keys() == {g.row for g in GOALS if g.benchmark == training.NAME}
 
 
 @pytest.mark.slow

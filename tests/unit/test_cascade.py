@@ -62,7 +62,7 @@ def test_the_rule_is_fitted_to_what_a_model_holds_for_likely(labels: NDArray[np.
     wide = [one.astype(np.float64) for one in (first, second)]
     answers = (softmax(wide[0] / 0.7) + softmax(wide[1] / 0.8)) / 2
     tuned = tune(first, second, answers, SIZES_PX)
-    # What answers is the mean of both at temperatures close to these: nothing is further from it.
+    # Both together, at the temperatures that are fitted, answer nearly as the model does.
     assert tuned.both_correct == pytest.approx(answers.max(axis=1).sum(), rel=1e-3)
     assert tuned.correct >= tuned.both_correct
     assert tuned.correct > tuned.first_correct
