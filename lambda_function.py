@@ -1,14 +1,12 @@
 """The Lambda entry: the model is loaded at init, once; each event goes to serving.app."""
 
 import os
-import random
 from typing import Any
 
 import numpy as np
 
 from serving.app import App
 from serving.classifier import Classifier
-from serving.fetch import Fetcher
 from serving.settings import Settings
 
 try:  # the runtime of AWS's base image brings it; elsewhere nobody takes snapshots
@@ -26,7 +24,7 @@ def load_classifier() -> Classifier:
 def build_app(model: Classifier | None = None) -> App:
     """Read the settings and put the service around a model; raises SetupError as above."""
     settings = Settings.from_env(os.environ)
-    return App(model or load_classifier(), settings, Fetcher(settings))
+    return App(model or load_classifier(), settings)
 
 
 classifier = load_classifier()
@@ -34,7 +32,12 @@ app = build_app(classifier)
 
 
 def warm_up() -> None:
-    """Infer once before SnapStart's snapshot, which then holds what that loads and allocates."""
+    """Infer once before SnapStart's snapshot, which then holds what that loads and allocates.
+
+    It also holds what the first URL would import.
+    """
+    import serving.fetch  # noqa: F401
+
     for model in (classifier, classifier.second()) if classifier.contract.second else (classifier,):
         spec = model.contract.preprocess
         model.logits(np.zeros((1, 3, spec.height_px, spec.width_px), np.float32))
@@ -46,6 +49,8 @@ def renew() -> None:
     The seed of random numbers, and the App with its connections and the credentials of its AWS
     clients, which are temporary. The model stays.
     """
+    import random
+
     global app
     random.seed()
     app = build_app(classifier)

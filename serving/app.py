@@ -48,7 +48,7 @@ class App:
         self,
         classifier: Classifier,
         settings: Settings,
-        fetch_url: FetchUrl,
+        fetch_url: FetchUrl | None = None,
         fetch_s3: FetchUrl | None = None,
     ) -> None:
         self._classifier = classifier

@@ -1,8 +1,8 @@
 """The connection under a fetch: a name is resolved once, every address that it gives is checked,
 and the connection goes to one of those very addresses. Whatever the server does, it ends in time.
 
-Made of the standard library's http.client, which keras-image-helper has imported already: importing
-urllib3 or httpx would make the first answer slower than a bare handler's.
+Made of the standard library's http.client, which the first URL of a process imports: urllib3 or
+httpx would make that answer slower than a bare handler's.
 """
 
 import socket

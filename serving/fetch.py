@@ -9,11 +9,11 @@ import ssl
 from contextlib import ExitStack
 from http import HTTPStatus
 from http.client import HTTPResponse, IncompleteRead
-from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from serving import urls
 from serving.addresses import AddressPolicy, is_public
+from serving.connection import Guard, GuardedConnection, Resolve, resolve_by_system
 from serving.deadline import Watchdog, timed_out
 from serving.errors import (
     ForbiddenUrlError,
@@ -25,9 +25,6 @@ from serving.errors import (
 )
 from serving.settings import Settings
 from serving.urls import Target
-
-if TYPE_CHECKING:
-    from serving.connection import Guard, Resolve
 
 MAX_REDIRECTS = 3
 _CHUNK_BYTES = 64 * 1024
@@ -56,7 +53,7 @@ class Fetcher:
         settings: Settings,
         *,
         policy: AddressPolicy = is_public,
-        resolve: "Resolve | None" = None,
+        resolve: Resolve | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._settings = settings
@@ -76,11 +73,9 @@ class Fetcher:
             RemoteTimeoutError: the time is over.
         """
         target = urls.parse(url, self._settings)
-        from serving import connection
-
         with Watchdog(timeout_s) as watchdog:
-            resolve = self._resolve or connection.resolve_by_system
-            guard = connection.Guard(self._policy, resolve, watchdog)
+            resolve = self._resolve or resolve_by_system
+            guard = Guard(self._policy, resolve, watchdog)
             try:
                 return self._follow(target, guard, watchdog)
             except RequestError:
@@ -94,7 +89,7 @@ class Fetcher:
                     raise
                 raise _failure(error) from error
 
-    def _follow(self, target: Target, guard: "Guard", watchdog: "Watchdog") -> bytes:
+    def _follow(self, target: Target, guard: Guard, watchdog: "Watchdog") -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
             outcome = self._get(target, guard, watchdog)
             if isinstance(outcome, bytes):
@@ -102,10 +97,8 @@ class Fetcher:
             target = outcome
         raise ForbiddenUrlError(f"The URL redirects more than {MAX_REDIRECTS} times.")
 
-    def _get(self, target: Target, guard: "Guard", watchdog: "Watchdog") -> bytes | Target:
+    def _get(self, target: Target, guard: Guard, watchdog: "Watchdog") -> bytes | Target:
         """One request: the body, or the target of a redirect."""
-        from serving.connection import GuardedConnection
-
         tls = self._tls_context() if target.scheme == "https" else None
         with ExitStack() as stack:
             connection = GuardedConnection(target, guard, tls)

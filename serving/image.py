@@ -16,16 +16,24 @@ from io import BytesIO
 from typing import Literal
 
 import numpy as np
-from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from serving.errors import UndecodableImageError, UnsupportedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
-# Pillow imports some plugins on the first image and all of them on the first that it does not
-# know, which takes longer than a prediction. So the format is told here, by each format's
-# signature, and only that format's plugin is imported.
-_PLUGINS = {"WEBP": "WebPImagePlugin", "AVIF": "AvifImagePlugin", "TIFF": "TiffImagePlugin"}
+# Pillow imports five plugins on the first image and all of them on the first that it does not know,
+# which takes longer than a prediction. So the format is told here, by each format's signature, and
+# only that format's plugin is imported.
+Image._initialized = max(Image._initialized, 1)  # the five are as good as imported
+_PLUGINS = {
+    "PNG": "PngImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "GIF": "GifImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "AVIF": "AvifImagePlugin",
+}
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -40,7 +48,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 # Damaged files are answered, not logged.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 # Text chunks are inflated while a PNG is opened: 64 MB of them by default, for nothing.
-PngImagePlugin.MAX_TEXT_MEMORY = 4 * PngImagePlugin.MAX_TEXT_CHUNK  # 4 MB
+_MAX_PNG_TEXT_BYTES = 4_000_000
 # That limit forgets chunks without a key and those that are not UTF-8, each of which may inflate to
 # a megabyte: 2 MB of file kept Pillow busy for 5 seconds. ImageMagick, which is fond of such
 # chunks, writes at most seven.
@@ -215,7 +223,9 @@ def _format(data: bytes) -> str:
             f"{', '.join(FORMATS)}."
         )
     if found in _PLUGINS:
-        importlib.import_module(f"PIL.{_PLUGINS[found]}")
+        plugin = importlib.import_module(f"PIL.{_PLUGINS[found]}")
+        if found == "PNG":
+            plugin.MAX_TEXT_MEMORY = _MAX_PNG_TEXT_BYTES  # type: ignore[attr-defined]
     return found
 
 

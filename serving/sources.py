@@ -71,10 +71,19 @@ class FetchUrl(Protocol):
 
 
 class Loader:
-    """From a reference to the image file's bytes. Safe to call from several threads."""
+    """From a reference to the image file's bytes. Safe to call from several threads.
+
+    Args:
+        settings: what is taken, and how much of it.
+        fetch_url: gets what a URL names; None is `serving.fetch.Fetcher`.
+        fetch_s3: gets an object of S3; None is `serving.s3.S3Fetcher`.
+    """
 
     def __init__(
-        self, settings: Settings, fetch_url: FetchUrl, fetch_s3: FetchUrl | None = None
+        self,
+        settings: Settings,
+        fetch_url: FetchUrl | None = None,
+        fetch_s3: FetchUrl | None = None,
     ) -> None:
         self._settings = settings
         self._fetch_url = fetch_url
@@ -92,10 +101,17 @@ class Loader:
         if isinstance(value, bytes):
             return value
         if reference.kind is Kind.URL:
-            return self._fetch_url(value, timeout_s=timeout_s)
+            return self._url()(value, timeout_s=timeout_s)
         if reference.kind is Kind.S3:
             return self._s3()(value, timeout_s=timeout_s)
         return _decoded(value, max_bytes=self._settings.body_max_bytes)
+
+    def _url(self) -> FetchUrl:
+        if self._fetch_url is None:
+            from serving.fetch import Fetcher  # with http.client, email and ssl behind it
+
+            self._fetch_url = Fetcher(self._settings)
+        return self._fetch_url
 
     def _s3(self) -> FetchUrl:
         if self._fetch_s3 is None:

@@ -44,6 +44,14 @@ def test_a_png_with_as_many_profiles_and_texts_as_editors_write_is_answered():
     assert image.decode(data, max_pixels=100).size == (10, 10)
 
 
+def test_a_png_whose_texts_inflate_to_more_than_4_megabytes_is_refused():
+    text = png_chunk(b"zTXt", b"comment\0\0" + zlib.compress(b" " * 900_000))
+    small = png(10, 10, b"\0" * 300, before=text * 4)
+    assert image.decode(small, max_pixels=100).size == (10, 10)
+    with pytest.raises(UndecodableImageError):
+        image.decode(png(10, 10, b"\0" * 300, before=text * 5), max_pixels=100)
+
+
 def test_a_png_in_many_small_chunks_is_answered():
     noise = np.random.default_rng(0).bytes(1_000 * 1_000 * 3)
     whole = png(1_000, 1_000, noise)

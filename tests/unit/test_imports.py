@@ -1,5 +1,6 @@
 """Who may know whom, and what a cold start must not pay for: tried in processes of their own."""
 
+import base64
 import json
 import math
 import os
@@ -9,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.drawn import encoded, picture
 from tests.tiny_model import write_tiny_model
 
 ROOT = Path(__file__).parents[2]
 
 # What the service may cost beside ONNX Runtime, which brings numpy. The processor's time is the
 # least of a few starts in turns, which a busy machine can hardly touch.
-_MODULES_RATIO = 2.2  # 1.86 on Python 3.13: 281 modules to 151
+_MODULES_RATIO = 1.8  # 1.55 on Python 3.11: 206 modules to 133
 _CPU_TIME_RATIO = 2.5
 _ROUNDS = 3
 
@@ -52,16 +54,45 @@ def test_the_service_knows_nothing_of(at_init, unknown):
     "late",
     [
         *("boto3", "botocore", "urllib3", "python_multipart", "concurrent.futures", "asyncio"),
-        *("serving.connection", "serving.s3", "serving.form", "serving.openapi", "serving.plain"),
+        *("http.client", "email", "ssl", "tempfile", "serving.fetch", "serving.connection"),
+        *("serving.s3", "serving.form", "serving.openapi", "serving.plain"),
         *("serving.page", "PIL.TiffImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin"),
         # What a library could drag in at any upgrade.
         *("google.protobuf", "flatbuffers", "packaging", "unittest", "multiprocessing", "sqlite3"),
-        *("PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.MpoImagePlugin", "PIL.ImageFont"),
+        *("PIL.PngImagePlugin", "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.ImageFont"),
+        "PIL.MpoImagePlugin",
         *("onnxruntime.quantization", "numpy.f2py", "numpy.testing", "numpy.ma", "xml.etree"),
     ],
 )
 def test_a_cold_start_does_not_import_what_few_events_need(at_init, late):
     assert late not in at_init
+
+
+@pytest.mark.parametrize("late", ["http.client", "PIL.PngImagePlugin", "PIL.GifImagePlugin"])
+def test_a_jpeg_in_the_request_needs_none_of(late, tmp_path):
+    model = str(write_tiny_model(tmp_path / "tiny.onnx"))
+    event = {"image": base64.b64encode(encoded(picture("red"), "JPEG")).decode()}
+    code = f"""
+import lambda_function
+answer = lambda_function.app.handle({event!r}, request_id="request-1")
+assert "label" in answer, answer
+"""
+    assert late not in modules_after(code, MODEL_PATH=model)
+
+
+def test_a_snapshot_holds_what_the_first_url_imports(tmp_path):
+    model = str(write_tiny_model(tmp_path / "tiny.onnx"))
+    code = "import lambda_function\nlambda_function.warm_up()"
+    assert {"serving.fetch", "http.client", "ssl"} <= modules_after(code, MODEL_PATH=model)
+
+
+def test_what_keras_image_helper_imports_is_there_for_whoever_uses_it():
+    modules = modules_after("""
+import serving.preprocess
+import urllib.request
+assert urllib.request.urlopen
+""")
+    assert "http.client" in modules
 
 
 def test_the_whole_service_imports_few_modules_more_than_onnx_runtime_alone(at_init):
