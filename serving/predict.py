@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
@@ -37,8 +36,8 @@ _PARALLEL_FETCHES = 8
 # allocated.
 _INFERRED_TOGETHER = 2
 
-# A picture of at most so many pixels waits for the second model, 4 bytes a pixel; a larger one is
-# decoded anew. 12-megapixel JPEGs, decoded at a quarter, are below it.
+# A picture of at most so many pixels waits for a second model that wants another input, 4 bytes a
+# pixel; a larger one is decoded anew. 12-megapixel JPEGs, decoded at a quarter, are below it.
 _KEPT_PIXELS = 1_000_000
 
 
@@ -50,7 +49,7 @@ class _Item:
     size_bytes: int = 0
     data: bytes = b""  # the file; gone when the image is answered
     error: ServingError | None = None
-    decoded: image.Decoded | None = None  # for a second model, unless it is large
+    decoded: image.Decoded | None = None  # for a second model's other input, unless it is large
     prepared: tuple[PreprocessSpec, NDArray[np.float32]] | None = None  # (1, 3, H, W)
     probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))  # (1, C)
     asked_second: bool = False
@@ -77,11 +76,7 @@ class Predictor:
         self._load = loader
         self._first = _Model(classifier)
         self._has_second = classifier.contract.second is not None
-
-    @cached_property
-    def _second(self) -> _Model:
-        """Loaded when an image first needs it."""
-        return _Model(self._classifier.second())
+        self._second: _Model | None = None  # until an image needs it
 
     def __call__(self, request: Request, *, remaining_s: float = math.inf) -> Response:
         """Predict what a request's images show.
@@ -145,6 +140,7 @@ class Predictor:
             item.asked_second = bool(self._classifier.asks_second(own)[0])
         asked = [item for item in items if item.asked_second]
         if asked:
+            self._second = self._second or _Model(self._classifier.second())
             for item, other in self._ask(self._second, asked):
                 item.probabilities = both(item.probabilities, other)
         for item in items:
@@ -180,9 +176,17 @@ class Predictor:
             with _Stage(item, "preprocess"):
                 batch = preprocess(decoded.image)
                 item.prepared = preprocess.spec, batch
-            is_kept = self._has_second and math.prod(decoded.image.size) <= _KEPT_PIXELS
-            item.decoded = decoded if is_kept else None
+            item.decoded = decoded if self._is_kept(decoded, preprocess.spec) else None
         return batch
+
+    def _is_kept(self, decoded: image.Decoded, spec: PreprocessSpec) -> bool:
+        """Whether a picture that was prepared by a spec may be wanted for another input as well.
+
+        What the second model wants is not known before it is loaded: the first image that needs it
+        may be decoded twice.
+        """
+        wants_another = self._second is not None and self._second.preprocess.spec != spec
+        return wants_another and math.prod(decoded.image.size) <= _KEPT_PIXELS
 
     def _answer(self, item: _Item, options: Options) -> dict[str, Any]:
         predictions = self._classifier.top_k(item.probabilities[0], options.top_k)

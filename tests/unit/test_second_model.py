@@ -1,6 +1,7 @@
 """A model with a second one, which is asked as well where the first is not sure."""
 
 import base64
+import gc
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -76,6 +77,24 @@ def test_an_unsure_image_is_answered_by_the_mean_of_both_each_at_its_own_size(mo
 WIDER = replace(SPEC, width_px=48)
 
 
+@pytest.mark.parametrize(("second_spec", "kept"), [(SPEC, 0), (WIDER, 1)])
+def test_a_picture_waits_only_for_a_second_model_that_wants_another_input(
+    second_spec: PreprocessSpec, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = write_tiny_cascade(tmp_path / "tiny.onnx", sure_above=0.9, preprocess=second_spec)
+    app = service(model)
+    answer_to(app, UNSURE)  # loads the second model
+    logits, waiting = Classifier.logits, []
+
+    def counted(self: Classifier, batch: np.ndarray) -> np.ndarray:
+        waiting.append(sum(type(found) is Decoded for found in gc.get_objects()))
+        return logits(self, batch)
+
+    monkeypatch.setattr(Classifier, "logits", counted)
+    answer_to(app, SURE)
+    assert waiting == [kept]
+
+
 @pytest.mark.parametrize(
     ("second_spec", "file_format", "size", "times"),
     [
@@ -101,6 +120,7 @@ def test_an_image_is_decoded_anew_only_where_another_scale_is_wanted_or_it_was_t
         sizes.append(for_size)
         return decode_scaled(data, max_pixels=max_pixels, for_size=for_size)
 
+    answer_to(app, UNSURE)  # loads the second model
     monkeypatch.setattr("serving.predict.image.decode_scaled", counted)
     file = encoded(Image.new("RGB", size, UNSURE), file_format)
     answer = app.handle({"image": base64.b64encode(file).decode()}, "request-1")
