@@ -156,3 +156,31 @@ def test_a_loaded_model_keeps_no_memory_that_is_free():
         [sys.executable, "-c", FREED], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert int(result.stdout) < 500_000  # it was 2.7 MB
+
+
+SHARED = """
+import resource
+from pathlib import Path
+import numpy as np
+from serving.classifier import Classifier
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+first = Classifier.load(Path("model/classifier.onnx"))
+spec = first.contract.preprocess
+batch = np.zeros((16, 3, spec.height_px, spec.width_px), np.float32)
+for model in (first, first.second()):
+    before = resident_bytes()
+    model.logits(batch)
+    print(resident_bytes() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_second_network_computes_in_the_memory_that_the_first_has_taken():
+    result = subprocess.run(
+        [sys.executable, "-c", SHARED], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    first, second = map(int, result.stdout.split())
+    assert second < first / 2  # it was 1.01 of it when each had an arena
