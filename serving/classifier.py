@@ -6,7 +6,7 @@ model is missing. That one is loaded when a photo first needs it: a cold start d
 """
 
 import ctypes
-import hashlib
+import re
 import sys
 import threading
 from dataclasses import dataclass
@@ -22,6 +22,9 @@ from serving.contract import Contract
 from serving.errors import ContractError
 
 _LOG_LEVEL_ERROR = 3
+
+MADE_FROM_KEY = "classifier.made_from"
+"""Metadata of an optimised file (`serving.optimize`): what it was made of, its SHA-256 in hex."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,15 @@ class Classifier:
         contract: Contract,
         version: str,
         second: "_SecondFile | None" = None,
+        *,
+        is_optimized: bool = False,
     ) -> None:
         self._session = session
         self._input_name: str = session.get_inputs()[0].name
         self._second = second
         self.contract = contract
         self.version = version
+        self.is_optimized = is_optimized
 
     @classmethod
     def load(cls, path: Path, *, threads: int = 1) -> "Classifier":
@@ -55,19 +61,17 @@ class Classifier:
         Raises:
             ContractError: the model cannot be served; the message names the file and the field.
         """
-        version = f"sha256:{_sha256(path)}"
-        try:
-            # By path: of bytes it would keep a copy, a tenth of the process's peak memory.
-            session = onnxruntime.InferenceSession(
-                path, _session_options(threads), providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # its errors share no base class of their own
-            raise ContractError(f"ONNX Runtime cannot load {path}: {error}") from error
+        session = _session(path, threads)
         _give_back_freed_memory()
-        contract = Contract.from_metadata(session.get_modelmeta().custom_metadata_map)
+        metadata = session.get_modelmeta().custom_metadata_map
+        contract = Contract.from_metadata(metadata)
         _check_shapes(session, contract)
+        made_from = metadata.get(MADE_FROM_KEY)
+        if made_from is not None and not re.fullmatch("[0-9a-f]{64}", made_from):
+            raise ContractError(f"The metadata {MADE_FROM_KEY!r} of {path} is no SHA-256 in hex.")
+        version = f"sha256:{made_from or _sha256(path)}"
         second = _SecondFile(path, contract, threads) if contract.second else None
-        return cls(session, contract, version, second)
+        return cls(session, contract, version, second, is_optimized=made_from is not None)
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, 3, H, W) float32 -> (N, C) float32."""
@@ -147,12 +151,24 @@ class _SecondFile:
         return second
 
 
-def _sha256(path: Path) -> str:
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        path.open("rb").close()
+        # By path: of bytes it would keep a copy, a tenth of the process's peak memory.
+        return onnxruntime.InferenceSession(
+            path, session_options(threads), providers=["CPUExecutionProvider"]
+        )
     except OSError as error:
         raise ContractError(f"The model file {path} cannot be read: {error.strerror}.") from error
+    except Exception as error:  # its errors share no base class of their own
+        raise ContractError(f"ONNX Runtime cannot load {path}: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    import hashlib  # with OpenSSL behind it: 3.5 MB of memory that no optimised file needs
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -175,7 +191,8 @@ def _share_arena() -> None:
     onnxruntime.create_and_register_allocator(memory, as_requested)
 
 
-def _session_options(threads: int) -> onnxruntime.SessionOptions:
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """How every session is made; `threads` is what it may use inside one inference."""
     options = onnxruntime.SessionOptions()
     _share_arena()
     options.add_session_config_entry("session.use_env_allocators", "1")

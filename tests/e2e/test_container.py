@@ -85,7 +85,8 @@ def test_the_code_in_the_image_is_compiled(files):
 def test_the_packages_are_compiled_without_docstrings_and_run_as_compiled():
     shell = ("docker", "run", "--rm", "--entrypoint", "python", backends.IMAGE, "-v", "-c")
     code = "import numpy, PIL.Image; print(numpy.linalg.norm.__doc__, PIL.Image.open.__doc__)"
-    command = [*shell, f"{code}; import lambda_function; print(lambda_function.warm_up.__doc__)"]
+    code += "; import lambda_function; print(lambda_function.warm_up.__doc__[:10])"
+    command = [*shell, code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     of_packages, own = done.stdout.splitlines()
     assert of_packages == "None None"
@@ -94,3 +95,15 @@ def test_the_packages_are_compiled_without_docstrings_and_run_as_compiled():
     loaded = [line for line in done.stderr.splitlines() if line.startswith("# code object from ")]
     assert any("'/var/task/numpy/" in line for line in loaded)
     assert [line for line in loaded if " /var/task/" in line] == []
+
+
+def test_both_networks_in_the_image_are_optimised_and_have_their_versions_still():
+    shell = ("docker", "run", "--rm", "--entrypoint", "python", backends.IMAGE, "-c")
+    code = """
+from lambda_function import classifier
+for model in (classifier, classifier.second()) if classifier.contract.second else (classifier,):
+    print(model.is_optimized, model.version)
+"""
+    model = Classifier.load(ROOT / "model" / "classifier.onnx")
+    both = (model, model.second()) if model.contract.second else (model,)
+    assert run(*shell, code).splitlines() == [f"True {one.version}" for one in both]
