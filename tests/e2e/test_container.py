@@ -84,12 +84,13 @@ def test_the_code_in_the_image_is_compiled(files):
 
 def test_the_packages_are_compiled_without_docstrings_and_run_as_compiled():
     shell = ("docker", "run", "--rm", "--entrypoint", "python", backends.IMAGE, "-v", "-c")
-    code = "import numpy, PIL.Image; print(numpy.linalg.norm.__doc__, PIL.Image.open.__doc__)"
+    code = "import numpy as np, PIL.Image; print(np.linalg.norm.__doc__, PIL.Image.open.__doc__,"
+    code += "np.ndarray.reshape.__doc__, np.float32.__doc__)"
     code += "; import lambda_function; print(lambda_function.warm_up.__doc__[:10])"
     command = [*shell, code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     of_packages, own = done.stdout.splitlines()
-    assert of_packages == "None None"
+    assert of_packages == "None None None None"
     assert own.startswith("Infer once")
     # Of what it finds compiled, Python quotes the name; of what it compiles itself, it does not.
     loaded = [line for line in done.stderr.splitlines() if line.startswith("# code object from ")]

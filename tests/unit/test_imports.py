@@ -95,6 +95,34 @@ assert urllib.request.urlopen
     assert "http.client" in modules
 
 
+GARBAGE = """
+import gc
+def collections(): return sum(generation["collections"] for generation in gc.get_stats())
+before = collections()
+import lambda_function
+assert collections() - before < 5  # it was 59
+assert gc.isenabled() and gc.get_freeze_count() > 10_000
+"""
+
+
+def test_no_garbage_is_looked_for_until_the_service_has_started(tmp_path):
+    modules_after(GARBAGE, MODEL_PATH=str(write_tiny_model(tmp_path / "tiny.onnx")))
+
+
+def test_a_start_that_fails_leaves_the_garbage_collector_on(tmp_path):
+    code = """
+import gc
+from serving.errors import ContractError
+try:
+    import lambda_function
+except ContractError:
+    assert gc.isenabled()
+else:
+    raise AssertionError
+"""
+    modules_after(code, MODEL_PATH=str(tmp_path / "nowhere.onnx"))
+
+
 def test_the_whole_service_imports_few_modules_more_than_onnx_runtime_alone(at_init):
     nothing, alone = modules_after("pass"), modules_after("import onnxruntime")
     assert len(at_init - nothing) <= _MODULES_RATIO * len(alone - nothing)
