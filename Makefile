@@ -14,7 +14,7 @@ BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-versi
 # A file's tests share what they set up, so they stay in one process. In the order of the folders the
 # many short unit tests come last and fill up what the long ones leave.
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-BENCHMARKS := handlers inference tail batch start init footprint cold_reads
+BENCHMARKS := handlers inference tail batch start init footprint cold_reads breakdown
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test check format lint lint-deploy types pins data train bench bench-sweep bench-training clean

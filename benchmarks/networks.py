@@ -33,7 +33,7 @@ def network_of(path: Path) -> Network:
         ValueError: the file is none of `BACKBONES`, or the network does not answer as it does.
     """
     classifier = Classifier.load(path)
-    weights = list(_layer_weights(onnx.load(str(path))))
+    weights = list(layer_weights(onnx.load(str(path))))
     network = _network_of_shapes([w.shape for w, _ in weights], len(classifier.contract.classes))
     if network is None:
         raise ValueError(f"{path.name} is a network of none of {', '.join(BACKBONES)}")
@@ -74,7 +74,7 @@ def _require_same_answers(network: Network, classifier: Classifier) -> None:
         raise ValueError(f"torch's logits correlate by {correlation:.3f} alone with the file's")
 
 
-def _layer_weights(model: Any) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def layer_weights(model: Any) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Weight and bias of each convolution and of the linear layer, in the order of the graph."""
     values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     made_by = {node.output[0]: node for node in model.graph.node}
