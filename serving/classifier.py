@@ -97,6 +97,10 @@ class Classifier:
             raise ContractError("The contract has no field 'second': the model is asked alone.")
         return self._second.classifier()
 
+    def with_second(self) -> tuple["Classifier", ...]:
+        """This model, and the second one, loaded, where the contract names one."""
+        return (self, self.second()) if self.contract.second else (self,)
+
     def top_k(self, probabilities: NDArray[np.float64], k: int) -> list[Prediction]:
         """(C,) probabilities of one image -> its `k` likeliest classes, the likeliest first."""
         order = np.argsort(-probabilities, kind="stable")[:k]
@@ -153,7 +157,7 @@ class _SecondFile:
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
-        path.open("rb").close()
+        path.open("rb").close()  # where it cannot be read, this tells the system's own reason
         # By path: of bytes it would keep a copy, a tenth of the process's peak memory.
         return onnxruntime.InferenceSession(
             path, session_options(threads), providers=["CPUExecutionProvider"]

@@ -102,9 +102,8 @@ def test_both_networks_in_the_image_are_optimised_and_have_their_versions_still(
     shell = ("docker", "run", "--rm", "--entrypoint", "python", backends.IMAGE, "-c")
     code = """
 from lambda_function import classifier
-for model in (classifier, classifier.second()) if classifier.contract.second else (classifier,):
+for model in classifier.with_second():
     print(model.is_optimized, model.version)
 """
-    model = Classifier.load(ROOT / "model" / "classifier.onnx")
-    both = (model, model.second()) if model.contract.second else (model,)
-    assert run(*shell, code).splitlines() == [f"True {one.version}" for one in both]
+    plain = Classifier.load(ROOT / "model" / "classifier.onnx").with_second()
+    assert run(*shell, code).splitlines() == [f"True {one.version}" for one in plain]

@@ -28,7 +28,7 @@ def test_the_bundled_networks_answer_the_sample_pictures_as_before(tmp_path: Pat
     optimize.main([str(tmp_path / "classifier.onnx")])
     before = Classifier.load(ROOT / "model" / "classifier.onnx")
     after = Classifier.load(tmp_path / "classifier.onnx")
-    for plain, made in ((before, after), (before.second(), after.second())):
+    for plain, made in zip(before.with_second(), after.with_second(), strict=True):
         assert (plain.is_optimized, made.is_optimized) == (False, True)
         assert (made.version, made.contract) == (plain.version, plain.contract)
         preprocess = Preprocessor(plain.contract.preprocess)
