@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
+from serving import draft
 from serving.errors import UndecodableImageError, UnsupportedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -54,13 +55,6 @@ _MAX_PNG_TEXT_BYTES = 4_000_000
 # chunks, writes at most seven.
 _INFLATED_CHUNKS = (b"zTXt", b"iTXt", b"iCCP")
 _MAX_INFLATED_CHUNKS = 12
-
-# A JPEG is decoded at an eighth, a quarter or half of its size where that leaves at least so many
-# times the wanted size: measured on noise, waves, stripes and checkerboards of many cells, no pixel
-# of the wanted size is off by more than DRAFT_TOLERANCE of 255 (tests/unit/test_image.py). At a
-# quarter, 12 megapixels take a third of the time, resizing included, and a sixteenth of the memory.
-_DRAFT_RATIOS = {8: 3.3, 4: 3.3, 2: 4.0}
-DRAFT_TOLERANCE = 8
 
 # What Pillow's decoders are known to raise on damaged files.
 _DECODER_FAULTS = (
@@ -108,26 +102,33 @@ _UPRIGHT_BY_ORIENTATION = {
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An upright RGB image, and what its file's sides were divided by where it is a JPEG."""
+    """An upright RGB image of a file.
+
+    Attributes:
+        file_px: the file's own width and height in pixels.
+        scale: what these were divided by; None where the file is no JPEG.
+        box: the part of the image that the file's pixels fill; None where it is all.
+    """
 
     image: Image.Image
+    file_px: tuple[int, int]
     scale: int | None
+    box: draft.Box | None
 
-    def serves(self, size: tuple[int, int]) -> bool:
+    def serves(self, size: tuple[int, int], *, close: bool = True) -> bool:
         """Whether the file would be decoded to this very image for `size`, too."""
-        if self.scale is None:
-            return True
-        width, height = (side * self.scale for side in self.image.size)
-        return self.scale == _draft_scale((width, height), size)
+        return self.scale in (None, draft.scale_for(self.file_px, size, close=close))
 
 
-def decode(data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None = None) -> Image.Image:
+def decode(
+    data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None = None, close: bool = True
+) -> Image.Image:
     """The image alone of what `decode_scaled` gives."""
-    return decode_scaled(data, max_pixels=max_pixels, for_size=for_size).image
+    return decode_scaled(data, max_pixels=max_pixels, for_size=for_size, close=close).image
 
 
 def decode_scaled(
-    data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None = None
+    data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None = None, close: bool = True
 ) -> Decoded:
     """Decode an image file to an upright RGB image; of an animation, the first frame.
 
@@ -135,7 +136,8 @@ def decode_scaled(
         data: a whole file of one of FORMATS.
         max_pixels: the most pixels (width times height) that are decoded.
         for_size: the width and height in pixels that the image will be resized to; a JPEG that is
-            many times larger is then decoded at a fraction of its size, to DRAFT_TOLERANCE.
+            larger is then decoded at a fraction of its size (serving/draft.py).
+        close: whether that may change the resized pixels by draft.CLOSE_TOLERANCE at most.
 
     Returns:
         An image of mode RGB, turned as its EXIF orientation says, with transparency laid over
@@ -155,9 +157,13 @@ def decode_scaled(
             Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # may be odd
             image = Image.open(_MeteredFile(data), formats=(file_format,))
             _check_cost(image, data, max_pixels)
-            scale = _draft(image, for_size)
+            file_px = image.size
+            scale = _draft(image, for_size, close=close)
             image.load()
-            return Decoded(_to_rgb(_upright(image)), scale)
+            turn = _turn(image)
+            box = draft.filled_part(file_px, scale, turn) if scale else None
+            upright = image if turn is None else image.transpose(turn)
+            return Decoded(_to_rgb(upright), file_px, scale, box)
     except Image.DecompressionBombError as error:
         raise UndecodableImageError(
             f"The image has more than {max_pixels:,} pixels, the most that are decoded. "
@@ -266,34 +272,23 @@ def _costly(file_format: str | None) -> UndecodableImageError:
     )
 
 
-def _draft(image: Image.Image, for_size: tuple[int, int] | None) -> int | None:
-    """Let a JPEG that is far larger than needed be decoded at a fraction of its size; the scale."""
+def _draft(image: Image.Image, for_size: tuple[int, int] | None, *, close: bool) -> int | None:
+    """Let a JPEG that is larger than needed be decoded at a fraction of its size; the scale."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return None
-    scale = _draft_scale(image.size, for_size) if for_size is not None else 1
+    scale = draft.scale_for(image.size, for_size, close=close) if for_size is not None else 1
     if scale > 1:
         image.draft(None, (image.width // scale, image.height // scale))
     return scale
 
 
-def _draft_scale(size: tuple[int, int], for_size: tuple[int, int]) -> int:
-    """What a JPEG's sides are divided by where it is decoded for a size."""
-    needed_px = max(for_size)  # EXIF may swap width and height
-    for scale, ratio in _DRAFT_RATIOS.items():
-        # A size that the scale does not divide is rounded up, which would stretch the picture.
-        is_whole = all(side % scale == 0 for side in size)
-        if is_whole and min(size) >= ratio * scale * needed_px:
-            return scale
-    return 1
-
-
-def _upright(image: Image.Image) -> Image.Image:
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What turns the image upright; None where it is."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)  # Pillow has turned TIFF files already
     except _DECODER_FAULTS:
-        return image  # a damaged EXIF block says nothing about the pixels, which are whole
-    turn = _UPRIGHT_BY_ORIENTATION.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+        return None  # a damaged EXIF block says nothing about the pixels, which are whole
+    return _UPRIGHT_BY_ORIENTATION.get(orientation) if isinstance(orientation, int) else None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

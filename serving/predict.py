@@ -167,16 +167,20 @@ class Predictor:
         if item.prepared is not None and item.prepared[0] == preprocess.spec:
             return item.prepared[1]
         batch = None
-        decoded, for_size = item.decoded, preprocess.spec.size_px
-        if decoded is None or not decoded.serves(for_size):
-            max_pixels = self._settings.image_max_pixels
+        decoded, spec = item.decoded, preprocess.spec
+        if decoded is None or not decoded.serves(spec.size_px, close=spec.is_close):
             with _Stage(item, "decode"):
-                decoded = image.decode_scaled(item.data, max_pixels=max_pixels, for_size=for_size)
+                decoded = image.decode_scaled(
+                    item.data,
+                    max_pixels=self._settings.image_max_pixels,
+                    for_size=spec.size_px,
+                    close=spec.is_close,
+                )
         if item.error is None and decoded is not None:
             with _Stage(item, "preprocess"):
-                batch = preprocess(decoded.image)
-                item.prepared = preprocess.spec, batch
-            item.decoded = decoded if self._is_kept(decoded, preprocess.spec) else None
+                batch = preprocess(decoded.image, decoded.box)
+                item.prepared = spec, batch
+            item.decoded = decoded if self._is_kept(decoded, spec) else None
         return batch
 
     def _is_kept(self, decoded: image.Decoded, spec: PreprocessSpec) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from serving.draft import Box
 from serving.errors import ContractError
 
 
@@ -39,11 +40,15 @@ _import_when_used("urllib", "request")
 
 from keras_image_helper.base import BasePreprocessor  # noqa: E402 - after what it shall not import
 
-# The three fixed rules are written into every contract, so that a file made under other rules is
-# refused rather than served wrongly.
-RESAMPLE = "bilinear-antialias"
+# These rules are written into every contract, so that a file made under other rules is refused
+# rather than served wrongly. Of the resampling there are two: a JPEG is decoded at the smallest
+# scale that is hardly below the input and then resized, or so that this changes next to nothing
+# (serving/draft.py), as all contracts had it before.
+DRAFT_RESAMPLE = "draft-bilinear-antialias"
+CLOSE_RESAMPLE = "bilinear-antialias"
 EXIF = "upright"
 LAYOUT = "NCHW"
+_RULES = {"resample": (DRAFT_RESAMPLE, CLOSE_RESAMPLE), "exif": (EXIF,), "layout": (LAYOUT,)}
 
 # Mean and standard deviation of ImageNet's training pixels on the 0..1 scale, as torchvision's
 # pretrained weights expect them (torchvision.transforms._presets.ImageClassification).
@@ -63,7 +68,7 @@ class PreprocessSpec:
     width_px: int = 224
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    resample: str = RESAMPLE
+    resample: str = DRAFT_RESAMPLE
     exif: str = EXIF
     layout: str = LAYOUT
 
@@ -71,6 +76,11 @@ class PreprocessSpec:
     def size_px(self) -> tuple[int, int]:
         """Width and height, in Pillow's order; what `serving.image.decode` takes as `for_size`."""
         return self.width_px, self.height_px
+
+    @property
+    def is_close(self) -> bool:
+        """What `serving.image.decode` takes as `close`."""
+        return self.resample == CLOSE_RESAMPLE
 
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON values."""
@@ -86,14 +96,15 @@ class PreprocessSpec:
             width_px=_size(value, "width_px"),
             mean=_channels(value, "mean"),
             std=_channels(value, "std"),
+            resample=str(value.get("resample")),
         )
         if min(spec.std) <= 0:
             raise ContractError("The contract's field 'preprocess.std' must be above 0.")
-        for name, known in (("resample", RESAMPLE), ("exif", EXIF), ("layout", LAYOUT)):
-            if value.get(name) != known:
+        for name, known in _RULES.items():
+            if value.get(name) not in known:
                 raise ContractError(
                     f"The contract's field 'preprocess.{name}' is {value.get(name)!r}; "
-                    f"this server knows only {known!r}."
+                    f"this server knows only {' and '.join(map(repr, known))}."
                 )
         return spec
 
@@ -121,10 +132,13 @@ def _channels(value: Mapping[str, Any], name: str) -> tuple[float, float, float]
     return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
 
-def resize(image: Image.Image, spec: PreprocessSpec) -> Image.Image:
-    """Stretch an RGB image to the spec's size with antialiased bilinear resampling."""
+def resize(image: Image.Image, spec: PreprocessSpec, box: Box | None = None) -> Image.Image:
+    """Stretch an RGB image, or the part of it in a box, with antialiased bilinear resampling.
+
+    Images and boxes are as `serving.image.decode_scaled` gives them.
+    """
     # `reducing_gap` stays unset: it would trade exactness for speed.
-    return image.resize(spec.size_px, Image.Resampling.BILINEAR)
+    return image.resize(spec.size_px, Image.Resampling.BILINEAR, box)
 
 
 def normalize(pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
@@ -172,7 +186,8 @@ class Preprocessor:
         self.spec = spec
         self._helper = _Helper(spec)
 
-    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
-        """An upright RGB image of any size -> (1, 3, H, W) float32."""
-        batch: NDArray[np.float32] = self._helper.convert_to_tensor(resize(image, self.spec))
+    def __call__(self, image: Image.Image, box: Box | None = None) -> NDArray[np.float32]:
+        """An upright RGB image of any size, or the part of it in a box -> (1, 3, H, W) float32."""
+        resized = resize(image, self.spec, box)
+        batch: NDArray[np.float32] = self._helper.convert_to_tensor(resized)
         return batch

@@ -227,14 +227,15 @@ def _decode_into(file: Path, manifest: Manifest, spec: PreprocessSpec) -> None:
             index, photo = numbered
             path = manifest.root / photo.path
             try:
-                picture = image.decode(
+                found = image.decode_scaled(
                     path.read_bytes(),
                     max_pixels=MAX_PIXELS,
                     for_size=spec.size_px,  # as serving decodes it
+                    close=spec.is_close,
                 )
             except RequestError as error:
                 raise TrainError(f"{path}: {error.detail}") from error
-            mapped[index] = np.asarray(resize(picture, spec))
+            mapped[index] = np.asarray(resize(found.image, spec, found.box))
 
         _in_threads(
             decode,

@@ -154,8 +154,11 @@ def pixels_of_files(files: Sequence[bytes], spec: PreprocessSpec, max_pixels: in
     Raises:
         RequestError: a file cannot be decoded.
     """
-    pictures = (image.decode(d, max_pixels=max_pixels, for_size=spec.size_px) for d in files)
-    return np.stack([np.asarray(resize(picture, spec)) for picture in pictures])
+    pictures = (
+        image.decode_scaled(d, max_pixels=max_pixels, for_size=spec.size_px, close=spec.is_close)
+        for d in files
+    )
+    return np.stack([np.asarray(resize(found.image, spec, found.box)) for found in pictures])
 
 
 def _own_logits(model: Model, pixels: Pixels) -> NDArray[np.float32]:

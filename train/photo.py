@@ -53,7 +53,13 @@ def describe_image(source: str, input_px: int) -> list[str]:
         first = f"{opened.format}, mode {opened.mode}, {opened.width} x {opened.height} pixels"
     pixels = np.asarray(picture)  # (H, W, 3) uint8
     spec = PreprocessSpec(height_px=input_px, width_px=input_px)
-    batch = Preprocessor(spec)(picture)  # (1, 3, S, S) float32
+    as_served = image.decode_scaled(
+        content,
+        max_pixels=settings.image_max_pixels,
+        for_size=spec.size_px,
+        close=spec.is_close,
+    )
+    batch = Preprocessor(spec)(as_served.image, as_served.box)  # (1, 3, S, S) float32
     turned = "upright" if turn == UPRIGHT else f"turned upright (EXIF {turn})"
     corners = {
         "top left": pixels[0, 0],

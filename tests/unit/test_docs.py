@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from serving import image
+from serving import draft, image
 from serving.app import App
 from serving.settings import Settings
 from serving.telemetry import NAMESPACE
@@ -30,4 +30,4 @@ def test_every_type_of_image_that_is_taken_is_documented():
     text = (DOCS / "images.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1].strip().upper() for line in text.splitlines() if line[:1] == "|"]
     assert set(image.FORMATS) <= set(rows)
-    assert f"off by more than {image.DRAFT_TOLERANCE} of 255" in text
+    assert f"off by more than {draft.CLOSE_TOLERANCE} of 255" in text

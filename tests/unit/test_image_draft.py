@@ -1,10 +1,11 @@
-"""Large JPEGs are decoded at a fraction of their size where that changes next to nothing."""
+"""Large JPEGs are decoded at a fraction of their size: where that changes next to nothing, or, by
+the other rule, down to the size that is wanted."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from serving import image
+from serving import draft, image
 from serving.errors import UndecodableImageError
 from tests.drawn import encoded
 from tests.unit.test_image import decode, difference, four_corners
@@ -47,7 +48,7 @@ def test_a_large_jpeg_that_is_decoded_at_a_fraction_of_its_size_stays_within_the
     assert part.size == (width_px // scale, height_px // scale)
     whole = decode(data)
     resized = [i.resize(size, Image.Resampling.BILINEAR) for i in (part, whole)]
-    assert difference(*resized) <= image.DRAFT_TOLERANCE
+    assert difference(*resized) <= draft.CLOSE_TOLERANCE
 
 
 @pytest.mark.parametrize("input_px", [192, 224])
@@ -76,19 +77,77 @@ def test_other_formats_are_always_decoded_whole():
     assert decode(encoded(edges(800, 800), "PNG"), for_size=(96, 96)).size == (800, 800)
 
 
+@pytest.mark.parametrize(
+    ("size", "wanted_px", "decoded"),
+    [
+        ((4_000, 3_000), 224, (500, 375)),
+        ((400, 533), 224, (200, 267)),
+        ((400, 533), 228, (200, 267)),
+        ((400, 533), 229, (400, 533)),
+        ((533, 400), 224, (267, 200)),
+        ((800, 766), 112, (200, 192)),
+        ((801, 807), 112, (101, 101)),
+        ((96, 96), 96, (96, 96)),
+        ((95, 300), 96, (95, 300)),
+    ],
+)
+def test_where_it_need_not_be_close_a_jpeg_is_decoded_at_the_smallest_scale_that_is_large_enough(
+    size, wanted_px, decoded
+):
+    data = encoded(Image.new("RGB", size, "teal"))
+    found = decode(data, max_pixels=12_000_000, for_size=(wanted_px, wanted_px), close=False)
+    assert found.size == decoded
+
+
+@pytest.mark.parametrize("drawn", [edges, noise, waves, stripes])
+def test_the_smallest_scale_shows_the_same_picture(drawn):
+    data = encoded(drawn(400, 528), quality=90)
+    part, whole = decode(data, for_size=(192, 192), close=False), decode(data)
+    assert part.size == (200, 264)
+    blurred = [
+        np.asarray(i.resize((25, 33), Image.Resampling.BOX), np.float32) for i in (part, whole)
+    ]
+    assert np.abs(blurred[0] - blurred[1]).mean() < 2  # of 255
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(400, 533), (401, 528), (403, 535), (807, 811), (400, 528)])
+def test_a_size_that_the_scale_does_not_divide_is_not_stretched(size, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(waves(*size).resize(size), exif=exif, quality=95)
+    wanted = (96, 80)
+    part = image.decode_scaled(data, max_pixels=10**6, for_size=wanted, close=False)
+    whole = decode(data)
+    assert part.scale in (4, 8)
+    assert (part.box is None) == all(side % part.scale == 0 for side in size)
+    pictures = {
+        name: np.asarray(one.resize(wanted, Image.Resampling.BILINEAR, box), np.float32)
+        for name, one, box in (
+            ("whole", whole, None),
+            ("part", part.image, part.box),
+            ("stretched", part.image, None),
+        )
+    }
+    off = {n: np.abs(one - pictures["whole"]).mean() for n, one in pictures.items()}
+    assert off["part"] <= off["stretched"]
+    assert off["part"] < 6
+
+
+@pytest.mark.parametrize("close", [True, False])
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("size", [(1_600, 1_200), (801, 800), (640, 1_280), (90, 100)])
 @pytest.mark.parametrize("wanted", [20, 40, 48, 96, 200])
 def test_an_image_tells_which_sizes_it_would_be_decoded_to_it_for(
-    file_format, orientation, size, wanted
+    file_format, orientation, size, wanted, close
 ):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(four_corners(size), file_format, exif=exif)
-    found = image.decode_scaled(data, max_pixels=3_000_000, for_size=(48, 32))
-    other = decode(data, for_size=(32, wanted))
-    assert found.serves((32, wanted)) == (found.image.size == other.size)
+    found = image.decode_scaled(data, max_pixels=3_000_000, for_size=(48, 32), close=close)
+    other = decode(data, for_size=(32, wanted), close=close)
+    assert found.serves((32, wanted), close=close) == (found.image.size == other.size)
 
 
 def test_half_a_jpeg_is_turned_like_a_whole_one():

@@ -146,16 +146,16 @@ def test_the_whole_service_starts_in_little_more_time_than_onnx_runtime_alone(tm
     assert least_s["lambda_function"] <= _CPU_TIME_RATIO * least_s["onnxruntime"]
 
 
-@pytest.mark.parametrize("alone", ["errors", "settings"])
+@pytest.mark.parametrize("alone", ["draft", "errors", "settings"])
 def test_the_ground_floor_imports_nothing_above_it(alone):
     ours = {m for m in modules_after(f"import serving.{alone}") if m.startswith("serving")}
     assert ours <= {"serving", "serving.errors", f"serving.{alone}"}
 
 
 @pytest.mark.parametrize("room", ["image", "preprocess"])
-def test_image_and_preprocess_import_only_errors(room):
+def test_image_and_preprocess_import_only_draft_and_errors(room):
     ours = {m for m in modules_after(f"import serving.{room}") if m.startswith("serving")}
-    assert ours == {"serving", "serving.errors", f"serving.{room}"}
+    assert ours == {"serving", "serving.draft", "serving.errors", f"serving.{room}"}
 
 
 def test_only_the_entry_reads_the_environment():

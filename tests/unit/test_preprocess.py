@@ -9,7 +9,7 @@ from PIL import Image
 
 from serving import preprocess
 from serving.errors import ContractError
-from serving.preprocess import Preprocessor, PreprocessSpec
+from serving.preprocess import CLOSE_RESAMPLE, DRAFT_RESAMPLE, Preprocessor, PreprocessSpec
 from tests.drawn import picture
 
 SPEC = PreprocessSpec(height_px=7, width_px=5)
@@ -130,6 +130,14 @@ def test_a_spec_survives_being_written_and_read():
 def test_a_field_that_cannot_be_honoured_is_refused_by_name(field, value):
     with pytest.raises(ContractError, match=f"preprocess.{field}"):
         PreprocessSpec.from_json({**PreprocessSpec().to_json(), field: value})
+
+
+@pytest.mark.parametrize(
+    ("resample", "is_close"), [(CLOSE_RESAMPLE, True), (DRAFT_RESAMPLE, False)]
+)
+def test_a_contract_says_how_close_a_jpeg_is_decoded(resample, is_close):
+    spec = PreprocessSpec.from_json({**PreprocessSpec().to_json(), "resample": resample})
+    assert (spec.resample, spec.is_close) == (resample, is_close)
 
 
 @pytest.mark.parametrize("value", [None, [], "spec"])

@@ -99,7 +99,7 @@ def test_a_picture_waits_only_for_a_second_model_that_wants_another_input(
     ("second_spec", "file_format", "size", "times"),
     [
         (SPEC, "JPEG", (1_040, 1_040), 1),
-        (WIDER, "JPEG", (300, 300), 2),  # of 300 pixels a half does for 32, not for 48
+        (WIDER, "JPEG", (300, 300), 2),  # of 300 pixels an eighth does for 32, not for 48
         (WIDER, "JPEG", (100, 100), 1),
         (WIDER, "PNG", (300, 300), 1),
         (WIDER, "PNG", (1_040, 1_040), 2),  # too large to be kept
@@ -116,9 +116,9 @@ def test_an_image_is_decoded_anew_only_where_another_scale_is_wanted_or_it_was_t
     model = write_tiny_cascade(tmp_path / "tiny.onnx", sure_above=2.0, preprocess=second_spec)
     app, sizes = service(model), []
 
-    def counted(data: bytes, *, max_pixels: int, for_size: tuple[int, int]) -> Decoded:
+    def counted(data: bytes, *, max_pixels: int, for_size: tuple[int, int], close: bool) -> Decoded:
         sizes.append(for_size)
-        return decode_scaled(data, max_pixels=max_pixels, for_size=for_size)
+        return decode_scaled(data, max_pixels=max_pixels, for_size=for_size, close=close)
 
     answer_to(app, UNSURE)  # loads the second model
     monkeypatch.setattr("serving.predict.image.decode_scaled", counted)

@@ -7,10 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from serving import image
-from serving.preprocess import Preprocessor, PreprocessSpec, normalize, resize
+from serving.preprocess import (
+    CLOSE_RESAMPLE,
+    DRAFT_RESAMPLE,
+    Preprocessor,
+    PreprocessSpec,
+    normalize,
+    resize,
+)
 from tests.drawn import encoded, picture, write_class_folders
 from train import data
 from train.errors import TrainError, UsageError
@@ -88,21 +94,33 @@ def test_holding_out_takes_the_share_of_each_class_and_nothing_twice(folder: Pat
 def test_cached_pixels_are_what_serving_feeds_its_network(folder: Path, tmp_path: Path):
     manifest = data.scan(folder).split("train")
     pixels = data.pixels(manifest, SPEC, tmp_path / "cache")
-    served = Preprocessor(SPEC)(Image.open(folder / manifest.photos[7].path).convert("RGB"))
+    file = (folder / manifest.photos[7].path).read_bytes()
+    decoded = image.decode_scaled(
+        file, max_pixels=data.MAX_PIXELS, for_size=SPEC.size_px, close=SPEC.is_close
+    )
+    served = Preprocessor(SPEC)(decoded.image, decoded.box)
     np.testing.assert_array_equal(normalize(pixels[7:8], SPEC), served)
 
 
-def test_a_photo_that_serving_decodes_at_a_fraction_of_its_size_is_cached_so_too(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("resample", "decoded_px"), [(CLOSE_RESAMPLE, (200, 250)), (DRAFT_RESAMPLE, (100, 125))]
+)
+def test_a_photo_that_serving_decodes_at_a_fraction_of_its_size_is_cached_so_too(
+    resample: str, decoded_px: tuple[int, int], tmp_path: Path
+):
+    spec = replace(SPEC, resample=resample)
     large = picture("red", width_px=800, height_px=1000)
     photo = encoded(large, quality=95)
     for split in ("train", "validation"):
         for name in ("a", "b"):
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / "0.jpg").write_bytes(photo)
-    pixels = data.pixels(data.scan(tmp_path).split("train"), SPEC, tmp_path / "cache")
-    quarter = image.decode(photo, max_pixels=data.MAX_PIXELS, for_size=(24, 32))
-    assert quarter.size == (200, 250)
-    np.testing.assert_array_equal(pixels[0], np.asarray(resize(quarter, SPEC)))
+    pixels = data.pixels(data.scan(tmp_path).split("train"), spec, tmp_path / "cache")
+    part = image.decode(
+        photo, max_pixels=data.MAX_PIXELS, for_size=spec.size_px, close=spec.is_close
+    )
+    assert part.size == decoded_px
+    np.testing.assert_array_equal(pixels[0], np.asarray(resize(part, spec)))
 
 
 def test_the_cache_is_used_again_and_its_key_holds_content_and_size(folder: Path, tmp_path: Path):
