@@ -37,7 +37,7 @@ _PARALLEL_FETCHES = 8
 _INFERRED_TOGETHER = 2
 
 # A picture of at most so many pixels waits for a second model that wants another input, 4 bytes a
-# pixel; a larger one is decoded anew. 12-megapixel JPEGs, decoded at a quarter, are below it.
+# pixel; a larger one is decoded anew. 12-megapixel JPEGs, decoded at an eighth, are below it.
 _KEPT_PIXELS = 1_000_000
 
 
