@@ -20,8 +20,8 @@ _CLOSE_RATIOS = {8: 3.3, 4: 3.3, 2: 4.0}
 CLOSE_TOLERANCE = 8
 
 # A photo of 400x533 at half of its size, 200x267, stretched to 224x224, is off by 2.7 of 255 (root
-# mean square) from what the whole gives, and the bundled networks answer alike
-# (docs/clothing-model.md).
+# mean square) from what the whole gives; what that changes in the bundled networks' answers stands
+# in docs/clothing-model.md.
 _LEAST_RATIO = 7 / 8
 
 # Which turns put the file's rows where columns were, its last column first, its last row first.
@@ -51,9 +51,9 @@ def scale_for(file_px: tuple[int, int], wanted_px: tuple[int, int], *, close: bo
     needed_px = max(wanted_px)  # EXIF may swap width and height
     for scale, close_ratio in _CLOSE_RATIOS.items():
         ratio = close_ratio if close else _LEAST_RATIO
+        is_large_enough = min(file_px) >= ratio * scale * needed_px
         # A size that the scale does not divide was not measured for closeness.
-        is_fit = not close or all(side % scale == 0 for side in file_px)
-        if is_fit and min(file_px) >= ratio * scale * needed_px:
+        if is_large_enough and (not close or _divides(scale, file_px)):
             return scale
     return 1
 
@@ -64,7 +64,7 @@ def filled_part(file_px: tuple[int, int], scale: int, turn: Transpose | None) ->
     libjpeg rounds a size that the scale does not divide up: of 533 rows at half, 267 are made, the
     last of which is filled by half.
     """
-    if all(side % scale == 0 for side in file_px):
+    if _divides(scale, file_px):
         return None
     made = [math.ceil(side / scale) for side in file_px]
     pad_x, pad_y = (whole - side / scale for whole, side in zip(made, file_px, strict=True))
@@ -74,3 +74,7 @@ def filled_part(file_px: tuple[int, int], scale: int, turn: Transpose | None) ->
     left = pad_x if turn in _RIGHT_TO_LEFT else 0.0
     top = pad_y if turn in _BOTTOM_TO_TOP else 0.0
     return left, top, left + width - pad_x, top + height - pad_y
+
+
+def _divides(scale: int, file_px: tuple[int, int]) -> bool:
+    return all(side % scale == 0 for side in file_px)

@@ -115,20 +115,18 @@ class Decoded:
     scale: int | None
     box: draft.Box | None
 
-    def serves(self, size: tuple[int, int], *, close: bool = True) -> bool:
+    def serves(self, size: tuple[int, int], *, close: bool) -> bool:
         """Whether the file would be decoded to this very image for `size`, too."""
         return self.scale in (None, draft.scale_for(self.file_px, size, close=close))
 
 
-def decode(
-    data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None = None, close: bool = True
-) -> Image.Image:
-    """The image alone of what `decode_scaled` gives."""
-    return decode_scaled(data, max_pixels=max_pixels, for_size=for_size, close=close).image
+def decode(data: bytes, *, max_pixels: int) -> Image.Image:
+    """The image alone of what `decode_scaled` gives, whole."""
+    return decode_scaled(data, max_pixels=max_pixels, for_size=None, close=True).image
 
 
 def decode_scaled(
-    data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None = None, close: bool = True
+    data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None, close: bool
 ) -> Decoded:
     """Decode an image file to an upright RGB image; of an animation, the first frame.
 
@@ -136,7 +134,8 @@ def decode_scaled(
         data: a whole file of one of FORMATS.
         max_pixels: the most pixels (width times height) that are decoded.
         for_size: the width and height in pixels that the image will be resized to; a JPEG that is
-            larger is then decoded at a fraction of its size (serving/draft.py).
+            larger is then decoded at a fraction of its size (serving/draft.py). None decodes it
+            whole.
         close: whether that may change the resized pixels by draft.CLOSE_TOLERANCE at most.
 
     Returns:

@@ -207,6 +207,18 @@ def pixels(manifest: Manifest, spec: PreprocessSpec, cache: Path) -> Pixels:
     return mapped
 
 
+def file_pixels(content: bytes, spec: PreprocessSpec, max_pixels: int) -> Pixels:
+    """(H, W, 3) uint8: an image file as serving decodes and stretches it.
+
+    Raises:
+        RequestError: it cannot be decoded.
+    """
+    found = image.decode_scaled(
+        content, max_pixels=max_pixels, for_size=spec.size_px, close=spec.is_close
+    )
+    return np.asarray(resize(found.image, spec, found.box))
+
+
 def _cache_key(manifest: Manifest, spec: PreprocessSpec) -> str:
     size = f"{spec.width_px}x{spec.height_px}"
     rules = f"{CACHE_VERSION} {size} {spec.resample} {spec.exif} {MAX_PIXELS}"
@@ -227,15 +239,9 @@ def _decode_into(file: Path, manifest: Manifest, spec: PreprocessSpec) -> None:
             index, photo = numbered
             path = manifest.root / photo.path
             try:
-                found = image.decode_scaled(
-                    path.read_bytes(),
-                    max_pixels=MAX_PIXELS,
-                    for_size=spec.size_px,  # as serving decodes it
-                    close=spec.is_close,
-                )
+                mapped[index] = file_pixels(path.read_bytes(), spec, MAX_PIXELS)
             except RequestError as error:
                 raise TrainError(f"{path}: {error.detail}") from error
-            mapped[index] = np.asarray(resize(found.image, spec, found.box))
 
         _in_threads(
             decode,

@@ -13,10 +13,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from serving import image
 from serving.classifier import Classifier, both, is_second_asked, softmax
 from serving.contract import Contract, Second
-from serving.preprocess import PreprocessSpec, normalize, resize
+from serving.preprocess import PreprocessSpec, normalize
 from train import data
 from train.data import Manifest, Pixels
 from train.errors import UsageError
@@ -154,11 +153,7 @@ def pixels_of_files(files: Sequence[bytes], spec: PreprocessSpec, max_pixels: in
     Raises:
         RequestError: a file cannot be decoded.
     """
-    pictures = (
-        image.decode_scaled(d, max_pixels=max_pixels, for_size=spec.size_px, close=spec.is_close)
-        for d in files
-    )
-    return np.stack([np.asarray(resize(found.image, spec, found.box)) for found in pictures])
+    return np.stack([data.file_pixels(content, spec, max_pixels) for content in files])
 
 
 def _own_logits(model: Model, pixels: Pixels) -> NDArray[np.float32]:

@@ -11,8 +11,9 @@ from PIL import Image
 
 from serving import image
 from serving.fetch import Fetcher
-from serving.preprocess import Preprocessor, PreprocessSpec
+from serving.preprocess import PreprocessSpec, normalize
 from serving.settings import Settings
+from train.data import file_pixels
 from train.errors import UsageError
 
 _ORIENTATION_TAG = 0x0112  # EXIF 2.32, table 4
@@ -53,13 +54,8 @@ def describe_image(source: str, input_px: int) -> list[str]:
         first = f"{opened.format}, mode {opened.mode}, {opened.width} x {opened.height} pixels"
     pixels = np.asarray(picture)  # (H, W, 3) uint8
     spec = PreprocessSpec(height_px=input_px, width_px=input_px)
-    as_served = image.decode_scaled(
-        content,
-        max_pixels=settings.image_max_pixels,
-        for_size=spec.size_px,
-        close=spec.is_close,
-    )
-    batch = Preprocessor(spec)(as_served.image, as_served.box)  # (1, 3, S, S) float32
+    stretched = file_pixels(content, spec, settings.image_max_pixels)  # (S, S, 3) uint8
+    batch = normalize(stretched[None], spec)  # (1, 3, S, S) float32
     turned = "upright" if turn == UPRIGHT else f"turned upright (EXIF {turn})"
     corners = {
         "top left": pixels[0, 0],

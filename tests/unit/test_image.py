@@ -15,7 +15,8 @@ CORNERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "black
 
 
 def decode(data, **options):
-    return image.decode(data, **{"max_pixels": 3_000_000, **options})
+    whole = {"max_pixels": 3_000_000, "for_size": None, "close": True}
+    return image.decode_scaled(data, **{**whole, **options}).image
 
 
 def difference(decoded, expected) -> int:

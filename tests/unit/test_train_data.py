@@ -1,14 +1,19 @@
 """Manifest, held-out share and cache, on drawn photos."""
 
+import base64
 import shutil
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from serving import image
+from serving.app import App
+from serving.classifier import Classifier
 from serving.preprocess import (
     CLOSE_RESAMPLE,
     DRAFT_RESAMPLE,
@@ -17,7 +22,10 @@ from serving.preprocess import (
     normalize,
     resize,
 )
+from serving.settings import Settings
+from tests.conftest import no_fetch
 from tests.drawn import encoded, picture, write_class_folders
+from tests.tiny_model import write_tiny_model
 from train import data
 from train.errors import TrainError, UsageError
 from train.features import cached_features
@@ -116,11 +124,34 @@ def test_a_photo_that_serving_decodes_at_a_fraction_of_its_size_is_cached_so_too
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / "0.jpg").write_bytes(photo)
     pixels = data.pixels(data.scan(tmp_path).split("train"), spec, tmp_path / "cache")
-    part = image.decode(
+    part = image.decode_scaled(
         photo, max_pixels=data.MAX_PIXELS, for_size=spec.size_px, close=spec.is_close
-    )
+    ).image
     assert part.size == decoded_px
     np.testing.assert_array_equal(pixels[0], np.asarray(resize(part, spec)))
+
+
+def test_of_a_size_that_the_scale_does_not_divide_training_and_serving_take_the_filled_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    content = encoded(picture("red", width_px=403, height_px=535), quality=95)
+    eighth = Image.open(BytesIO(content))
+    eighth.draft(None, (403 // 8, 535 // 8))
+    assert eighth.size == (51, 67)
+    expected = eighth.resize(SPEC.size_px, Image.Resampling.BILINEAR, (0, 0, 403 / 8, 535 / 8))
+    pixels = data.file_pixels(content, SPEC, data.MAX_PIXELS)
+    np.testing.assert_array_equal(pixels, np.asarray(expected))
+
+    fed, logits = [], Classifier.logits
+
+    def noted(self, batch):
+        fed.append(batch)
+        return logits(self, batch)
+
+    monkeypatch.setattr(Classifier, "logits", noted)
+    app = App(Classifier.load(write_tiny_model(tmp_path / "tiny.onnx")), Settings(), no_fetch)
+    app.handle({"image": base64.b64encode(content).decode()}, "request-1")
+    np.testing.assert_array_equal(fed, [normalize(pixels[None], SPEC)])
 
 
 def test_the_cache_is_used_again_and_its_key_holds_content_and_size(folder: Path, tmp_path: Path):
