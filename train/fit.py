@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
@@ -189,6 +190,9 @@ def fit(config: FitConfig) -> None:
 
 
 def _accelerator(config: FitConfig) -> Accelerator:
+    # accelerate keeps the first precision of a process and refuses a second run that has another.
+    # Which processes there are it keeps elsewhere.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(
         mixed_precision=_precision(config),
         cpu=not torch.cuda.is_available(),

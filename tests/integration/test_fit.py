@@ -88,6 +88,15 @@ def test_cached_features_train_the_same_head_as_passing_the_photos_each_epoch(
     assert report["splits"]["validation"]["accuracy"] == pytest.approx(best)
 
 
+def test_a_process_trains_several_times_each_with_its_own_precision(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    for out, precision in (("before", "no"), ("mixed", "bf16"), ("after", "no")):
+        fit(tiny_config(drawn_data, photo_cache, tmp_path / out, precision=precision))
+    assert same_bits(tmp_path / "before", tmp_path / "after")
+    assert not same_bits(tmp_path / "before", tmp_path / "mixed")
+
+
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(
     fine_tuned: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
