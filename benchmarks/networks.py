@@ -1,6 +1,7 @@
 """The torch network that a model file was exported from, for runtimes that take no ONNX."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from torch import nn
 
 from benchmarks.photos import pictures
 from serving.classifier import Classifier
-from train import efficientnet_lite
+from train import channels, efficientnet_lite
 from train.config import NetworkConfig
+from train.errors import UsageError
 from train.network import Network, build
 
 BACKBONES = ("mobilenet_v2", *efficientnet_lite.NAMES)
@@ -52,12 +54,24 @@ def network_of(path: Path) -> Network:
 
 
 def _network_of_shapes(shapes: list[tuple[int, ...]], classes: int) -> Network | None:
-    """The network whose layers have weights of these shapes, with any weights."""
+    """The network whose layers have weights of these shapes, with any weights; a pruned one too."""
     for backbone in BACKBONES:
         network = build(NetworkConfig(backbone=backbone, weights="none"), classes).eval()
+        if len(_layers(network)) != len(shapes):
+            continue
+        _narrow(network, shapes, backbone)
         if [tuple(layer.weight.shape) for layer in _layers(network)] == shapes:
             return network
     return None
+
+
+def _narrow(network: Network, shapes: list[tuple[int, ...]], backbone: str) -> None:
+    """Leave as many channels inside the blocks as the shapes have, where it has so many."""
+    made = {id(layer): shape[0] for layer, shape in zip(_layers(network), shapes, strict=True)}
+    hidden = channels.hidden_channels(network)
+    widths = [made[id(network.get_submodule(each.makers[0][0]))] for each in hidden]
+    with suppress(UsageError):
+        channels.narrow(network, widths, backbone)
 
 
 def _layers(network: Network) -> list[nn.Conv2d | nn.Linear]:

@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "fit": ("train.fit", "FitConfig", "Train a network on a folder of photos."),
     "sweep": ("train.sweep", "SweepConfig", "Compare learning rates, head sizes and dropouts."),
     "average": ("train.average", "AverageConfig", "Write a run with the mean of runs' weights."),
+    "prune": ("train.prune", "PruneConfig", "Write a run with fewer channels, which is faster."),
     "cascade": (
         "train.cascade",
         "CascadeConfig",

@@ -155,6 +155,7 @@ def _shape(config: FitConfig) -> tuple[object, ...]:
         network.inner,
         network.dropout > 0,
         network.train_backbone,
+        network.hidden,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from serving.contract import Contract
 from train.calibration import SURE_ACCURACY
-from train.lineage import cascade_commands, commands
+from train.lineage import cascade_commands, commands, fitted
 from train.report import markdown_classes, markdown_headlines
 from train.saved import Trained, TrainedCascade
 
@@ -47,7 +47,8 @@ def _facts(trained: Trained, contract: Contract, version: str) -> str:
 
 
 def _backbones(trained: Trained) -> str:
-    names = " and ".join(part.config.network.backbone for part in trained.parts)
+    networks = [part.config.network for part in trained.parts]
+    names = " and ".join(n.backbone + (" (pruned)" if n.hidden else "") for n in networks)
     if not isinstance(trained, TrainedCascade):
         return names
     return f"{names}, the second where the first is less than {trained.rule.sure_above:.3f} sure"
@@ -64,7 +65,7 @@ def _inputs(trained: Trained, contract: Contract) -> str:
 
 def _seeds(trained: Trained) -> str:
     """The seed of each run that was trained for it, once."""
-    members = [run for part in trained.parts for run in part.members]
+    members = [run for part in trained.parts for run in fitted(part.members)]
     return ", ".join(dict.fromkeys(str(run.config.seed) for run in members))
 
 

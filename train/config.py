@@ -67,6 +67,9 @@ class NetworkConfig:
     to be averaged need one head to start from."""
     input_px: int = 224
     """Height and width of the network's input."""
+    hidden: tuple[int, ...] = ()
+    """Channels inside each block and of the features, of a network that `prune` made narrower;
+    empty is all of them. A run that starts from such a one has its channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +211,7 @@ def to_command(config: FitConfig) -> str:
             value = getattr(part, setting.name)
             if (
                 is_dataclass(value)
-                or setting.name in _PLACES
+                or setting.name in _NOT_SAID
                 or value == getattr(defaults, setting.name)
             ):
                 continue
@@ -216,8 +219,10 @@ def to_command(config: FitConfig) -> str:
     return " ".join(words)
 
 
-# Where things lie and how fast they are read changes nothing in what is trained.
+# Where things lie and how fast they are read changes nothing in what is trained, and the channels
+# come with the run that it starts from.
 _PLACES = frozenset({"out", "data", "cache", "workers", "threads", "resume", "tensorboard"})
+_NOT_SAID = _PLACES | {"hidden"}
 
 
 def _as_flag(name: str, value: Any) -> str:

@@ -35,6 +35,7 @@ from train.transforms import at_size, base_spec, batch_mixing, normalize_on_devi
 
 def fit(config: FitConfig) -> None:
     """Train as the config says, and leave the result in `config.out`."""
+    config = predecessors.with_starts_channels(config)
     accelerator = _accelerator(config)
     device = accelerator.device
     say = tqdm.write if accelerator.is_main_process else _say_nothing

@@ -8,6 +8,7 @@ from train.config import FitConfig, from_json, to_command, to_json
 
 _STARTED_FROM = "started_from"
 _TAUGHT_BY = "taught_by"
+_PRUNED_TO = "pruned_to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,9 @@ class Training:
     """Of `--start`: that run's own training, or, where it is a mean, those of its members."""
     taught_by: tuple[tuple["Training", ...], ...] = ()
     """Of each run of `--teacher` the same."""
+    pruned_to: float | None = None
+    """Share of its time that `prune` left of the run that this one started from; None of a run of
+    `fit`."""
 
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON values, the trainings before it among them where there are any."""
@@ -29,6 +33,8 @@ class Training:
             values[_TAUGHT_BY] = [
                 [training.as_json() for training in teacher] for teacher in self.taught_by
             ]
+        if self.pruned_to is not None:
+            values[_PRUNED_TO] = self.pruned_to
         return values
 
 
@@ -41,11 +47,22 @@ def read_training(values: Mapping[str, Any]) -> Training:
     settings = dict(values)
     started_from = settings.pop(_STARTED_FROM, [])
     taught_by = settings.pop(_TAUGHT_BY, [])
+    pruned_to = settings.pop(_PRUNED_TO, None)
     return Training(
         from_json(FitConfig, settings),
         tuple(read_training(training) for training in started_from),
         tuple(tuple(read_training(training) for training in teacher) for teacher in taught_by),
+        pruned_to,
     )
+
+
+def fitted(members: Sequence[Training]) -> list[Training]:
+    """These trainings, and in the place of a pruned run those that it was made of."""
+    return [
+        run
+        for member in members
+        for run in (fitted(member.started_from) if member.pruned_to is not None else [member])
+    ]
 
 
 def commands(members: Sequence[Training]) -> list[str]:
@@ -101,7 +118,12 @@ def _add_run(
         places |= {f"TEACHER{n}": teacher for n, teacher in enumerate(run.taught_by, start=1)}
         made = {place: _add_run(before, lines, names) for place, before in places.items()}
         name = name or _numbered(names)
-        words = to_command(run.config).split(" ")
+        command = (
+            to_command(run.config)
+            if run.pruned_to is None
+            else f"python -m train prune START --share {run.pruned_to} --out RUN"
+        )
+        words = command.split(" ")
         lines.append(" ".join(made.get(word, name if word == "RUN" else word) for word in words))
     names[members] = name
     return name

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from train import efficientnet_lite
+from train import channels, efficientnet_lite
 from train.config import NetworkConfig
 from train.errors import UsageError
 
@@ -61,8 +61,11 @@ def build(config: NetworkConfig, classes: int) -> Network:
     """Make the network with its starting weights; the head's come from torch's random state.
 
     Raises:
-        UsageError: an unknown backbone or weights, or weights that cannot be had or do not fit.
+        UsageError: an unknown backbone or weights, or weights that cannot be had or do not fit, or
+            fewer channels of weights that have all.
     """
+    if config.hidden and config.weights != "none":
+        raise UsageError("--hidden is for a run that starts from a pruned one: --start RUN.")
     backbone, features = pretrained_backbone(config)
     head = make_head(features, classes, inner=config.inner, dropout=config.dropout)
     _require_stages(config, backbone)
@@ -72,6 +75,8 @@ def build(config: NetworkConfig, classes: int) -> Network:
         train_backbone=config.train_backbone,
         frozen_stages=config.frozen_stages,
     )
+    if config.hidden:
+        channels.narrow(network, config.hidden, config.backbone)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -5,13 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from train.config import DataConfig, FitConfig
+from train.config import DataConfig, FitConfig, NetworkConfig
 from train.errors import UsageError
-from train.lineage import Training, cascade_commands, commands, read_training
+from train.lineage import Training, cascade_commands, commands, fitted, read_training
 
 
-def training(*started_from: Training, **changes) -> Training:
-    config = FitConfig(out=Path("somewhere"), data=DataConfig(data=Path("photos")), **changes)
+def training(*started_from: Training, hidden: tuple[int, ...] = (), **changes) -> Training:
+    config = FitConfig(
+        out=Path("somewhere"),
+        data=DataConfig(data=Path("photos")),
+        network=NetworkConfig(hidden=hidden),
+        **changes,
+    )
     return Training(replace(config, start="elsewhere" if started_from else ""), started_from)
 
 
@@ -46,6 +51,21 @@ def test_a_run_may_start_from_a_mean():
         "python -m train average RUN1 RUN2 --out RUN3",
         "python -m train fit --data DIR --out RUN --epochs 4 --start RUN3",
     ]
+
+
+def test_a_pruned_run_is_made_of_another_and_may_be_gone_on_from():
+    pruned = Training(
+        training(hidden=(16, 8)).config, (training(seed=1), training(seed=2)), pruned_to=0.5
+    )
+    made = commands([training(pruned, hidden=(16, 8), epochs=4)])
+    assert made == [
+        "python -m train fit --data DIR --out RUN1 --seed 1",
+        "python -m train fit --data DIR --out RUN2 --seed 2",
+        "python -m train average RUN1 RUN2 --out RUN3",
+        "python -m train prune RUN3 --share 0.5 --out RUN4",
+        "python -m train fit --data DIR --out RUN --epochs 4 --start RUN4",
+    ]
+    assert read_training(pruned.as_json()) == pruned
 
 
 def test_teachers_are_made_before_the_run_that_they_teach():
@@ -104,3 +124,9 @@ def test_a_cascade_of_runs_that_held_photos_out_chooses_its_own_rule():
     held = replace(training().config, data=DataConfig(data=Path("photos"), choose_on="holdout"))
     *_, last = cascade_commands([Training(held)], [Training(replace(held, epochs=2))])
     assert last == "python -m train cascade FIRST SECOND --out RUN"
+
+
+def test_a_pruned_run_counts_as_the_trainings_that_it_was_made_of():
+    one, two, three = (training(seed=seed) for seed in (1, 2, 3))
+    pruned = Training(one.config, (one, two), pruned_to=0.5)
+    assert fitted([pruned, three]) == [one, two, three]

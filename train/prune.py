@@ -1,0 +1,291 @@
+"""A run of one network in, a run of a faster one out, whose blocks have fewer channels.
+
+A network that was made for ImageNet's thousand classes has channels that ten kinds of clothes do
+not need. Which, is found layer by layer on training photos (train/elimination.py), without
+training; what they cost in the loss is weighed against the time that they take. The layers that
+read the others are fitted anew (train/reconstruction.py). The run that is left answers nearly as
+before, and `fit --start` goes on from it.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from serving.preprocess import PreprocessSpec, normalize
+from train import channels, checkpoints, data, efficientnet_lite, runs
+from train.channels import Hidden
+from train.config import FitConfig, to_json
+from train.data import Pixels
+from train.elimination import Layer, eliminate, made_up
+from train.errors import UsageError
+from train.lineage import Training
+from train.network import Network
+from train.reconstruction import PLACES, reconstruct
+from train.saved import TrainedModel, load_single
+
+BACKBONES = ("mobilenet_v2", *efficientnet_lite.NAMES)
+
+_PHOTOS, _BATCH = 512, 16
+# Channels go by so many at once, as processors multiply them.
+_GROUP = 16
+# What a multiply-add takes, in those of a pointwise convolution in int8: docs/performance.md.
+_DEPTHWISE_COST, _FIRST_COST = 10.0, 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class PruneConfig:
+    """Write a run with fewer channels, which is faster and answers nearly as before."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run, of one network: MobileNetV2 or EfficientNet-Lite."""
+    out: Path
+    """Folder of the new run."""
+    share: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.7
+    """How much of the network's time is to be left, as estimated from its multiply-adds."""
+    data: Path | None = None
+    """Folder of the photos that the run was trained on; the run's own if not given."""
+    cache: Path = Path(".cache/photos")
+    """Folder of decoded photos; safe to delete."""
+
+
+@dataclass(slots=True)
+class _Measured:
+    """What the passes over the photos have seen of the channels that one layer reads."""
+
+    moment: Tensor
+    importance: Tensor
+    seen: int = 0
+    places: int = 1
+    """Places of a photo that the layer is applied to."""
+
+
+def prune(config: PruneConfig) -> None:
+    """Choose the channels, leave the others out, and write the result into `config.out`.
+
+    Raises:
+        UsageError: a run of another backbone or of two networks, a share that is not between 0 and
+            1 or cannot be had, other photos than the run's, or an --out that holds a run.
+    """
+    if not 0 < config.share < 1:
+        raise UsageError(f"--share takes a number between 0 and 1; found {config.share}.")
+    if (config.out / runs.MODEL).is_file():
+        raise UsageError(f"{config.out} holds a run already: give another --out.")
+    trained = load_single(config.run)
+    name = trained.config.network.backbone
+    if name not in BACKBONES:
+        raise UsageError(f"{config.run} is a {name}; prune takes one of {', '.join(BACKBONES)}.")
+    pixels, spec = _training_pixels(config, trained)
+    network = trained.network
+    hidden = channels.hidden_channels(network)
+    before = channels.counts(network, hidden)
+    some = pixels[_some(len(pixels))]
+    layers, places = measure(network, hidden, some, spec)
+    gone = choose(network, hidden, layers, places, share=config.share)
+    whole = copy.deepcopy(network)
+    for each, layer, numbers in zip(hidden, layers, gone, strict=True):
+        leave_out(network, each, layer, numbers)
+    reconstruct(
+        whole, network, hidden, partial(_batches, some, spec), partial(_batches, pixels, spec)
+    )
+    after = channels.counts(network, hidden)
+    _save(config, trained, after)
+    print(
+        f"Channels: {' '.join(map(str, before))}\n"
+        f"now:      {' '.join(map(str, after))}\n"
+        f"The pruned run is {config.out / runs.MODEL}; go on training it: "
+        f"python -m train fit --start {config.out}"
+    )
+
+
+def _training_pixels(config: PruneConfig, trained: TrainedModel) -> tuple[Pixels, PreprocessSpec]:
+    """The photos that the run was trained on, at its input's size."""
+    root = config.data or trained.config.data.data
+    manifest, training, _ = data.divide(replace(trained.config.data, data=root, cache=config.cache))
+    if manifest.sha256() != trained.manifest_sha256:
+        raise UsageError(f"{root} does not hold the photos that {config.run} was trained on.")
+    px = trained.config.network.input_px
+    spec = PreprocessSpec(height_px=px, width_px=px)
+    return data.pixels(training, spec, config.cache), spec
+
+
+def _some(count: int) -> NDArray[np.int64]:
+    """The numbers of some photos, the same ones each time."""
+    return np.sort(np.random.default_rng(0).permutation(count)[:_PHOTOS])
+
+
+def measure(
+    network: Network, hidden: list[Hidden], pixels: Pixels, spec: PreprocessSpec
+) -> tuple[list[Layer], list[int]]:
+    """What each layer reads, on (N, H, W, 3) uint8, and to how many places of a photo it does.
+
+    The loss is that of labels drawn from the network's own answers: Fisher's information.
+    """
+    random = torch.Generator().manual_seed(0)
+    found = [_empty(network, each) for each in hidden]
+    hooks = []
+    for each, measured in zip(hidden, found, strict=True):
+        reader = network.get_submodule(each.reader)
+        hooks.append(reader.register_forward_pre_hook(_adds_moment(measured, random)))
+        hooks.append(reader.register_full_backward_hook(_adds_importance(measured)))
+    network.eval().requires_grad_(True)
+    for images in tqdm(_batches(pixels, spec), "measuring channels", leave=False, unit="batch"):
+        logits = network(images)  # (B, C)
+        labels = torch.multinomial(logits.detach().softmax(dim=1), 1, generator=random)[:, 0]
+        network.zero_grad()
+        cross_entropy(logits, labels, reduction="sum").backward()  # type: ignore[no-untyped-call]
+    for hook in hooks:
+        hook.remove()
+    return [
+        Layer(
+            each.moment / each.seen,
+            _reader_weights(network, layer),
+            each.importance / (len(pixels) * each.places),
+        )
+        for each, layer in zip(found, hidden, strict=True)
+    ], [each.places for each in found]
+
+
+def _batches(pixels: Pixels, spec: PreprocessSpec) -> Iterator[Tensor]:
+    starts = range(0, len(pixels), _BATCH)
+    for start in starts:
+        yield torch.from_numpy(normalize(pixels[start : start + _BATCH], spec))  # (B, 3, H, W)
+
+
+def _empty(network: Network, hidden: Hidden) -> _Measured:
+    inputs, outputs = _reader_weights(network, hidden).shape
+    return _Measured(
+        moment=torch.zeros(inputs + 1, inputs + 1, dtype=torch.float64),
+        importance=torch.zeros(outputs, dtype=torch.float64),
+    )
+
+
+def _reader_weights(network: Network, hidden: Hidden) -> Tensor:
+    """(N, O) float64 of the layer that reads N channels."""
+    weight: Tensor = network.get_submodule(hidden.reader).weight  # type: ignore[assignment]
+    return weight.detach().double().flatten(1).T.clone()
+
+
+def _adds_moment(measured: _Measured, random: torch.Generator) -> Any:
+    def hook(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        read = inputs[0].detach().flatten(2) if inputs[0].ndim == 4 else inputs[0][:, :, None]
+        measured.places = read.shape[2]  # (B, N, places)
+        if measured.places > PLACES:
+            read = read[:, :, torch.randperm(measured.places, generator=random)[:PLACES]]
+        rows = read.detach().transpose(1, 2).reshape(-1, read.shape[1]).double()
+        rows = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
+        measured.moment += rows.T @ rows
+        measured.seen += len(rows)
+
+    return hook
+
+
+def _adds_importance(measured: _Measured) -> Any:
+    def hook(_: nn.Module, __: Any, outputs: tuple[Tensor]) -> None:
+        squares = outputs[0].double() ** 2  # (B, O) or (B, O, H, W)
+        measured.importance += (
+            squares.flatten(2).sum(dim=(0, 2)) if squares.ndim == 4 else (squares.sum(dim=0))
+        )
+
+    return hook
+
+
+def choose(
+    network: Network, hidden: list[Hidden], layers: list[Layer], places: list[int], *, share: float
+) -> list[list[int]]:
+    """For each layer the numbers of the channels that go.
+
+    Group by group those go that raise the loss least for the time that they take, until `share` of
+    it is left.
+
+    Raises:
+        UsageError: so little cannot be left.
+    """
+    times = [_time(network, each, its) for each, its in zip(hidden, places, strict=True)]
+    ranked = [eliminate(layer, leave=min(_GROUP, len(layer.weights))) for layer in layers]
+    total = sum(t * len(layer.weights) for t, layer in zip(times, layers, strict=True))
+    gone, left = [0] * len(layers), total
+    while left > share * total:
+        offers = [
+            (sum(costs[at : at + _GROUP]) * place / time, number)
+            for number, ((_, costs), at, place, time) in enumerate(
+                zip(ranked, gone, places, times, strict=True)
+            )
+            if at + _GROUP <= len(costs)
+        ]
+        if not offers:
+            raise UsageError(f"--share {share}: the narrowest has {left / total:.2f} of the time.")
+        _, number = min(offers)
+        gone[number] += _GROUP
+        left -= _GROUP * times[number]
+    return [order[:number] for (order, _), number in zip(ranked, gone, strict=True)]
+
+
+def _time(network: Network, hidden: Hidden, places: int) -> float:
+    """What one channel takes for a photo, in multiply-adds of a pointwise convolution."""
+    reader: Any = network.get_submodule(hidden.reader)
+    time = float(reader.weight.shape[0] * places)
+    behind = 1 if hidden.reader_norm else 49  # the features are read once, made at 7 x 7 places
+    for name, _ in reversed(hidden.makers):
+        made: Any = network.get_submodule(name)
+        depthwise, area = made.groups > 1, made.kernel_size[0] ** 2
+        work = area if depthwise else made.in_channels * area
+        cost = _DEPTHWISE_COST if depthwise else _FIRST_COST if area > 1 else 1.0
+        time += cost * work * places * behind
+        behind *= made.stride[0] ** 2
+    return time
+
+
+def leave_out(network: Network, hidden: Hidden, layer: Layer, gone: list[int]) -> None:
+    """Leave channels out, and give the layer that reads the others the weights that make up."""
+    if not gone:
+        return
+    kept = torch.tensor(sorted(set(range(len(layer.weights))) - set(gone)))
+    weights, shift = made_up(layer, kept)  # (K, O), (O,)
+    channels.keep(network, hidden, kept)
+    reader: Any = network.get_submodule(hidden.reader)
+    with torch.no_grad():
+        reader.weight.copy_(weights.T.reshape(reader.weight.shape))
+        if hidden.reader_norm:
+            norm: Any = network.get_submodule(hidden.reader_norm)
+            norm.running_mean -= shift
+        else:
+            reader.bias += shift
+
+
+def _save(config: PruneConfig, trained: TrainedModel, widths: tuple[int, ...]) -> None:
+    shape = replace(trained.config.network, hidden=widths)
+    fitted: FitConfig = replace(trained.config, out=config.out, network=shape)
+    training = Training(fitted, started_from=trained.members, pruned_to=config.share)
+    runs.save_checkpoint(
+        config.out / runs.MODEL,
+        {
+            "format": checkpoints.FORMAT,
+            "weights": trained.network.state_dict(),
+            "classes": list(trained.classes),
+            "config": training.as_json(),
+            "manifest_sha256": trained.manifest_sha256,
+            "epoch": {},
+        },
+    )
+    runs.write_json(config.out / runs.CONFIG, to_json(fitted))
+    runs.write_json(
+        config.out / runs.RECORD,
+        {
+            "classes": list(trained.classes),
+            "manifest_sha256": trained.manifest_sha256,
+            "versions": checkpoints.versions(),
+            "pruned_to": config.share,
+            "epochs": [],
+        },
+    )
