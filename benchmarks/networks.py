@@ -14,13 +14,11 @@ from torch import nn
 
 from benchmarks.photos import pictures
 from serving.classifier import Classifier
-from train import channels, efficientnet_lite
+from train import channels
 from train.config import NetworkConfig
 from train.errors import UsageError
 from train.network import Network, build
 
-BACKBONES = ("mobilenet_v2", *efficientnet_lite.NAMES)
-"""Of which the bundled model may be for the runtimes to be compared on its weights."""
 _LEAST_CORRELATION = 0.99
 
 
@@ -32,13 +30,14 @@ def network_of(path: Path) -> Network:
     layers and the file's answers. int8 weights are dequantised.
 
     Raises:
-        ValueError: the file is none of `BACKBONES`, or the network does not answer as it does.
+        ValueError: the file is none of `channels.BACKBONES`, or the network does not answer as it
+            does.
     """
     classifier = Classifier.load(path)
     weights = list(layer_weights(onnx.load(str(path))))
     network = _network_of_shapes([w.shape for w, _ in weights], len(classifier.contract.classes))
     if network is None:
-        raise ValueError(f"{path.name} is a network of none of {', '.join(BACKBONES)}")
+        raise ValueError(f"{path.name} is a network of none of {', '.join(channels.BACKBONES)}")
     norms = iter([m for m in network.modules() if isinstance(m, nn.BatchNorm2d)])
     with torch.no_grad():
         for layer, (weight, bias) in zip(_layers(network), weights, strict=True):
@@ -55,7 +54,7 @@ def network_of(path: Path) -> Network:
 
 def _network_of_shapes(shapes: list[tuple[int, ...]], classes: int) -> Network | None:
     """The network whose layers have weights of these shapes, with any weights; a pruned one too."""
-    for backbone in BACKBONES:
+    for backbone in channels.BACKBONES:
         network = build(NetworkConfig(backbone=backbone, weights="none"), classes).eval()
         if len(_layers(network)) != len(shapes):
             continue

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from serving.preprocess import PreprocessSpec, scale_and_offset
 from train import checkpoints, data, loaders, runs
-from train.config import FitConfig, to_json
+from train.config import FitConfig
 from train.errors import UsageError
 from train.lineage import Training
 from train.loaders import EpochOrder
@@ -86,30 +86,10 @@ def _warn_of_heads(members: Sequence[TrainedModel]) -> None:
 
 def _save(config: FitConfig, network: Network, members: Sequence[TrainedModel]) -> None:
     """Write a run whose weights are the mean of other runs', and the record of which these were."""
-    first = members[0]
-    members_json = [run.as_json() for member in members for run in member.members]
-    runs.save_checkpoint(
-        config.out / runs.MODEL,
-        {
-            "format": checkpoints.FORMAT,
-            "weights": network.state_dict(),
-            "classes": list(first.classes),
-            "config": to_json(config),
-            "manifest_sha256": first.manifest_sha256,
-            "epoch": {},
-            "averaged": members_json,
-        },
-    )
-    runs.write_json(config.out / runs.CONFIG, to_json(config))
-    runs.write_json(
-        config.out / runs.RECORD,
-        {
-            "classes": list(first.classes),
-            "manifest_sha256": first.manifest_sha256,
-            "versions": checkpoints.versions(),
-            "averaged": members_json,
-            "epochs": [],
-        },
+    first, weights = members[0], network.state_dict()
+    made_of = {"averaged": [run.as_json() for member in members for run in member.members]}
+    checkpoints.save_derived(
+        Training(config), first.classes, first.manifest_sha256, weights, made_of
     )
 
 

@@ -12,7 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from train import efficientnet_lite
 from train.errors import UsageError
+
+BACKBONES = ("mobilenet_v2", *efficientnet_lite.NAMES)
+"""Those whose blocks are as this module says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,7 @@ class Hidden:
 def hidden_channels(network: nn.Module) -> list[Hidden]:
     """Front to back: those of each block, at last the features that the head reads.
 
-    The network is one whose blocks filter each channel for itself and add nothing to what they
-    widen: MobileNetV2 and EfficientNet-Lite.
+    The network is of one of BACKBONES.
     """
     modules = dict(network.named_modules())
     convolutions = [name for name, module in modules.items() if isinstance(module, nn.Conv2d)]
@@ -61,8 +64,8 @@ def narrow(network: nn.Module, widths: Sequence[int], backbone: str) -> None:
     """Leave the first channels of each block and of the features: `widths`, front to back.
 
     Raises:
-        UsageError: another number of widths than the network has, or one that it has not so many
-            channels for.
+        UsageError: another backbone than BACKBONES, another number of widths than the network has,
+            or one that it has not so many channels for.
     """
     hidden = hidden_channels(network)
     wide = counts(network, hidden)
@@ -91,6 +94,14 @@ def keep(network: nn.Module, hidden: Hidden, kept: Tensor) -> None:
     _take(reader, "weight", kept, dim=1)
     attribute = "in_channels" if isinstance(reader, nn.Conv2d) else "in_features"
     setattr(reader, attribute, len(kept))
+
+
+def shift_output(network: nn.Module, hidden: Hidden, shift: Tensor) -> None:
+    """Add `shift`, (O,), to what the layer that reads the channels gives, in place."""
+    if hidden.reader_norm:
+        network.get_submodule(hidden.reader_norm).running_mean.sub_(shift)  # type: ignore[operator]
+    else:
+        network.get_submodule(hidden.reader).bias.add_(shift)  # type: ignore[operator]
 
 
 def _take(module: nn.Module, name: str, kept: Tensor, *, dim: int) -> None:

@@ -161,6 +161,25 @@ def save_model(
     )
 
 
+def save_derived(
+    training: Training,
+    classes: tuple[str, ...],
+    manifest_sha256: str,
+    weights: dict[str, Any],
+    made_of: dict[str, Any],
+) -> None:
+    """Write a run that was made of others without training: its model, settings and record.
+
+    `made_of` says of what and how, in the model and in the record.
+    """
+    out, described = training.config.out, {"classes": list(classes)}
+    described |= {"manifest_sha256": manifest_sha256} | made_of
+    model = {"format": FORMAT, "weights": weights, "config": training.as_json(), "epoch": {}}
+    runs.save_checkpoint(out / runs.MODEL, model | described)
+    runs.write_json(out / runs.CONFIG, to_json(training.config))
+    runs.write_json(out / runs.RECORD, described | {"versions": versions(), "epochs": []})
+
+
 def _same_keys(one: nn.Module, other: nn.Module) -> bool:
     return one.state_dict().keys() == other.state_dict().keys()
 

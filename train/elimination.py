@@ -31,16 +31,15 @@ class Layer:
     importance: Tensor
 
     @property
-    def ridged(self) -> Tensor:
-        """The moment, a little stronger on the diagonal."""
-        inputs = len(self.weights)
-        ridge = _RIDGE * self.moment.diagonal()[:inputs].mean() + _LEAST_RIDGE
-        return self.moment + ridge * torch.eye(inputs + 1, dtype=torch.float64)
-
-    @property
     def with_constant(self) -> Tensor:
         """(N + 1, O): the weights, and nothing yet of the constant."""
         return torch.cat([self.weights, torch.zeros_like(self.weights[:1])])
+
+
+def ridged(moment: Tensor, ridge: float) -> Tensor:
+    """(N + 1, N + 1): a moment, stronger on the diagonal by this share of the inputs' mean one."""
+    strength = ridge * moment.diagonal()[:-1].mean() + _LEAST_RIDGE
+    return moment + strength * torch.eye(len(moment), dtype=moment.dtype)
 
 
 def eliminate(layer: Layer, *, leave: int) -> tuple[list[int], list[float]]:
@@ -50,7 +49,7 @@ def eliminate(layer: Layer, *, leave: int) -> tuple[list[int], list[float]]:
         Their numbers in this order, and by how much each raises the loss, to second order, at each
         place that the layer is applied to.
     """
-    inverse, weights = torch.linalg.inv(layer.ridged), layer.with_constant
+    inverse, weights = torch.linalg.inv(ridged(layer.moment, _RIDGE)), layer.with_constant
     left = torch.ones(len(weights), dtype=torch.bool)
     left[-1] = False  # the constant stays
     order: list[int] = []
@@ -72,6 +71,6 @@ def eliminate(layer: Layer, *, leave: int) -> tuple[list[int], list[float]]:
 def made_up(layer: Layer, kept: Tensor) -> tuple[Tensor, Tensor]:
     """The best weights of the inputs `kept`, (K,) int64: (K, O), and (O,) to add to the output."""
     rows = torch.cat([kept, torch.tensor([len(layer.weights)])])
-    ridged = layer.ridged
-    best = torch.linalg.solve(ridged[rows][:, rows], ridged[rows] @ layer.with_constant)
+    moment = ridged(layer.moment, _RIDGE)[rows]
+    best = torch.linalg.solve(moment[:, rows], moment @ layer.with_constant)
     return best[:-1], best[-1]

@@ -23,18 +23,16 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from serving.preprocess import PreprocessSpec, normalize
-from train import channels, checkpoints, data, efficientnet_lite, runs
+from train import channels, checkpoints, data, runs
 from train.channels import Hidden
-from train.config import FitConfig, to_json
+from train.config import FitConfig
 from train.data import Pixels
 from train.elimination import Layer, eliminate, made_up
 from train.errors import UsageError
 from train.lineage import Training
 from train.network import Network
-from train.reconstruction import PLACES, reconstruct
+from train.reconstruction import drawn_places, reconstruct, rows_at, with_constant
 from train.saved import TrainedModel, load_single
-
-BACKBONES = ("mobilenet_v2", *efficientnet_lite.NAMES)
 
 _PHOTOS, _BATCH = 512, 16
 # Channels go by so many at once, as processors multiply them.
@@ -77,14 +75,7 @@ def prune(config: PruneConfig) -> None:
         UsageError: a run of another backbone or of two networks, a share that is not between 0 and
             1 or cannot be had, other photos than the run's, or an --out that holds a run.
     """
-    if not 0 < config.share < 1:
-        raise UsageError(f"--share takes a number between 0 and 1; found {config.share}.")
-    if (config.out / runs.MODEL).is_file():
-        raise UsageError(f"{config.out} holds a run already: give another --out.")
-    trained = load_single(config.run)
-    name = trained.config.network.backbone
-    if name not in BACKBONES:
-        raise UsageError(f"{config.run} is a {name}; prune takes one of {', '.join(BACKBONES)}.")
+    trained = _opened(config)
     pixels, spec = _training_pixels(config, trained)
     network = trained.network
     hidden = channels.hidden_channels(network)
@@ -106,6 +97,18 @@ def prune(config: PruneConfig) -> None:
         f"The pruned run is {config.out / runs.MODEL}; go on training it: "
         f"python -m train fit --start {config.out}"
     )
+
+
+def _opened(config: PruneConfig) -> TrainedModel:
+    if not 0 < config.share < 1:
+        raise UsageError(f"--share takes a number between 0 and 1; found {config.share}.")
+    if (config.out / runs.MODEL).is_file():
+        raise UsageError(f"{config.out} holds a run already: give another --out.")
+    trained = load_single(config.run)
+    name, known = trained.config.network.backbone, channels.BACKBONES
+    if name not in known:
+        raise UsageError(f"{config.run} is a {name}; prune takes one of {', '.join(known)}.")
+    return trained
 
 
 def _training_pixels(config: PruneConfig, trained: TrainedModel) -> tuple[Pixels, PreprocessSpec]:
@@ -157,8 +160,7 @@ def measure(
 
 
 def _batches(pixels: Pixels, spec: PreprocessSpec) -> Iterator[Tensor]:
-    starts = range(0, len(pixels), _BATCH)
-    for start in starts:
+    for start in range(0, len(pixels), _BATCH):
         yield torch.from_numpy(normalize(pixels[start : start + _BATCH], spec))  # (B, 3, H, W)
 
 
@@ -178,12 +180,9 @@ def _reader_weights(network: Network, hidden: Hidden) -> Tensor:
 
 def _adds_moment(measured: _Measured, random: torch.Generator) -> Any:
     def hook(_: nn.Module, inputs: tuple[Tensor]) -> None:
-        read = inputs[0].detach().flatten(2) if inputs[0].ndim == 4 else inputs[0][:, :, None]
-        measured.places = read.shape[2]  # (B, N, places)
-        if measured.places > PLACES:
-            read = read[:, :, torch.randperm(measured.places, generator=random)[:PLACES]]
-        rows = read.detach().transpose(1, 2).reshape(-1, read.shape[1]).double()
-        rows = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
+        read = _with_places(inputs[0].detach())
+        measured.places = read.shape[2:].numel()
+        rows = with_constant(rows_at(read, drawn_places(read, random)))
         measured.moment += rows.T @ rows
         measured.seen += len(rows)
 
@@ -192,12 +191,14 @@ def _adds_moment(measured: _Measured, random: torch.Generator) -> Any:
 
 def _adds_importance(measured: _Measured) -> Any:
     def hook(_: nn.Module, __: Any, outputs: tuple[Tensor]) -> None:
-        squares = outputs[0].double() ** 2  # (B, O) or (B, O, H, W)
-        measured.importance += (
-            squares.flatten(2).sum(dim=(0, 2)) if squares.ndim == 4 else (squares.sum(dim=0))
-        )
+        measured.importance += (_with_places(outputs[0]).double() ** 2).sum(dim=(0, 2, 3))
 
     return hook
+
+
+def _with_places(values: Tensor) -> Tensor:
+    """(B, N, H, W) as it is, and (B, N) -> (B, N, 1, 1)."""
+    return values if values.ndim == 4 else values[:, :, None, None]
 
 
 def choose(
@@ -256,36 +257,13 @@ def leave_out(network: Network, hidden: Hidden, layer: Layer, gone: list[int]) -
     reader: Any = network.get_submodule(hidden.reader)
     with torch.no_grad():
         reader.weight.copy_(weights.T.reshape(reader.weight.shape))
-        if hidden.reader_norm:
-            norm: Any = network.get_submodule(hidden.reader_norm)
-            norm.running_mean -= shift
-        else:
-            reader.bias += shift
+        channels.shift_output(network, hidden, shift)
 
 
 def _save(config: PruneConfig, trained: TrainedModel, widths: tuple[int, ...]) -> None:
     shape = replace(trained.config.network, hidden=widths)
     fitted: FitConfig = replace(trained.config, out=config.out, network=shape)
     training = Training(fitted, started_from=trained.members, pruned_to=config.share)
-    runs.save_checkpoint(
-        config.out / runs.MODEL,
-        {
-            "format": checkpoints.FORMAT,
-            "weights": trained.network.state_dict(),
-            "classes": list(trained.classes),
-            "config": training.as_json(),
-            "manifest_sha256": trained.manifest_sha256,
-            "epoch": {},
-        },
-    )
-    runs.write_json(config.out / runs.CONFIG, to_json(fitted))
-    runs.write_json(
-        config.out / runs.RECORD,
-        {
-            "classes": list(trained.classes),
-            "manifest_sha256": trained.manifest_sha256,
-            "versions": checkpoints.versions(),
-            "pruned_to": config.share,
-            "epochs": [],
-        },
-    )
+    weights = trained.network.state_dict()
+    made_of = {"pruned_to": config.share}
+    checkpoints.save_derived(training, trained.classes, trained.manifest_sha256, weights, made_of)

@@ -8,6 +8,7 @@ accelerating very deep neural networks").
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from train.channels import Hidden, adds_its_input
+from train.channels import Hidden, adds_its_input, shift_output
+from train.elimination import ridged
 from train.network import Network
 
 Batches = Callable[[], Iterable[Tensor]]
@@ -28,7 +30,6 @@ needed, and a first block has sixty times as many."""
 # How strongly weights stay as they are, in the inputs' mean second moment. The head reads a photo
 # once, so it has fewer rows to be fitted on.
 _RIDGE, _HEAD_RIDGE = 1e-3, 1e-2
-_LEAST_RIDGE = 1e-12  # for a layer whose inputs are always 0
 
 
 class _Enough(Exception):  # noqa: N818, nothing is wrong
@@ -60,16 +61,11 @@ def reconstruct(
     for each in tqdm(hidden, "reconstructing", leave=False, unit="layer"):
         batches = some if each.reader_norm else every
         moment, product = _sums(whole, pruned, each, batches, random)
-        ridge = (_RIDGE if each.reader_norm else _HEAD_RIDGE) * moment.diagonal()[:-1].mean()
-        ridge += _LEAST_RIDGE
-        change = torch.linalg.solve(moment + ridge * torch.eye(len(moment)).double(), product)
+        ridge = _RIDGE if each.reader_norm else _HEAD_RIDGE
+        change = torch.linalg.solve(ridged(moment, ridge), product)
         reader: Any = pruned.get_submodule(each.reader)
         reader.weight += change[:-1].T.reshape(reader.weight.shape)
-        if each.reader_norm:
-            norm: Any = pruned.get_submodule(each.reader_norm)
-            norm.running_mean -= change[-1]
-        else:
-            reader.bias += change[-1]
+        shift_output(pruned, each, change[-1])
 
 
 def _sums(
@@ -85,13 +81,11 @@ def _sums(
     moment, product, rows = torch.zeros(()), torch.zeros(()), 0
     for images in batches():
         for network in (whole, pruned):
-            try:
+            with suppress(_Enough):
                 network(images)
-            except _Enough:
-                continue
         read, wanted = _rows(seen, pruned, hidden, random)
         missing = wanted - read @ weights
-        read = torch.cat([read, torch.ones_like(read[:, :1])], dim=1)
+        read = with_constant(read)
         moment, product = moment + read.T @ read, product + read.T @ missing
         rows += len(read)
     for hook in hooks:
@@ -137,11 +131,23 @@ def _rows(
     gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     column = (-1, 1, 1)
     wanted = (wanted - norm.bias.view(column)) / gain.view(column) + norm.running_mean.view(column)
-    read, wanted = read.flatten(2), wanted.flatten(2)  # (B, N, places), (B, O, places)
-    if read.shape[2] > PLACES:
-        chosen = torch.randperm(read.shape[2], generator=random)[:PLACES]
-        read, wanted = read[:, :, chosen], wanted[:, :, chosen]
-    return (
-        read.transpose(1, 2).flatten(0, 1).double(),
-        wanted.transpose(1, 2).flatten(0, 1).double(),
-    )
+    chosen = drawn_places(read, random)
+    return rows_at(read, chosen), rows_at(wanted, chosen)
+
+
+def drawn_places(values: Tensor, random: torch.Generator) -> Tensor:
+    """(P,) int64: some places of (B, N, H, W), or all where it has few."""
+    count = values.flatten(2).shape[2]
+    if count <= PLACES:
+        return torch.arange(count)
+    return torch.randperm(count, generator=random)[:PLACES]
+
+
+def rows_at(values: Tensor, places: Tensor) -> Tensor:
+    """(B, N, H, W) at P places of each photo -> (B P, N) float64."""
+    return values.flatten(2)[:, :, places].transpose(1, 2).flatten(0, 1).double()
+
+
+def with_constant(rows: Tensor) -> Tensor:
+    """(R, N) -> (R, N + 1): a constant 1 behind each row."""
+    return torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
