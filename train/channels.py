@@ -67,6 +67,8 @@ def narrow(network: nn.Module, widths: Sequence[int], backbone: str) -> None:
         UsageError: another backbone than BACKBONES, another number of widths than the network has,
             or one that it has not so many channels for.
     """
+    if backbone not in BACKBONES:
+        raise UsageError(f"--hidden is for {', '.join(BACKBONES)}; found {backbone}.")
     hidden = hidden_channels(network)
     wide = counts(network, hidden)
     if len(widths) != len(wide) or not all(0 < w <= h for w, h in zip(widths, wide, strict=True)):

@@ -64,6 +64,11 @@ def test_widths_that_the_network_does_not_have_are_refused(widths: tuple[int, ..
         narrow(drawn_network("mobilenet_v2"), widths, "mobilenet_v2")
 
 
+def test_a_backbone_of_other_blocks_is_not_made_narrow():
+    with pytest.raises(UsageError, match=r"--hidden is for mobilenet_v2.*found mobilenet_v3_small"):
+        build(NetworkConfig("mobilenet_v3_small", "none", hidden=(3,)), 3)
+
+
 def test_a_narrow_network_has_no_published_weights():
     with pytest.raises(UsageError, match="--start RUN"):
         build(NetworkConfig(hidden=WIDTHS["mobilenet_v2"]), 3)
