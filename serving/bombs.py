@@ -1,0 +1,126 @@
+"""Files that would cost far more to decode than their pixels tell: a few hundred kilobytes can keep
+a decoder busy for hours. Each is refused with an UndecodableImageError.
+"""
+
+import math
+import struct
+from io import BytesIO
+from typing import Literal
+
+import numpy as np
+from PIL import Image, JpegImagePlugin
+
+from serving.errors import UndecodableImageError
+
+# Pillow's limit of a PNG's text (serving/image.py) forgets chunks without a key and those that are
+# not UTF-8, each of which may inflate to a megabyte: 2 MB of file kept Pillow busy for 5 seconds.
+# ImageMagick, which is fond of such chunks, writes at most seven.
+_INFLATED_CHUNKS = (b"zTXt", b"iTXt", b"iCCP")
+_MAX_INFLATED_CHUNKS = 12
+
+# Each scan of a JPEG costs time in proportion to its pixels, and may take a few bytes: 200 kB can
+# keep a decoder busy for hours. A progressive JPEG has about 10 (libjpeg's default script).
+_MAX_SCANS_AT_PIXEL_CAP = 20
+
+# Pillow steps through a file's segments, chunks, blocks and tags in Python, with two or three reads
+# for each, and 4 MB can hold a million. A PNG has an IDAT chunk for every 8 kB (libpng's default).
+_MAX_CHUNKS = 1_000
+_BYTES_PER_FURTHER_CHUNK = 2_048
+_MAX_READS = 4_000
+_BYTES_PER_FURTHER_READ = 512
+
+# A camera writes about 20 entries into the directory that holds the orientation.
+_MAX_EXIF_ENTRIES = 1_000
+
+_TILE_SIZE_TAGS = (322, 323)  # TIFF 6.0, section 15: TileWidth and TileLength
+
+
+class MeteredFile(BytesIO):
+    """A file in memory that ends the decoding of what takes far too many reads."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._reads_left = _MAX_READS + len(data) // _BYTES_PER_FURTHER_READ
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._reads_left -= 1
+        if self._reads_left < 0:
+            raise _costly(None)
+        return super().read(size)
+
+
+def _load_exif(exif: Image.Exif, data: bytes) -> None:
+    """Pillow's `Exif.load`, for whichever plugin calls it, of directories that are not huge.
+
+    60,000 entries take half a second. The SyntaxError is what Pillow itself raises of damaged EXIF.
+    """
+    base = 0
+    while data.startswith(b"Exif\0\0", base) and base < 12:  # Pillow takes it twice, too
+        base += 6
+    order: Literal["little", "big"] = "little" if data[base : base + 2] == b"II" else "big"
+    start = base + int.from_bytes(data[base + 4 : base + 8], order)
+    if int.from_bytes(data[start : start + 2], order) > _MAX_EXIF_ENTRIES:
+        raise SyntaxError("the EXIF directory is too large")
+    _pillows_load_exif(exif, data)
+
+
+_pillows_load_exif = Image.Exif.load
+Image.Exif.load = _load_exif  # type: ignore[method-assign,assignment]
+
+
+def check_chunks(data: bytes) -> None:
+    """Refuse a PNG of far too many chunks, or of too many that Pillow would inflate.
+
+    Raises:
+        UndecodableImageError: it has.
+    """
+    position, inflated = 8, 0  # after the signature
+    for _ in range(_MAX_CHUNKS + len(data) // _BYTES_PER_FURTHER_CHUNK):
+        if position + 8 > len(data):
+            return  # cut short: Pillow finds that, too
+        length, kind = struct.unpack_from(">I4s", data, position)
+        inflated += kind in _INFLATED_CHUNKS
+        if inflated > _MAX_INFLATED_CHUNKS:
+            break
+        if kind == b"IEND":
+            return
+        position += 12 + length
+    raise _costly("PNG")
+
+
+def check_cost(image: Image.Image, data: bytes, max_pixels: int) -> None:
+    """Refuse an opened file of far too many scans, or of far too large tiles.
+
+    Args:
+        image: the file as Pillow has opened it, not yet decoded.
+        data: the file.
+        max_pixels: the most pixels (width times height) that are decoded.
+
+    Raises:
+        UndecodableImageError: it has.
+    """
+    cost, allowed = image.width * image.height, max_pixels
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        cost *= _scans(data)
+        allowed *= _MAX_SCANS_AT_PIXEL_CAP
+    elif image.format == "TIFF":
+        tags = getattr(image, "tag_v2", {})
+        tile = [tags.get(tag, 0) for tag in _TILE_SIZE_TAGS]
+        cost = math.prod(side for side in tile if isinstance(side, int))
+    if cost > allowed:
+        raise _costly(image.format)
+
+
+def _scans(data: bytes) -> int:
+    """How many scans of a JPEG start, counted four times as fast as `data.count` does."""
+    file = np.frombuffer(data, np.uint8)
+    starts = file[:-1] == 0xFF
+    starts &= file[1:] == 0xDA  # the marker, ITU-T T.81 table B.1, cannot occur inside a scan
+    return int(np.count_nonzero(starts))
+
+
+def _costly(file_format: str | None) -> UndecodableImageError:
+    name = f"{file_format} image" if file_format else "image"
+    return UndecodableImageError(
+        f"The {name} is built so that it would be costly to decode. Open it and save it anew."
+    )
