@@ -2,8 +2,8 @@
 
     PIL image -> resize (antialiased) -> NHWC batch (keras-image-helper) -> NCHW float32 (numpy)
 
-keras-image-helper resizes without antialiasing, which costs accuracy, so `resize` comes first and
-hands it an image that already has the target size: its own resize then changes nothing.
+keras-image-helper resizes without antialiasing, which costs accuracy, so `resize` comes first, and
+its own is left out: of an image that has the target size already it would make a copy.
 """
 
 import importlib.util
@@ -171,6 +171,9 @@ class _Helper(BasePreprocessor):  # type: ignore[misc]  # it has no types
     def __init__(self, spec: PreprocessSpec) -> None:
         super().__init__(spec.size_px)
         self._spec = spec
+
+    def resize_image(self, img: Image.Image) -> Image.Image:
+        return img
 
     def image_to_array(self, img: Image.Image) -> NDArray[np.uint8]:
         return np.asarray(img)
