@@ -37,8 +37,9 @@ from train.saved import TrainedModel, load_single
 _PHOTOS, _BATCH = 512, 16
 # Channels go by so many at once, as processors multiply them.
 _GROUP = 16
-# What a multiply-add takes, in those of a pointwise convolution in int8: docs/performance.md.
-_DEPTHWISE_COST, _FIRST_COST = 10.0, 4.0
+# What a multiply-add takes, in those of a pointwise convolution in int8, and what a pointwise
+# convolution takes for an output besides its multiply-adds: docs/performance.md.
+_DEPTHWISE_COST, _FIRST_COST, _OUTPUT_COST = 12.0, 4.0, 24.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +241,13 @@ def _time(network: Network, hidden: Hidden, places: int) -> float:
     for name, _ in reversed(hidden.makers):
         made: Any = network.get_submodule(name)
         depthwise, area = made.groups > 1, made.kernel_size[0] ** 2
-        work = area if depthwise else made.in_channels * area
-        cost = _DEPTHWISE_COST if depthwise else _FIRST_COST if area > 1 else 1.0
-        time += cost * work * places * behind
+        if depthwise:
+            work = _DEPTHWISE_COST * area
+        elif area > 1:
+            work = _FIRST_COST * area * made.in_channels
+        else:
+            work = made.in_channels + _OUTPUT_COST
+        time += work * places * behind
         behind *= made.stride[0] ** 2
     return time
 
