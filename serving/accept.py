@@ -4,9 +4,11 @@ The rules are those of RFC 9110, section 12.5.1.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 
-def choose(accept: str, offered: Sequence[str]) -> str | None:
+@lru_cache(maxsize=32)  # clients of a kind send the same header each time
+def choose(accept: str, offered: tuple[str, ...]) -> str | None:
     """The offered media type that the client likes best; ties go to the one offered first.
 
     Args:

@@ -4,7 +4,7 @@ response.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -38,7 +38,7 @@ class Route:
     """How one method of one path is answered, and in which media types, the favourite first."""
 
     answer: Callable[[Request, float], Response]
-    offered: Sequence[str] = (JSON,)
+    offered: tuple[str, ...] = (JSON,)
 
 
 class App:
