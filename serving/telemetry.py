@@ -8,8 +8,8 @@ member (CloudWatch embedded metric format). Never logged: an image, a URL, a hea
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -64,14 +64,13 @@ class Telemetry:
         if outcomes:
             line.update(_measured(outcomes, metrics))
             line["images"] = outcomes
-        counts = {name: Counter(o[name] for o in outcomes if name in o) for name in _BY_NAME}
+        counts = {name: _counted(o[name] for o in outcomes if name in o) for name in _BY_NAME}
         if not outcomes and "code" in _object(response.content):
             counts["code"][response.content["code"]] = 1
         alone = {name: counted for name, counted in counts.items() if len(counted) == 1}
         for name, counted in alone.items():
             line[name], line[_BY_NAME[name]] = next(iter(counted.items()))
-        line["_aws"] = _directives(metrics, alone)
-        self._write(json.dumps(line))
+        self._write(_with_directives(line, metrics, alone))
         for name in counts.keys() - alone.keys():  # a dimension has one value in a line
             for value, count in counts[name].items():
                 self._count(request_id, name, value, count)
@@ -96,9 +95,8 @@ class Telemetry:
             "model": self._model,
             name: value,
             _BY_NAME[name]: count,
-            "_aws": _directives({}, [name]),
         }
-        self._write(json.dumps(line))
+        self._write(_with_directives(line, {}, [name]))
 
 
 def _outcomes(response: Response) -> list[dict[str, Any]]:
@@ -142,7 +140,27 @@ def _measured(outcomes: Sequence[Mapping[str, Any]], metrics: dict[str, str]) ->
     return members
 
 
-def _directives(metrics: Mapping[str, str], counted: Iterable[str]) -> dict[str, Any]:
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    """How often each occurs; for one or two a Counter takes longer."""
+    counts: dict[str, int] = {}
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    return counts
+
+
+def _with_directives(
+    line: Mapping[str, Any], metrics: Mapping[str, str], counted: Iterable[str]
+) -> str:
+    """The line as JSON, and behind it which of its members are metrics."""
+    directives = _directives(tuple(metrics.items()), tuple(counted))
+    now_ms = time.time_ns() // 1_000_000
+    aws = f'"_aws": {{"Timestamp": {now_ms}, "CloudWatchMetrics": {directives}}}'
+    return f"{json.dumps(line)[:-1]}, {aws}}}"
+
+
+@lru_cache(maxsize=32)  # they are most of the line, and nearly always the same
+def _directives(metrics: tuple[tuple[str, str], ...], counted: tuple[str, ...]) -> str:
+    """JSON, for the units of metrics by model alone, and the names that are counted."""
     directives = [
         {
             "Namespace": NAMESPACE,
@@ -152,9 +170,9 @@ def _directives(metrics: Mapping[str, str], counted: Iterable[str]) -> dict[str,
         for name in counted
     ]
     if metrics:
-        named = [{"Name": name, "Unit": unit} for name, unit in metrics.items()]
+        named = [{"Name": name, "Unit": unit} for name, unit in metrics]
         directives.append({"Namespace": NAMESPACE, "Dimensions": [["model"]], "Metrics": named})
-    return {"Timestamp": time.time_ns() // 1_000_000, "CloudWatchMetrics": directives}
+    return json.dumps(directives)
 
 
 def _object(content: Any) -> Mapping[str, Any]:
