@@ -11,6 +11,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Classifier:
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """(N, C) logits -> (N, C) calibrated probabilities, each row summing to 1."""
-        return softmax(logits.astype(np.float64) / self.contract.temperature)
+        return softmax(np.divide(logits, self.contract.temperature, dtype=np.float64))
 
     def asks_second(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(N, C) probabilities of this model -> (N,): where the second is to be asked as well."""
@@ -103,8 +104,9 @@ class Classifier:
 
     def top_k(self, probabilities: NDArray[np.float64], k: int) -> list[Prediction]:
         """(C,) probabilities of one image -> its `k` likeliest classes, the likeliest first."""
-        order = np.argsort(-probabilities, kind="stable")[:k]
-        return [Prediction(self.contract.classes[i], float(probabilities[i])) for i in order]
+        named = zip(self.contract.classes, probabilities.tolist(), strict=True)
+        likeliest = sorted(named, key=itemgetter(1), reverse=True)[:k]  # stable, as to equals
+        return [Prediction(label, probability) for label, probability in likeliest]
 
 
 def is_second_asked(contract: Contract, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -177,9 +179,10 @@ def _sha256(path: Path) -> str:
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N, C) -> (N, C), each row summing to 1; the row's maximum is taken off against overflow."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    total: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-    return total
+    powers: NDArray[np.float64] = logits - logits.max(axis=-1, keepdims=True)
+    np.exp(powers, out=powers)
+    powers /= powers.sum(axis=-1, keepdims=True)
+    return powers
 
 
 @cache
