@@ -17,9 +17,11 @@ from serving.classifier import Classifier
 from train import channels
 from train.config import NetworkConfig
 from train.errors import UsageError
+from train.folding import fold, foldable
 from train.network import Network, build
 
 _LEAST_CORRELATION = 0.99
+_HEAD = "head"
 
 
 def network_of(path: Path) -> Network:
@@ -34,47 +36,59 @@ def network_of(path: Path) -> Network:
             does.
     """
     classifier = Classifier.load(path)
-    weights = list(layer_weights(onnx.load(str(path))))
-    network = _network_of_shapes([w.shape for w, _ in weights], len(classifier.contract.classes))
+    weights = {name: values for name, *values in _named_weights(onnx.load(str(path)))}
+    shapes = {name: weight.shape for name, (weight, _) in weights.items()}
+    network = _network_of_shapes(shapes, len(classifier.contract.classes))
     if network is None:
         raise ValueError(f"{path.name} is a network of none of {', '.join(channels.BACKBONES)}")
     norms = iter([m for m in network.modules() if isinstance(m, nn.BatchNorm2d)])
     with torch.no_grad():
-        for layer, (weight, bias) in zip(_layers(network), weights, strict=True):
+        for name, layer in _layers(network).items():
+            weight, bias = weights[name]
             layer.weight.copy_(torch.from_numpy(weight.copy()))
             if isinstance(layer, nn.Linear):
                 layer.bias.copy_(torch.from_numpy(bias.copy()))
             else:
                 norm = next(norms)
+                norm.running_mean.zero_()  # type: ignore[union-attr]
                 norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]
                 norm.bias.copy_(torch.from_numpy(bias.copy()))
     _require_same_answers(network, classifier)
     return network
 
 
-def _network_of_shapes(shapes: list[tuple[int, ...]], classes: int) -> Network | None:
-    """The network whose layers have weights of these shapes, with any weights; a pruned one too."""
+def _network_of_shapes(shapes: dict[str, tuple[int, ...]], classes: int) -> Network | None:
+    """The network whose layers have these names, and weights of these shapes, with any weights; a
+    pruned one too, and one of which convolutions were folded.
+    """
     for backbone in channels.BACKBONES:
         network = build(NetworkConfig(backbone=backbone, weights="none"), classes).eval()
-        if len(_layers(network)) != len(shapes):
+        if not shapes.keys() <= _layers(network).keys():
             continue
         _narrow(network, shapes, backbone)
-        if [tuple(layer.weight.shape) for layer in _layers(network)] == shapes:
+        for one, other in foldable(network):
+            if one.reader not in shapes:
+                fold(network, one, other)
+        if {name: tuple(m.weight.shape) for name, m in _layers(network).items()} == shapes:
             return network
     return None
 
 
-def _narrow(network: Network, shapes: list[tuple[int, ...]], backbone: str) -> None:
+def _narrow(network: Network, shapes: dict[str, tuple[int, ...]], backbone: str) -> None:
     """Leave as many channels inside the blocks as the shapes have, where it has so many."""
-    made = {id(layer): shape[0] for layer, shape in zip(_layers(network), shapes, strict=True)}
     hidden = channels.hidden_channels(network)
-    widths = [made[id(network.get_submodule(each.makers[0][0]))] for each in hidden]
+    widths = [shapes.get(each.makers[0][0], (0,))[0] for each in hidden]
     with suppress(UsageError):
         channels.narrow(network, widths, backbone)
 
 
-def _layers(network: Network) -> list[nn.Conv2d | nn.Linear]:
-    return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+def _layers(network: Network) -> dict[str, nn.Conv2d | nn.Linear]:
+    """By name; the linear layer goes by _HEAD, whatever the layers beside it are."""
+    return {
+        name if isinstance(module, nn.Conv2d) else _HEAD: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }
 
 
 def _require_same_answers(network: Network, classifier: Classifier) -> None:
@@ -89,6 +103,14 @@ def _require_same_answers(network: Network, classifier: Classifier) -> None:
 
 def layer_weights(model: Any) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Weight and bias of each convolution and of the linear layer, in the order of the graph."""
+    for _, weight, bias in _named_weights(model):
+        yield weight, bias
+
+
+def _named_weights(
+    model: Any,
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
+    """The same, and before them the layer's name in the network, which the exporter keeps."""
     values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     made_by = {node.output[0]: node for node in model.graph.node}
 
@@ -112,4 +134,5 @@ def layer_weights(model: Any) -> Iterator[tuple[NDArray[np.float32], NDArray[np.
             if node.op_type == "Gemm" and not transposed:
                 weight = np.ascontiguousarray(weight.T)
             bias = value(node.input[2]) if len(node.input) > 2 else np.zeros(len(weight))
-            yield weight, np.asarray(bias, np.float32)
+            name = _HEAD if node.op_type == "Gemm" else node.input[1].partition(".weight")[0]
+            yield name, weight, np.asarray(bias, np.float32)

@@ -18,6 +18,7 @@ from serving.preprocess import Preprocessor, PreprocessSpec
 from tests.tiny_model import write_tiny_cascade
 from train.channels import counts, hidden_channels, narrow
 from train.export import write_onnx
+from train.folding import folded
 
 pytestmark = pytest.mark.slow
 
@@ -42,15 +43,21 @@ def test_a_network_read_back_from_its_file_answers_as_the_file(tmp_path: Path):
     assert answers == pytest.approx(Classifier.load(file).logits(batch), rel=1e-3, abs=1e-4)
 
 
-def test_a_pruned_network_is_read_back_with_the_channels_that_it_has(tmp_path: Path):
+@pytest.mark.parametrize("prepare", [lambda network: network, folded], ids=["plain", "folded"])
+def test_a_pruned_network_is_read_back_with_the_layers_that_it_has(tmp_path: Path, prepare):
     network = seeded_network(3, PX, "mobilenet_v2")
     wide = counts(network, hidden_channels(network))
-    narrow(network, [width - 8 * (at % 3) for at, width in enumerate(wide)], "mobilenet_v2")
+    narrow(
+        network, [8 + width // 4 - 8 * (at % 3) for at, width in enumerate(wide)], "mobilenet_v2"
+    )
+    network = prepare(network)
     file = tmp_path / "model.onnx"
     write_onnx(network, CONTRACT, file)
     batch = pictures(CONTRACT, 2)
     with torch.inference_mode():
-        answers = network_of(file)(torch.from_numpy(batch)).numpy()
+        read = network_of(file)
+        answers = read(torch.from_numpy(batch)).numpy()
+    assert [*read.state_dict()] == [*network.state_dict()]
     assert answers == pytest.approx(Classifier.load(file).logits(batch), rel=1e-3, abs=1e-4)
 
 
