@@ -187,15 +187,15 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @cache
 def _share_arena() -> None:
-    """One arena of memory for the sessions of this process, which takes what they ask for.
+    """One arena of memory for the sessions of this process; by default each has its own.
 
-    By default each session has its own, which takes the next power of two.
+    It grows by powers of two. Grown by what is asked for, its blocks cannot be joined, and go to
+    more of the processor's cache.
     """
     memory = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
-    as_requested = onnxruntime.OrtArenaCfg({"arena_extend_strategy": 1})
-    onnxruntime.create_and_register_allocator(memory, as_requested)
+    onnxruntime.create_and_register_allocator(memory, None)
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
@@ -203,8 +203,6 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     _share_arena()
     options.add_session_config_entry("session.use_env_allocators", "1")
-    # A pattern is a block for all that one inference needs, of each batch size another.
-    options.enable_mem_pattern = False
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_LEVEL_ERROR
