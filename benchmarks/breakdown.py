@@ -96,7 +96,7 @@ def layers(path: Path, rounds: int) -> dict[str, Layers]:
             session.run(None, batch)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     nodes = [e for e in events if e["cat"] == "Node" and e["name"].endswith("_kernel_time")]
-    weights = [w.shape for w, _ in layer_weights(onnx.load(str(path))) if w.ndim == 4]
+    weights = [w.shape for _, w, _ in layer_weights(onnx.load(str(path))) if w.ndim == 4]
     return _by_kind(nodes, weights, rounds)
 
 

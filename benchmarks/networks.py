@@ -36,7 +36,7 @@ def network_of(path: Path) -> Network:
             does.
     """
     classifier = Classifier.load(path)
-    weights = {name: values for name, *values in _named_weights(onnx.load(str(path)))}
+    weights = {name: values for name, *values in layer_weights(onnx.load(str(path)))}
     shapes = {name: weight.shape for name, (weight, _) in weights.items()}
     network = _network_of_shapes(shapes, len(classifier.contract.classes))
     if network is None:
@@ -50,7 +50,7 @@ def network_of(path: Path) -> Network:
                 layer.bias.copy_(torch.from_numpy(bias.copy()))
             else:
                 norm = next(norms)
-                norm.running_mean.zero_()  # type: ignore[union-attr]
+                norm.running_mean.zero_()  # type: ignore[union-attr]  # folding moves it
                 norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]
                 norm.bias.copy_(torch.from_numpy(bias.copy()))
     _require_same_answers(network, classifier)
@@ -101,16 +101,13 @@ def _require_same_answers(network: Network, classifier: Classifier) -> None:
         raise ValueError(f"torch's logits correlate by {correlation:.3f} alone with the file's")
 
 
-def layer_weights(model: Any) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Weight and bias of each convolution and of the linear layer, in the order of the graph."""
-    for _, weight, bias in _named_weights(model):
-        yield weight, bias
-
-
-def _named_weights(
+def layer_weights(
     model: Any,
 ) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
-    """The same, and before them the layer's name in the network, which the exporter keeps."""
+    """Name, weight and bias of each convolution and of the linear layer, in the order of the graph.
+
+    A convolution's name is its module's in the network, which the exporter keeps.
+    """
     values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     made_by = {node.output[0]: node for node in model.graph.node}
 

@@ -152,7 +152,7 @@ def normalize(pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]
     """
     scale, offset = scale_and_offset(spec)
     batch = np.empty((len(pixels), 3, *pixels.shape[1:3]), np.float32)
-    batch[:] = pixels.transpose(0, 3, 1, 2)  # first of all: a third slower channel by channel
+    batch[:] = pixels.transpose(0, 3, 1, 2)  # at once: channel by channel takes a third longer
     batch *= scale[:, None, None]
     batch += offset[:, None, None]
     return batch

@@ -8,6 +8,7 @@ member (CloudWatch embedded metric format). Never logged: an image, a URL, a hea
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
@@ -64,7 +65,7 @@ class Telemetry:
         if outcomes:
             line.update(_measured(outcomes, metrics))
             line["images"] = outcomes
-        counts = {name: _counted(o[name] for o in outcomes if name in o) for name in _BY_NAME}
+        counts = {name: Counter(o[name] for o in outcomes if name in o) for name in _BY_NAME}
         if not outcomes and "code" in _object(response.content):
             counts["code"][response.content["code"]] = 1
         alone = {name: counted for name, counted in counts.items() if len(counted) == 1}
@@ -138,14 +139,6 @@ def _measured(outcomes: Sequence[Mapping[str, Any]], metrics: dict[str, str]) ->
             members[name] = values[:_MAX_VALUES] if len(values) > 1 else values[0]
             metrics[name] = unit
     return members
-
-
-def _counted(values: Iterable[str]) -> dict[str, int]:
-    """How often each occurs; for one or two a Counter takes longer."""
-    counts: dict[str, int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
-    return counts
 
 
 def _with_directives(

@@ -46,7 +46,7 @@ def hidden_channels(network: nn.Module) -> list[Hidden]:
     return [
         Hidden((layers[at - 1], layers[at]), *layers[at + 1], layers[at + 1][0].rsplit(".", 2)[0])
         for at, (name, _) in enumerate(layers)
-        if _convolution(network, name).groups > 1
+        if convolution(network, name).groups > 1
     ] + [Hidden((layers[-1],), linear, "", "")]
 
 
@@ -57,7 +57,7 @@ def adds_its_input(block: nn.Module) -> bool:
 
 def counts(network: nn.Module, hidden: Sequence[Hidden]) -> tuple[int, ...]:
     """How many channels each has."""
-    return tuple(_convolution(network, each.makers[0][0]).out_channels for each in hidden)
+    return tuple(convolution(network, each.makers[0][0]).out_channels for each in hidden)
 
 
 def narrow(network: nn.Module, widths: Sequence[int], backbone: str) -> None:
@@ -82,13 +82,13 @@ def narrow(network: nn.Module, widths: Sequence[int], backbone: str) -> None:
 
 def keep(network: nn.Module, hidden: Hidden, kept: Tensor) -> None:
     """Leave out all channels but `kept`, (K,) int64, in place."""
-    for convolution_name, norm_name in hidden.makers:
-        convolution = _convolution(network, convolution_name)
+    for layer_name, norm_name in hidden.makers:
+        layer = convolution(network, layer_name)
         norm = network.get_submodule(norm_name)
-        _take(convolution, "weight", kept, dim=0)
-        convolution.out_channels = len(kept)
-        if convolution.groups > 1:
-            convolution.in_channels = convolution.groups = len(kept)
+        _take(layer, "weight", kept, dim=0)
+        layer.out_channels = len(kept)
+        if layer.groups > 1:
+            layer.in_channels = layer.groups = len(kept)
         for name in ("weight", "bias", "running_mean", "running_var"):
             _take(norm, name, kept, dim=0)
         norm.num_features = len(kept)  # type: ignore[assignment]
@@ -113,7 +113,8 @@ def _take(module: nn.Module, name: str, kept: Tensor, *, dim: int) -> None:
     setattr(module, name, nn.Parameter(new, old.requires_grad) if is_parameter else new)
 
 
-def _convolution(network: nn.Module, name: str) -> nn.Conv2d:
+def convolution(network: nn.Module, name: str) -> nn.Conv2d:
+    """The convolution of this name."""
     module = network.get_submodule(name)
     assert isinstance(module, nn.Conv2d)
     return module

@@ -170,7 +170,7 @@ def write_models(trained: Trained, contract: Contract, path: Path) -> Contract:
         assert contract.second is not None
         second = path.with_name(contract.second.file)
         its = second_contract(trained)
-        write_onnx(_fastest(trained.parts[1]), its, second)
+        write_onnx(_fastest(trained.second), its, second)
         second.write_bytes(add_contract(second, its))
         sha256 = hashlib.sha256(second.read_bytes()).hexdigest()
         contract = replace(contract, second=replace(contract.second, sha256=sha256))

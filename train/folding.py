@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from train import channels
-from train.channels import Hidden
+from train.channels import Hidden, convolution
 from train.network import Network
 
 
@@ -33,7 +33,7 @@ def folded(network: Network) -> Network:
     """A copy in eval mode, with those folded that save multiply-adds."""
     network = copy.deepcopy(network).eval()
     for one, other in foldable(network):
-        first, second = _convolution(network, one.reader), _convolution(network, _widening(other))
+        first, second = convolution(network, one.reader), convolution(network, _widening(other))
         few, middle, many = first.in_channels, first.out_channels, second.out_channels
         if few * many < few * middle + middle * many:
             fold(network, one, other)
@@ -46,7 +46,7 @@ def fold(network: Network, one: Hidden, other: Hidden) -> None:
 
     What is left of the first and its batch-norm is an nn.Identity; the network is in eval mode.
     """
-    first, second = _convolution(network, one.reader), _convolution(network, _widening(other))
+    first, second = convolution(network, one.reader), convolution(network, _widening(other))
     gain, shift = _affine(network.get_submodule(one.reader_norm))
     outer = second.weight.double().flatten(1)  # (O, M)
     inner = first.weight.double().flatten(1) * gain[:, None]  # (M, I)
@@ -77,14 +77,8 @@ def _widening(hidden: Hidden) -> str:
 
 def _widens(network: Network, hidden: Hidden) -> bool:
     """Whether the first of the layers that make its channels is a pointwise convolution."""
-    layer = _convolution(network, _widening(hidden))
+    layer = convolution(network, _widening(hidden))
     return layer.kernel_size == (1, 1) and layer.groups == 1
-
-
-def _convolution(network: Network, name: str) -> nn.Conv2d:
-    layer = network.get_submodule(name)
-    assert isinstance(layer, nn.Conv2d)
-    return layer
 
 
 def _put(network: Network, name: str, module: nn.Module) -> None:

@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from torch import nn
 
 from serving.preprocess import PreprocessSpec, normalize
 from tests.drawn import write_class_folders
@@ -82,6 +84,9 @@ def test_a_pruned_run_is_exported_trained_on_and_averaged(
     pruned: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     export(ExportConfig(run=pruned, out=tmp_path / "pruned.onnx", cache=photo_cache))
+    exported = [node.op_type for node in onnx.load(str(tmp_path / "pruned.onnx")).graph.node]
+    layers = [m for m in load_single(pruned).network.modules() if isinstance(m, nn.Conv2d)]
+    assert exported.count("Conv") < len(layers)  # some are folded
     config = tiny_config(drawn_data, photo_cache, tmp_path / "one", network=NETWORK, epochs=1)
     one = replace(config, start=str(pruned))
     for run in (one, replace(one, out=tmp_path / "two", seed=1)):
