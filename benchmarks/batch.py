@@ -2,8 +2,8 @@
 
     python -m benchmarks.batch [--quick]
 
-Twice: by calling the handler in its process, and through AWS's runtime emulator, where each request
-also pays for the runtime's way round, as it does in Lambda.
+By calling the handler in its process, and through AWS's runtime emulator, where each request also
+pays for the runtime's way round, as it does in Lambda; there with one vCPU and with two.
 """
 
 import os
@@ -20,13 +20,22 @@ import tyro
 from benchmarks import photos
 from benchmarks.contestants import JSON_HEADERS, OursBatch, batch_body
 from benchmarks.results import RESULTS, Results, Spread, latency_ms, table
-from benchmarks.rounds import ONE_THREAD, Seconds, Worker, on_last_core, workers
+from benchmarks.rounds import (
+    ONE_THREAD,
+    Seconds,
+    UnavailableError,
+    Worker,
+    on_last_cores,
+    workers,
+)
 from local import backends
 from local.backends import Backend, FunctionConfig
 from local.errors import LocalError
 from local.gateway import HttpRequest, answer
+from serving.settings import MEMORY_MB_PER_VCPU
 
-NAME, IN_PROCESS, EMULATOR = "batch", "in process", "through the emulator"
+NAME, IN_PROCESS = "batch", "in process"
+EMULATOR = {1: "through the emulator", 2: "through the emulator, two vCPUs"}
 IMAGES = OursBatch.images
 SIZE = "400x533"
 _ONE, _BATCH = "ours", "ours, batch of 16"
@@ -59,11 +68,12 @@ def measure(config: Config) -> Results:
                 results.not_measured[IN_PROCESS] = "; ".join(missing.values())
             else:
                 _record(results, IN_PROCESS, *_in_process(running, rounds))
-        try:
-            with (folder / "log").open("w") as log, _emulator(log) as backend:
-                _record(results, EMULATOR, *_through(backend, photo, rounds))
-        except LocalError as error:
-            results.not_measured[EMULATOR] = str(error)
+        for vcpus, row in EMULATOR.items():
+            try:
+                with (folder / "log").open("w") as log, _emulator(log, vcpus) as backend:
+                    _record(results, row, *_through(backend, photo, rounds))
+            except (LocalError, UnavailableError) as error:
+                results.not_measured[row] = str(error)
     return results
 
 
@@ -95,19 +105,21 @@ def _in_process(running: Sequence[Worker], rounds: int) -> tuple[Seconds, Second
 
 
 @contextmanager
-def _emulator(log: IO[Any]) -> Iterator[Backend]:
-    """The function in the emulator, all of it on one core with one thread, as in one vCPU."""
-    with on_last_core():
-        backend = backends.start("emulator", _config(log))
+def _emulator(log: IO[Any], vcpus: int) -> Iterator[Backend]:
+    """The function in the emulator, on a core for each vCPU that its memory brings."""
+    with on_last_cores(vcpus):
+        backend = backends.start("emulator", _config(log, vcpus))
         try:
             yield backend
         finally:
             backend.close()
 
 
-def _config(log: IO[Any]) -> FunctionConfig:
+def _config(log: IO[Any], vcpus: int) -> FunctionConfig:
     environ = {**os.environ, **ONE_THREAD}
-    return FunctionConfig(environ, log, timeout_s=_TIMEOUT_S)  # a busy machine is no fault
+    memory_mb = vcpus * MEMORY_MB_PER_VCPU
+    # A busy machine is no fault: hence the timeout.
+    return FunctionConfig(environ, log, timeout_s=_TIMEOUT_S, memory_mb=memory_mb)
 
 
 def _through(backend: Backend, photo: bytes, rounds: int) -> tuple[Seconds, Seconds]:

@@ -29,7 +29,7 @@ from benchmarks import models, photos
 from benchmarks.contestants import Ours
 from benchmarks.networks import layer_weights
 from benchmarks.results import RESULTS, Results
-from benchmarks.rounds import on_last_core
+from benchmarks.rounds import on_last_cores
 from serving.classifier import Classifier, session_options
 
 NAME = "breakdown"
@@ -204,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and write the JSON."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     rounds = 3 if config.quick else config.rounds
-    with on_last_core():
+    with on_last_cores():
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # log lines
             by_stage = stages(rounds)
         by_kind, per_s = layers(models.BUNDLED, rounds), products_per_s(rounds)

@@ -24,7 +24,7 @@ import tyro
 
 from benchmarks import photos
 from benchmarks.results import RESULTS, Results, Spread, table
-from benchmarks.rounds import ONE_THREAD, on_last_core
+from benchmarks.rounds import ONE_THREAD, on_last_cores
 from benchmarks.start import photo_server
 from benchmarks.task_folders import built
 from local.backends import HANDLER, FunctionConfig
@@ -99,7 +99,7 @@ def new_sandbox(folder: Path, event: Mapping[str, str], log: IO[Any]) -> Sandbox
     """
     environ = FunctionConfig({**os.environ, **ONE_THREAD}, log).lambda_environ()
     body = json.dumps(event).encode()
-    with on_last_core():
+    with on_last_cores():
         emulator = Emulator(
             handler=HANDLER, environ=environ, timeout_s=_TIMEOUT_S, log=log, folder=folder
         )

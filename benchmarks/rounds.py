@@ -125,14 +125,19 @@ def interleave(
 
 
 @contextmanager
-def on_last_core() -> Iterator[None]:
-    """This process, and what it starts meanwhile, on one core."""
-    core = last_core()
-    if core is None:
+def on_last_cores(count: int = 1) -> Iterator[None]:
+    """This process, and what it starts meanwhile, on so many cores.
+
+    Raises:
+        UnavailableError: this process may not use as many.
+    """
+    if not hasattr(os, "sched_getaffinity"):
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    if len(before) < count:
+        raise UnavailableError(f"it takes {count} cores, and this process may use {len(before)}")
+    os.sched_setaffinity(0, sorted(before)[-count:])
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ Pillow cannot decode to their last row (UndecodableImageError).
 import importlib
 import logging
 import struct
+import threading
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -77,6 +78,30 @@ _UPRIGHT_BY_ORIENTATION = {
 }
 
 
+class _NoWarnings:
+    """Keeps warnings off while any thread is inside; `catch_warnings` alone is for one thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._caught = warnings.catch_warnings(action="ignore")
+                self._caught.__enter__()
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._caught.__exit__(None, None, None)
+
+
+_NO_WARNINGS = _NoWarnings()  # Pillow warns of damaged metadata, which is not used
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """An upright RGB image of a file.
@@ -127,8 +152,7 @@ def decode_scaled(
     if file_format == "PNG":
         bombs.check_chunks(data)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of damaged metadata, which is not used
+        with _NO_WARNINGS:
             # Pillow refuses what has more than twice as many, before it prepares for the pixels.
             Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # may be odd
             image = Image.open(bombs.MeteredFile(data), formats=(file_format,))

@@ -6,10 +6,10 @@ Where a model has a second one and is not sure of an image, the second is asked 
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -92,10 +92,7 @@ class Predictor:
         contract, top_k_max = self._classifier.contract, self._settings.top_k_max
         options = Options.of(request, wanted.options, contract, top_k_max)
         ends_at = time.monotonic() + remaining_s - _RESERVE_S
-        items: list[_Item] = []
-        for group in _groups(self._loaded(wanted.items, ends_at)):
-            self._infer(group)
-            items += group
+        items = self._inferred(self._loaded(wanted.items, ends_at), len(wanted.items))
         answers = [
             _problem_of(item.error) if item.error else self._answer(item, options) for item in items
         ]
@@ -132,7 +129,23 @@ class Predictor:
         with ThreadPoolExecutor(min(remote, _PARALLEL_FETCHES)) as pool:
             yield from pool.map(load, references)
 
-    def _infer(self, items: Sequence[_Item]) -> None:
+    def _inferred(self, items: Iterator[_Item], count: int) -> list[_Item]:
+        """The items, each with its probabilities or why there are none.
+
+        What a photo takes is half decoding, which one thread does: where the function has several
+        vCPUs, they get groups of their own.
+        """
+        threads = min(self._settings.inference_threads, count)
+        if threads < 2:
+            groups = _groups(items, _INFERRED_TOGETHER)
+            return list(chain.from_iterable(map(self._infer, groups)))
+        from concurrent.futures import ThreadPoolExecutor  # only batches need it
+
+        groups = _groups(items, min(_INFERRED_TOGETHER, count // threads))
+        with ThreadPoolExecutor(threads) as pool:
+            return list(chain.from_iterable(pool.map(self._infer, groups)))
+
+    def _infer(self, items: Sequence[_Item]) -> Sequence[_Item]:
         """Leave in each item its probabilities, or why there are none."""
         answered = [item for item in items if item.error is None]
         for item, own in self._ask(self._first, answered):
@@ -145,6 +158,7 @@ class Predictor:
                 item.probabilities = both(item.probabilities, other)
         for item in items:
             item.data, item.decoded, item.prepared = b"", None, None
+        return items
 
     def _ask(
         self, model: _Model, items: Sequence[_Item]
@@ -225,10 +239,9 @@ def _problem_of(error: ServingError) -> dict[str, Any]:
     return problem(error.status, error.code, error.detail)
 
 
-def _groups(items: Iterable[_Item]) -> Iterator[list[_Item]]:
-    """Items a few at once, each taken only when its group's turn comes."""
-    left = iter(items)
-    while group := list(islice(left, _INFERRED_TOGETHER)):
+def _groups(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
+    """Items `size` at once, each taken only when its group's turn comes."""
+    while group := list(islice(items, size)):
         yield group
 
 

@@ -131,7 +131,8 @@ class Settings:
         0,
         _integer(0, 64),
         "threads",
-        "Threads of ONNX Runtime; 0 derives them from the function's memory (1,769 MB each).",
+        "Threads of ONNX Runtime, and images of a batch that are worked on at once; 0 derives them "
+        "from the function's memory (1,769 MB each).",
     )
 
     @classmethod

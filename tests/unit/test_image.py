@@ -1,13 +1,16 @@
 """Image files as phones and the web make them become the picture that a person would see."""
 
 import struct
+import threading
+import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from serving import image
+from serving import bombs, image
 from serving.errors import UndecodableImageError, UnsupportedImageError
 from tests.drawn import encoded, picture, png
 
@@ -173,9 +176,37 @@ def test_an_orientation_that_does_not_exist_is_ignored(orientation):
 
 @pytest.mark.parametrize("block", [b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0"])
 def test_damaged_exif_leaves_the_picture_as_it_is(block):
+    assert difference(decode(with_exif(block)), four_corners()) <= 4
+
+
+def with_exif(block: bytes) -> bytes:
+    """A JPEG of four corners whose EXIF is these bytes."""
     data = encoded(four_corners(), "JPEG", quality=100, subsampling=0)
-    marker = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
-    assert difference(decode(data[:2] + marker + data[2:]), four_corners()) <= 4
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:]
+
+
+def test_no_thread_is_warned_while_another_one_ends_decoding(monkeypatch):
+    """Warnings are errors here, and a turned picture's EXIF is read last."""
+    data = with_exif(b"Exif\0\0MM\0*\0\0\0\x08\0\x05")  # Pillow warns of it
+    check, inside, over = bombs.check_cost, threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+
+        def first_in_first_out(*args):
+            if threading.current_thread() is threading.main_thread():
+                others.append(pool.submit(decode, data))
+                assert inside.wait(10)
+            else:
+                inside.set()
+                assert over.wait(10)
+            check(*args)
+
+        others: list[Future[Image.Image]] = []
+        monkeypatch.setattr(bombs, "check_cost", first_in_first_out)
+        decode(data)
+        over.set()
+        assert difference(others[0].result(10), four_corners()) <= 4
+    with pytest.raises(UserWarning, match="on as before"):
+        warnings.warn("on as before", stacklevel=1)
 
 
 # --- modes

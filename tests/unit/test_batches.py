@@ -1,0 +1,84 @@
+"""Several images in one request: as many at once as the function has vCPUs."""
+
+import base64
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from serving.app import App
+from serving.classifier import Classifier
+from serving.settings import Settings
+from tests.conftest import no_fetch
+from tests.drawn import encoded, picture
+from tests.tiny_model import write_tiny_cascade, write_tiny_model
+
+SURE, UNSURE = Image.new("RGB", (64, 80), (250, 0, 0)), Image.new("RGB", (64, 80), (90, 100, 80))
+
+
+class Meeting(Classifier):
+    """Infers only where a given number of threads want it at the same time."""
+
+    barrier: threading.Barrier
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.barrier.wait(10)
+        return super().logits(batch)
+
+
+class Listening(Classifier):
+    """Notes which thread infers how many images."""
+
+    heard: list[tuple[bool, int]]
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.heard.append((threading.current_thread() is threading.main_thread(), len(batch)))
+        return super().logits(batch)
+
+
+def answers(classifier: Classifier, threads: int, pictures: list[Any]) -> list[dict[str, Any]]:
+    """The results of a batch, without what they took."""
+    app = App(classifier, Settings(inference_threads=threads), no_fetch)
+    texts = [p if isinstance(p, str) else base64.b64encode(encoded(p)).decode() for p in pictures]
+    results = app.handle({"images": [{"image": text} for text in texts]}, "request-1")["results"]
+    return [{name: r[name] for name in r if name != "timings_ms"} for r in results]
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_two_vcpus_have_a_group_each(count: int, tmp_path: Path):
+    classifier = Meeting.load(write_tiny_model(tmp_path / "tiny.onnx"))
+    assert isinstance(classifier, Meeting)
+    classifier.barrier = threading.Barrier(2)
+    results = answers(classifier, 2, [picture("red"), picture("green")] * (count // 2))
+    assert [result["label"] for result in results] == ["red", "green"] * (count // 2)
+
+
+@pytest.mark.parametrize(
+    ("threads", "count", "together"),
+    [(0, 5, [2, 2, 1]), (1, 5, [2, 2, 1]), (4, 1, [1])],
+    ids=["threads unknown", "one thread", "one image"],
+)
+def test_where_nothing_can_run_at_once_no_thread_is_started(
+    threads: int, count: int, together: list[int], tmp_path: Path
+):
+    classifier = Listening.load(write_tiny_model(tmp_path / "tiny.onnx"))
+    assert isinstance(classifier, Listening)
+    classifier.heard = []
+    answers(classifier, threads, [picture("red")] * count)
+    assert classifier.heard == [(True, size) for size in together]
+
+
+@pytest.mark.parametrize("threads", [2, 3, 16])
+def test_the_answers_are_those_of_one_vcpu_in_the_order_of_the_images(threads: int, tmp_path: Path):
+    model = write_tiny_cascade(tmp_path / "tiny.onnx", sure_above=0.9)
+    pictures = [SURE, UNSURE, "!", picture("green"), UNSURE, picture("blue"), "aGVsbG8="]
+    alone = answers(Classifier.load(model), 1, pictures)
+    assert answers(Classifier.load(model), threads, pictures) == alone
+    assert [result.get("code") for result in alone if "code" in result] == [
+        "invalid_request",
+        "unsupported_image",
+    ]
