@@ -8,7 +8,8 @@ httpx would make that answer slower than a bare handler's.
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse, IncompleteRead
+from io import BufferedReader
 from ipaddress import ip_address
 
 from serving.addresses import Address, AddressPolicy
@@ -97,12 +98,29 @@ class Guard:
         return sock
 
 
+class _Sized(BufferedReader):
+    """Reads only so much at once: http.client takes a chunk's size of -1 for all there is."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            raise IncompleteRead(b"")
+        return super().read(size)
+
+
+class _Response(HTTPResponse):
+    def begin(self) -> None:
+        self.fp = _Sized(self.fp.detach())
+        super().begin()
+
+
 class GuardedConnection(HTTPConnection):
     """An HTTP connection that a guard makes; the host's name stays for the Host header and TLS.
 
     Args:
         tls: for https, what holds the certificate against the host's name.
     """
+
+    response_class = _Response
 
     def __init__(self, target: Target, guard: Guard, tls: ssl.SSLContext | None) -> None:
         super().__init__(target.host, target.port)

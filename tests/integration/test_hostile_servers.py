@@ -27,6 +27,7 @@ HOSTILE: dict[str, tuple[Answer, set[int]]] = {
     "endless body": (repeating(response(length=None), MARK * 1_000), {413}),
     "endless chunks": (repeating(CHUNKED, b"7d0\r\n" + MARK * 100 + b"\r\n"), {413}),
     "one endless chunk": (repeating(CHUNKED + b"ffffffffff\r\n", MARK * 1_000), {413}),
+    "a chunk of less than nothing": (repeating(CHUNKED + b"-1\r\n", MARK * 1_000), {502}),
     "endless size of a chunk": (repeating(CHUNKED, b"0" * 10_000), {502, 504}),
     "endless trailers": (repeating(CHUNKED + b"1\r\nx\r\n0\r\n", b"a: b\r\n" * 100), {502, 504}),
     "more than it says": (repeating(response(length=20), MARK * 1_000), {415}),
