@@ -288,6 +288,13 @@ def test_as_many_pixels_as_allowed_are_decoded_and_one_row_more_is_not():
         decode(data, max_pixels=199)
 
 
+def test_the_video_behind_a_phones_motion_photo_is_not_taken_for_scans():
+    video = np.random.default_rng(0).bytes(4_000_000)  # with about 60 times a scan's marker
+    data = encoded(four_corners(), quality=100, subsampling=0) + video
+    size = four_corners().width * four_corners().height
+    assert difference(decode(data, max_pixels=size), four_corners()) <= 4
+
+
 def test_a_phones_multi_picture_jpeg_gives_its_first_picture():
     buffer = BytesIO()
     picture("red").save(buffer, "MPO", save_all=True, append_images=[picture("blue")])
