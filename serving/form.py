@@ -50,14 +50,9 @@ def parts(content_type: str, body: bytes) -> list[Part]:
     Raises:
         InvalidRequestError: the Content-Type names no boundary, or the body is no whole form.
     """
-    boundary = parse_options_header(content_type)[1].get(b"boundary")
-    if not boundary:
-        raise InvalidRequestError(
-            "The Content-Type multipart/form-data names no boundary; let the HTTP client set it."
-        )
     collector = _Collector()
     try:
-        parser = MultipartParser(boundary, collector.callbacks())
+        parser = MultipartParser(_boundary(content_type), collector.callbacks())
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
@@ -65,6 +60,18 @@ def parts(content_type: str, body: bytes) -> list[Part]:
     if not collector.is_whole:
         raise InvalidRequestError("The body's multipart/form-data is cut short.")
     return collector.parts
+
+
+def _boundary(content_type: str) -> bytes:
+    try:
+        boundary = parse_options_header(content_type.encode("latin-1"))[1].get(b"boundary")
+    except UnicodeEncodeError:  # no header that came over HTTP
+        boundary = None
+    if not boundary:
+        raise InvalidRequestError(
+            "The Content-Type multipart/form-data names no boundary; let the HTTP client set it."
+        )
+    return boundary
 
 
 class _Collector:
