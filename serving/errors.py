@@ -12,6 +12,7 @@
         │   ├── TooLargeError               413  too_large
         │   ├── UnsupportedImageError       415  unsupported_image
         │   └── UndecodableImageError       422  undecodable_image
+        ├── OutOfTimeError                  503  out_of_time
         ├── RemoteError                     another server is at fault
         │   ├── RemoteFailedError           502  remote_failed
         │   └── RemoteTimeoutError          504  remote_timeout
@@ -87,6 +88,13 @@ class UnsupportedImageError(RequestError):
 class UndecodableImageError(RequestError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     code = "undecodable_image"
+
+
+class OutOfTimeError(ServingError):
+    """The invocation ends before an image of a batch could be worked on."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "out_of_time"
 
 
 class RemoteError(ServingError):

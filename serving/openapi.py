@@ -87,7 +87,8 @@ def _predict(settings: Settings) -> dict[str, Any]:
 
 def _predict_statuses() -> list[str]:
     """Every status that a prediction can fail with, from the error tree itself."""
-    leaves = [leaf for base in (RequestError, RemoteError) for leaf in base.__subclasses__()]
+    bases = (RequestError, RemoteError)  # OutOfTimeError is of a batch's images, in a 200
+    leaves = [leaf for base in bases for leaf in base.__subclasses__()]
     statuses = {int(leaf.status) for leaf in leaves} - {404, 405}
     return [str(status) for status in sorted(statuses | {int(ServingError.status)})]
 

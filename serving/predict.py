@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from serving import image, sources
 from serving.classifier import Classifier, both
-from serving.errors import ServingError
+from serving.errors import OutOfTimeError, ServingError
 from serving.events import Request, Response
 from serving.options import Options
 from serving.preprocess import Preprocessor, PreprocessSpec
@@ -92,7 +92,7 @@ class Predictor:
         contract, top_k_max = self._classifier.contract, self._settings.top_k_max
         options = Options.of(request, wanted.options, contract, top_k_max)
         ends_at = time.monotonic() + remaining_s - _RESERVE_S
-        items = self._inferred(self._loaded(wanted.items, ends_at), len(wanted.items))
+        items = self._inferred(self._loaded(wanted.items, ends_at), len(wanted.items), ends_at)
         answers = [
             _problem_of(item.error) if item.error else self._answer(item, options) for item in items
         ]
@@ -129,23 +129,36 @@ class Predictor:
         with ThreadPoolExecutor(min(remote, _PARALLEL_FETCHES)) as pool:
             yield from pool.map(load, references)
 
-    def _inferred(self, items: Iterator[_Item], count: int) -> list[_Item]:
+    def _inferred(self, items: Iterator[_Item], count: int, ends_at: float) -> list[_Item]:
         """The items, each with its probabilities or why there are none.
 
         What a photo takes is half decoding, which one thread does: where the function has several
-        vCPUs, they get groups of their own.
+        vCPUs, they get groups of their own. None is begun that the time may not be enough for, so
+        that what is done is answered.
         """
+        slowest_s = 0.0
+
+        def infer(group: list[_Item]) -> list[_Item]:
+            nonlocal slowest_s
+            started = time.monotonic()
+            if slowest_s and started + slowest_s > ends_at:
+                for item in group:
+                    item.error = item.error or _out_of_time()
+            self._infer(group)
+            slowest_s = max(slowest_s, time.monotonic() - started)
+            return group
+
         threads = min(self._settings.inference_threads, count)
         if threads < 2:
             groups = _groups(items, _INFERRED_TOGETHER)
-            return list(chain.from_iterable(map(self._infer, groups)))
+            return list(chain.from_iterable(map(infer, groups)))
         from concurrent.futures import ThreadPoolExecutor  # only batches need it
 
         groups = _groups(items, min(_INFERRED_TOGETHER, count // threads))
         with ThreadPoolExecutor(threads) as pool:
-            return list(chain.from_iterable(pool.map(self._infer, groups)))
+            return list(chain.from_iterable(pool.map(infer, groups)))
 
-    def _infer(self, items: Sequence[_Item]) -> Sequence[_Item]:
+    def _infer(self, items: Sequence[_Item]) -> None:
         """Leave in each item its probabilities, or why there are none."""
         answered = [item for item in items if item.error is None]
         for item, own in self._ask(self._first, answered):
@@ -158,7 +171,6 @@ class Predictor:
                 item.probabilities = both(item.probabilities, other)
         for item in items:
             item.data, item.decoded, item.prepared = b"", None, None
-        return items
 
     def _ask(
         self, model: _Model, items: Sequence[_Item]
@@ -237,6 +249,12 @@ def problem(status: HTTPStatus, code: str, detail: str) -> dict[str, Any]:
 
 def _problem_of(error: ServingError) -> dict[str, Any]:
     return problem(error.status, error.code, error.detail)
+
+
+def _out_of_time() -> OutOfTimeError:
+    return OutOfTimeError(
+        "The function's time was over before this image's turn. Send it again with fewer others."
+    )
 
 
 def _groups(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:

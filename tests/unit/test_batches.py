@@ -3,6 +3,7 @@
 import base64
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from serving import predict
 from serving.app import App
 from serving.classifier import Classifier
 from serving.settings import Settings
@@ -40,11 +42,24 @@ class Listening(Classifier):
         return super().logits(batch)
 
 
-def answers(classifier: Classifier, threads: int, pictures: list[Any]) -> list[dict[str, Any]]:
+class Slow(Classifier):
+    """Takes two seconds for an inference, of a clock of its own."""
+
+    now_s = 0.0
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        Slow.now_s += 2
+        return super().logits(batch)
+
+
+def answers(
+    classifier: Classifier, threads: int, pictures: list[Any], remaining_s: float = 30
+) -> list[dict[str, Any]]:
     """The results of a batch, without what they took."""
     app = App(classifier, Settings(inference_threads=threads), no_fetch)
     texts = [p if isinstance(p, str) else base64.b64encode(encoded(p)).decode() for p in pictures]
-    results = app.handle({"images": [{"image": text} for text in texts]}, "request-1")["results"]
+    event = {"images": [{"image": text} for text in texts]}
+    results = app.handle(event, "request-1", remaining_s=remaining_s)["results"]
     return [{name: r[name] for name in r if name != "timings_ms"} for r in results]
 
 
@@ -82,3 +97,27 @@ def test_the_answers_are_those_of_one_vcpu_in_the_order_of_the_images(threads: i
         "invalid_request",
         "unsupported_image",
     ]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_the_time_is_not_enough_for_is_told_and_the_others_are_answered(
+    threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    classifier = Slow.load(write_tiny_model(tmp_path / "tiny.onnx"))
+    Slow.now_s = 0.0
+    clock = SimpleNamespace(monotonic=lambda: Slow.now_s, perf_counter=lambda: Slow.now_s)
+    monkeypatch.setattr(predict, "time", clock)
+    results = answers(classifier, threads, [picture("red")] * 16, remaining_s=8)
+    answered = [result for result in results if "label" in result]
+    told = [result for result in results if result.get("code") == "out_of_time"]
+    assert len(answered) + len(told) == 16
+    # Three groups of two fit into the seven seconds that are left for them; a thread more may
+    # have begun one when the clock was read.
+    assert len(answered) in ({6} if threads == 1 else {6, 8})
+    assert {result["status"] for result in told} == {503}
+    assert "fewer" in told[0]["detail"]
+
+
+def test_a_single_image_is_tried_however_short_the_time_is(tmp_path: Path):
+    classifier = Classifier.load(write_tiny_model(tmp_path / "tiny.onnx"))
+    assert answers(classifier, 1, [picture("red")], remaining_s=0.5)[0]["label"] == "red"
