@@ -1,11 +1,13 @@
 """The worst month's bill in docs/deploy.md is arithmetic on the template's defaults."""
 
+import json
 import re
 
 import pytest
 
 from local.backends import ROOT
 from ops import parameters
+from serving.errors import ServingError, SetupError
 
 SECONDS = 31 * 86_400
 ROW = re.compile(r"^\| ([^|*]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
@@ -52,3 +54,16 @@ def test_the_quantities_follow_from_the_templates_defaults(rows):
     assert quantity(rows, "Logs") == pytest.approx(millions * 8)
     sampled = SECONDS / 1e6 + 0.05 * (millions - SECONDS / 1e6)
     assert quantity(rows, "X-Ray") == pytest.approx(sampled, abs=1e-3)
+
+
+def test_the_metrics_are_those_that_the_log_lines_make(rows):
+    classes = json.loads((ROOT / "model" / "report.json").read_text())["classes"]
+    codes = {error.code for error in leaves(ServingError) if not issubclass(error, SetupError)}
+    (row,) = [what for what in rows if what.startswith("Metrics:")]
+    assert row == f"Metrics: 10 by model, {len(classes)} labels, {len(codes) + 1} error codes"
+    assert quantity(rows, "Metrics") == 10 + len(classes) + len(codes) + 1  # internal_error
+
+
+def leaves(error: type[ServingError]) -> list[type[ServingError]]:
+    below = error.__subclasses__()
+    return [leaf for child in below for leaf in leaves(child)] if below else [error]
