@@ -18,7 +18,10 @@ from serving.errors import SettingsError
 # (AWS Lambda developer guide, "Configure Lambda function memory").
 MEMORY_MB_PER_VCPU = 1_769
 
+_SCHEMES = frozenset({"http", "https"})
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")  # RFC 6454, ASCII form
+# As `serving.urls` reads a URL's: a DNS name without a dot at its end, an IPv4 or an IPv6 address.
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*")
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
@@ -41,14 +44,26 @@ def _seconds(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
-def _names(*, allowed: frozenset[str] | None = None) -> Callable[[str], frozenset[str]]:
-    def parse(text: str) -> frozenset[str]:
-        names = frozenset(name.strip().lower() for name in text.split(",") if name.strip())
-        if allowed is not None and not names <= allowed:
-            raise ValueError(f"takes only {', '.join(sorted(allowed))}, separated by commas")
-        return names
+def _names(text: str) -> frozenset[str]:
+    """A list's members, in lower case. Separators alone are a slip, not the empty list."""
+    names = frozenset(name.strip().lower() for name in text.split(",") if name.strip())
+    if text and not names:
+        raise ValueError("names nothing; leave it out, or give it no value")
+    return names
 
-    return parse
+
+def _schemes(text: str) -> frozenset[str]:
+    names = _names(text)
+    if not names <= _SCHEMES:
+        raise ValueError(f"takes only {', '.join(sorted(_SCHEMES))}, separated by commas")
+    return names
+
+
+def _hosts(text: str) -> frozenset[str]:
+    names = _names(text)
+    if not all(_HOST.fullmatch(name) for name in names):
+        raise ValueError("takes host names such as photos.example.com, separated by commas")
+    return names
 
 
 def _path(text: str) -> Path:
@@ -58,14 +73,14 @@ def _path(text: str) -> Path:
 
 
 def _origins(text: str) -> frozenset[str]:
-    origins = frozenset(origin.strip().lower() for origin in text.split(",") if origin.strip())
+    origins = _names(text)
     if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in origins):
         raise ValueError("takes * or origins such as https://example.com, separated by commas")
     return origins
 
 
 def _ports(text: str) -> frozenset[int]:
-    ports = frozenset(int(port) for port in text.split(",") if port.strip())
+    ports = frozenset(int(port) for port in _names(text))
     if not all(1 <= port <= 65_535 for port in ports):
         raise ValueError("takes ports between 1 and 65535, separated by commas")
     return ports
@@ -90,16 +105,13 @@ class Settings:
         "Largest request body, after base64 is undone.",
     )
     fetch_schemes: frozenset[str] = _setting(
-        frozenset({"http", "https"}),
-        _names(allowed=frozenset({"http", "https"})),
-        "list",
-        "URL schemes that are fetched.",
+        _SCHEMES, _schemes, "list", "URL schemes that are fetched."
     )
     fetch_ports: frozenset[int] = _setting(
         frozenset({80, 443}), _ports, "list", "Ports that are fetched from; empty means any."
     )
     fetch_allowed_hosts: frozenset[str] = _setting(
-        frozenset(), _names(), "list", "If set, the only host names that are fetched from."
+        frozenset(), _hosts, "list", "If set, the only host names that are fetched from."
     )
     fetch_max_bytes: int = _setting(
         20_000_000, _integer(1, 200_000_000), "bytes", "Largest image fetched from a URL or S3."

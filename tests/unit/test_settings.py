@@ -59,6 +59,14 @@ def test_every_setting_is_read_from_its_variable():
         ("FETCH_PORTS", "0"),
         ("FETCH_PORTS", "65536"),
         ("FETCH_PORTS", "eighty"),
+        ("FETCH_PORTS", " , "),
+        ("FETCH_SCHEMES", ","),
+        ("FETCH_ALLOWED_HOSTS", ","),
+        ("FETCH_ALLOWED_HOSTS", "https://photos.example"),
+        ("FETCH_ALLOWED_HOSTS", "*.photos.example"),
+        ("FETCH_ALLOWED_HOSTS", "photos.example:443"),
+        ("FETCH_ALLOWED_HOSTS", "photos.example,other.example."),
+        ("FETCH_ALLOWED_HOSTS", "[::1]"),
         ("FETCH_MAX_BYTES", "-1"),
         ("FETCH_TIMEOUT_S", "nan"),
         ("FETCH_TIMEOUT_S", "inf"),
@@ -66,6 +74,7 @@ def test_every_setting_is_read_from_its_variable():
         ("IMAGE_MAX_PIXELS", "1e9"),
         ("BATCH_MAX_ITEMS", "0"),
         ("TOP_K_MAX", "0"),
+        ("CORS_ORIGINS", ","),
         ("CORS_ORIGINS", "example.com"),
         ("CORS_ORIGINS", "https://example.com/path"),
         ("INFERENCE_THREADS", "65"),
@@ -74,6 +83,12 @@ def test_every_setting_is_read_from_its_variable():
 def test_a_bad_value_stops_the_function_and_names_its_variable(variable, value):
     with pytest.raises(SettingsError, match=variable):
         Settings.from_env({variable: value})
+
+
+def test_hosts_are_names_and_addresses_as_urls_spell_them():
+    text = "Photos.example, xn--bcher-kva.example,localhost,192.0.2.1,2001:db8::1"
+    hosts = Settings.from_env({"FETCH_ALLOWED_HOSTS": text}).fetch_allowed_hosts
+    assert hosts == frozenset(text.lower().replace(" ", "").split(","))
 
 
 def test_an_empty_list_is_a_value():
