@@ -5,7 +5,6 @@ code cannot honour is refused with a ContractError that names the field.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
@@ -106,7 +105,7 @@ class Contract:
             )
         try:
             value = json.loads(metadata[METADATA_KEY])
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ContractError(f"The metadata {METADATA_KEY!r} is not JSON: {error}.") from error
         return cls.from_json(value)
 
@@ -160,7 +159,7 @@ def _number(
     if (
         not isinstance(number, int | float)
         or isinstance(number, bool)
-        or not (math.isfinite(number) and low <= number <= high)
+        or not low <= number <= high  # nor is NaN
     ):
         raise ContractError(
             f"The contract's field {within + name!r} is {number!r}; "

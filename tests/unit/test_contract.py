@@ -36,6 +36,7 @@ def test_a_contract_survives_being_written_and_read():
         ("temperature", "1"),
         ("temperature", True),
         ("temperature", float("nan")),
+        ("temperature", 10**400),
         ("unsure_below", 1.1),
         ("unsure_below", -0.1),
         ("manifest_sha256", None),
@@ -59,6 +60,8 @@ def test_a_field_that_is_missing_is_refused_by_name(field):
     [
         ({}, "no metadata"),
         ({METADATA_KEY: "{"}, "not JSON"),
+        ({METADATA_KEY: "9" * 5_000}, "not JSON"),
+        ({METADATA_KEY: "[" * 100_000}, "not JSON"),
         ({METADATA_KEY: "[]"}, "must be a JSON object"),
     ],
 )

@@ -120,6 +120,7 @@ def test_a_spec_survives_being_written_and_read():
         ("mean", [0.5, 0.5]),
         ("mean", [0.5, 0.5, "0.5"]),
         ("mean", [0.5, 0.5, math.nan]),
+        ("mean", [0.5, 0.5, 10**400]),
         ("std", [0.5, 0.5, 0]),
         ("std", None),
         ("resample", "nearest"),
