@@ -28,6 +28,8 @@ _MAX_CHUNKS = 1_000
 _BYTES_PER_FURTHER_CHUNK = 2_048
 _MAX_READS = 4_000
 _BYTES_PER_FURTHER_READ = 512
+# Of a run-length encoded BMP it reads each run by itself: so many take a tenth of a second.
+_MAX_READS_OF_A_BMP = 250_000
 
 # A camera writes about 20 entries into the directory that holds the orientation.
 _MAX_EXIF_ENTRIES = 1_000
@@ -38,9 +40,10 @@ _TILE_SIZE_TAGS = (322, 323)  # TIFF 6.0, section 15: TileWidth and TileLength
 class MeteredFile(BytesIO):
     """A file in memory that ends the decoding of what takes far too many reads."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, file_format: str) -> None:
         super().__init__(data)
-        self._reads_left = _MAX_READS + len(data) // _BYTES_PER_FURTHER_READ
+        most = _MAX_READS_OF_A_BMP if file_format == "BMP" else _MAX_READS
+        self._reads_left = most + len(data) // _BYTES_PER_FURTHER_READ
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._reads_left -= 1

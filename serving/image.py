@@ -155,7 +155,7 @@ def decode_scaled(
         with _NO_WARNINGS:
             # Pillow refuses what has more than twice as many, before it prepares for the pixels.
             Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # may be odd
-            image = Image.open(bombs.MeteredFile(data), formats=(file_format,))
+            image = Image.open(bombs.MeteredFile(data, file_format), formats=(file_format,))
             bombs.check_cost(image, data, max_pixels)
             file_px = image.size
             scale = _draft(image, for_size, close=close)
@@ -225,10 +225,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I"):  # 16 bits of grey in 16 or 32: keep the upper 8
-        grey = np.clip(np.asarray(image), 0, 65_535).astype(np.uint16) >> 8
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+        values = np.clip(np.asarray(image), 0, 65_535).astype(np.uint16)
+        grey = (values >> 8).astype(np.uint8)
+        if isinstance(through := image.info.get("transparency"), int):
+            grey[values == through] = 255
+        return Image.fromarray(grey).convert("RGB")
     if image.has_transparency_data:
-        layers = image.convert("RGBA")
+        layers = image if image.mode == "RGBA" else image.convert("RGBA")
         paper = Image.new("RGB", layers.size, "white")
         paper.paste(layers, mask=layers)
         return paper

@@ -12,7 +12,7 @@ from PIL import Image
 
 from serving import bombs, image
 from serving.errors import UndecodableImageError, UnsupportedImageError
-from tests.drawn import encoded, picture, png
+from tests.drawn import encoded, picture, png, png_chunk
 
 CORNERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
 
@@ -257,6 +257,31 @@ def test_sixteen_bits_of_grey_keep_their_upper_eight():
     for file_format in ("PNG", "TIFF"):
         decoded = np.asarray(decode(encoded(Image.fromarray(values), file_format)))
         assert decoded[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+def test_the_transparent_one_of_sixteen_bits_of_grey_is_laid_over_white():
+    samples = struct.pack(">4H", 0, 256, 257, 65_535)
+    data = png(4, 1, samples, depth=16, colour=0, before=png_chunk(b"tRNS", struct.pack(">H", 257)))
+    assert np.asarray(decode(data))[0, :, 0].tolist() == [0, 1, 255, 255]
+
+
+def run_length_encoded(indices: np.ndarray) -> bytes:
+    """A BMP of 8 bits of grey in runs of one pixel, BI_RLE8, from the lowest row up."""
+    height, width = indices.shape
+    rows = (b"".join(bytes([1, index]) for index in row) + b"\0\0" for row in indices[::-1])
+    body = b"".join(rows) + b"\0\1"
+    palette = b"".join(bytes([grey, grey, grey, 0]) for grey in range(256))
+    offset = 14 + 40 + len(palette)
+    sizes = struct.pack("<IHHI", offset + len(body), 0, 0, offset)
+    fields = (40, width, height, 1, 8, 1, len(body), 0, 0, 256, 0)
+    return b"BM" + sizes + struct.pack("<IiiHHIIiiII", *fields) + palette + body
+
+
+def test_a_run_length_encoded_bmp_is_decoded_up_to_a_size():
+    grey = np.arange(300 * 200, dtype=np.uint32).astype(np.uint8).reshape(200, 300)
+    assert (np.asarray(decode(run_length_encoded(grey)))[..., 0] == grey).all()
+    with pytest.raises(UndecodableImageError, match="costly"):
+        decode(run_length_encoded(np.zeros((600, 600), np.uint8)))
 
 
 def test_sixteen_bits_of_colour_keep_their_upper_eight():
