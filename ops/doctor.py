@@ -4,13 +4,15 @@ One line a finding and what to do. Exit 0: nothing found; 1: findings; 2: wrong 
 """
 
 import argparse
-import re
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 from ops import image_checks, model_checks, parameters
 from ops.finding import Finding
+from serving.errors import SettingsError
+from serving.settings import Settings
 
 _ROOT = Path(__file__).resolve().parent.parent
 IMAGE = "classifierfunction:latest"  # what `sam build` calls it
@@ -19,14 +21,22 @@ IMAGE = "classifierfunction:latest"  # what `sam build` calls it
 def diagnose(root: Path, values: dict[str, str], image: str) -> tuple[list[Finding], list[str]]:
     """Every finding on a checkout, and what could not be looked at, as sentences."""
     model, report = root / "model" / "classifier.onnx", root / "model" / "report.json"
+    template = root / "template.yaml"
     found = parameters.contradictions(values)
+    try:
+        settings = parameters.settings(template)
+    except SettingsError as error:
+        found.append(Finding(template.name, str(error), "correct it under Variables"))
+        settings = Settings()
     found += parameters.stack_name(_stack_name(root / "samconfig.toml"))
     of_model, contract = model_checks.check(model)
     found += of_model
     if contract is not None:
         found += model_checks.report_is_of(model, report)
         found += parameters.drift(values, contract, report)
-        found += model_checks.goldens(model, root / "ops" / "hook" / "golden")
+        found += (refused := parameters.limits(values, settings, contract))
+        if not refused:  # of which the golden pictures would tell as well, in other words
+            found += model_checks.goldens(model, root / "ops" / "hook" / "golden", settings)
     requirements = root / "requirements.txt"
     found += image_checks.unpinned(requirements)
     if (glibc := image_checks.base_glibc(root / "Dockerfile")) is not None:
@@ -40,8 +50,14 @@ def diagnose(root: Path, values: dict[str, str], image: str) -> tuple[list[Findi
 
 
 def _stack_name(samconfig: Path) -> str:
-    match = re.search(r'^stack_name = "(.*)"', samconfig.read_text(), re.MULTILINE)
-    return match[1] if match else ""
+    """The name that `sam deploy` takes: its own table outweighs the global one."""
+    try:
+        default = tomllib.loads(samconfig.read_text(encoding="utf-8")).get("default", {})
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{samconfig.name} is no TOML: {error}") from error
+    tables = [default.get(name, {}).get("parameters", {}) for name in ("global", "deploy")]
+    merged: dict[str, object] = tables[0] | tables[1]
+    return str(merged.get("stack_name", ""))
 
 
 def main(words: Sequence[str] | None = None, root: Path = _ROOT) -> int:

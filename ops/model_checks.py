@@ -70,13 +70,13 @@ def _refused(model: Path, graph: onnx.ModelProto, why: str) -> Finding:
     return Finding(str(model), f"this code refuses it: {why}", _EXPORT)
 
 
-def goldens(model: Path, folder: Path) -> list[Finding]:
+def goldens(model: Path, folder: Path, settings: Settings) -> list[Finding]:
     """Whether the model answers the golden pictures as its checkpoint did."""
 
     def no_fetch(url: str, *, timeout_s: float) -> bytes:
         raise OSError(f"a golden picture is no URL: {url}")
 
-    app: Any = App(Classifier.load(model), Settings(), no_fetch)
+    app: Any = App(Classifier.load(model), settings, no_fetch)
     with contextlib.redirect_stdout(io.StringIO()):  # the service's log
         problems = pretraffic.verdict(folder, lambda event: app.handle(event, "doctor"))
     if not problems:
@@ -88,8 +88,8 @@ def goldens(model: Path, folder: Path) -> list[Finding]:
 def report_is_of(model: Path, report: Path) -> list[Finding]:
     """Whether the report was measured on this very file."""
     try:
-        measured = json.loads(report.read_text()).get("version")
-    except (OSError, ValueError):
+        measured = json.loads(report.read_text())["version"]
+    except (OSError, ValueError, LookupError, TypeError):
         measured = None
     if measured == Classifier.load(model).version:
         return []

@@ -1,6 +1,8 @@
 """The template's parameters, as a deployment would set them, in; those that contradict out."""
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,17 @@ from typing import Any
 import yaml
 
 from ops.finding import Finding
+from ops.hook import pretraffic
 from serving.contract import Contract
+from serving.settings import Settings
 
-_DRIFT_TOLERANCE = 0.005  # figures are rounded in the template
+_DRIFT_TOLERANCE = 0.005 + 1e-9  # figures are rounded in the template, some at the half
 _MAX_FUNCTION_NAME = 64  # characters (AWS Lambda API reference, CreateFunction)
 _HOOK_PREFIX = "CodeDeployHook_"
+# What a process takes that has classified a small photo, and what decoding takes at most for each
+# pixel: both WebP's, as measured on 50 megapixels. AVIF takes 11, PNG 9.
+_MEMORY_MB = 90
+_BYTES_PER_PIXEL = 16
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # it comes without types
@@ -26,19 +34,56 @@ def read(template: Path, overrides: Mapping[str, str]) -> dict[str, str]:
     """Name -> value of every parameter: the template's default, or what `overrides` says.
 
     Raises:
-        ValueError: `overrides` names a parameter that the template does not have.
+        ValueError: `overrides` names a parameter that the template does not have, or a value that
+            CloudFormation would refuse.
     """
-    document: dict[str, Any] = yaml.load(template.read_text(), _Loader)  # noqa: S506 - a SafeLoader
-    values = {name: str(p.get("Default", "")) for name, p in document["Parameters"].items()}
+    defined = _document(template)["Parameters"]
+    values = {name: str(p.get("Default", "")) for name, p in defined.items()}
     strangers = overrides.keys() - values.keys()
     if strangers:
         raise ValueError(f"{template.name} has no parameter {', '.join(sorted(strangers))}.")
+    for name, value in overrides.items():
+        _check(name, value, defined[name])
     return values | dict(overrides)
+
+
+def settings(template: Path) -> Settings:
+    """The service's settings, as the template's environment variables make them.
+
+    Raises:
+        SettingsError: the function would not start with them.
+    """
+    function = _document(template)["Resources"]["ClassifierFunction"]["Properties"]
+    return Settings.from_env(function["Environment"]["Variables"])
+
+
+def _document(template: Path) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.load(template.read_text(), _Loader)  # noqa: S506 - a SafeLoader
+    return document
+
+
+def _check(name: str, value: str, defined: Mapping[str, Any]) -> None:
+    """Hold a value to what its parameter's definition allows; raises ValueError naming it."""
+    allowed = [str(one) for one in defined.get("AllowedValues", ())]
+    if allowed and value not in allowed:
+        raise ValueError(f"{name} is {value!r}; it takes {', '.join(allowed)}.")
+    if not re.search(defined.get("AllowedPattern", ""), value):
+        raise ValueError(f"{name} is {value!r}; it must match {defined['AllowedPattern']}")
+    if defined["Type"] != "Number":
+        return
+    low, high = defined.get("MinValue", -math.inf), defined.get("MaxValue", math.inf)
+    try:
+        is_allowed = low <= float(value) <= high
+    except ValueError:
+        is_allowed = False
+    if not is_allowed:
+        raise ValueError(f"{name} is {value!r}; it must be a number from {low:g} to {high:g}.")
 
 
 def contradictions(p: Mapping[str, str]) -> list[Finding]:
     """Parameters that CloudFormation or Lambda would refuse, or that undo each other."""
-    reserved, provisioned = int(p["ReservedConcurrency"]), int(p["ProvisionedConcurrency"])
+    reserved = int(float(p["ReservedConcurrency"]))
+    provisioned = int(float(p["ProvisionedConcurrency"]))
     is_limited = reserved >= 0
     cases = [
         (
@@ -80,6 +125,27 @@ def contradictions(p: Mapping[str, str]) -> list[Finding]:
     return [Finding("template.yaml", problem, remedy) for holds, problem, remedy in cases if holds]
 
 
+def limits(p: Mapping[str, str], chosen: Settings, contract: Contract) -> list[Finding]:
+    """Settings that the function's memory, or the checks after a release, cannot bear."""
+    asked = pretraffic.top_k(len(contract.classes))
+    needed_mb = _MEMORY_MB + chosen.image_max_pixels * _BYTES_PER_PIXEL / 2**20
+    cases = [
+        (
+            chosen.top_k_max < asked,
+            f"TOP_K_MAX is {chosen.top_k_max}, and the hook asks for {asked} classes: "
+            "every release would be taken back",
+            f"set TOP_K_MAX to {asked} or more",
+        ),
+        (
+            float(p["MemorySizeMb"]) < needed_mb,
+            f"MemorySizeMb is {p['MemorySizeMb']}, and an image of IMAGE_MAX_PIXELS "
+            f"({chosen.image_max_pixels:,}) may take {needed_mb:.0f} MB",
+            "set more MemorySizeMb or less IMAGE_MAX_PIXELS",
+        ),
+    ]
+    return [Finding("template.yaml", problem, remedy) for holds, problem, remedy in cases if holds]
+
+
 def stack_name(name: str) -> list[Finding]:
     """Whether the hook's function name, which holds the stack's, is short enough for Lambda."""
     longest = _MAX_FUNCTION_NAME - len(_HOOK_PREFIX)
@@ -97,13 +163,14 @@ def drift(p: Mapping[str, str], contract: Contract, report: Path) -> list[Findin
         found.append(Finding("template.yaml", problem, f"set ModelName={contract.name}"))
     try:
         answers = json.loads(report.read_text())["answers"]
-    except (OSError, ValueError, KeyError):
+        figures = {
+            "ReportConfidence": float(answers["mean_confidence"]),
+            "ReportUnsureShare": float(answers["unsure_share"]),
+        }
+    except (OSError, ValueError, LookupError, TypeError):
         remedy = "write it with the model: python -m train bundle"
         return [*found, Finding(str(report), "it has no figures for the alarms on drift", remedy)]
-    for name, figure in (
-        ("ReportConfidence", answers["mean_confidence"]),
-        ("ReportUnsureShare", answers["unsure_share"]),
-    ):
+    for name, figure in figures.items():
         if abs(float(p[name]) - figure) > _DRIFT_TOLERANCE:
             problem = f"{name} is {p[name]}, {report.name} says {figure:.3f}"
             found.append(Finding("template.yaml", problem, f"set {name}={figure:.2f}"))

@@ -46,8 +46,13 @@ class Golden:
     @property
     def event(self) -> dict[str, Any]:
         """The direct invocation that asks for as many classes as an answer may list."""
-        top_k = min(len(self.probabilities), _MAX_TOP_K)
-        return {"image": base64.b64encode(self.picture).decode(), "top_k": top_k}
+        image = base64.b64encode(self.picture).decode()
+        return {"image": image, "top_k": top_k(len(self.probabilities))}
+
+
+def top_k(classes: int) -> int:
+    """How many predictions are asked for of a model of so many classes."""
+    return min(classes, _MAX_TOP_K)
 
 
 def load(folder: Path = GOLDEN) -> list[Golden]:

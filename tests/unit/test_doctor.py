@@ -1,6 +1,7 @@
 """Each finding of `make doctor`, provoked."""
 
 import json
+import re
 import shutil
 from importlib.metadata import Distribution
 from types import SimpleNamespace
@@ -60,6 +61,7 @@ PARAMETERS = {
     "an issuer that nobody asks": ({"JwtIssuer": "https://i.example"}, "does not look at it"),
     "an open API without cap": ({"ReservedConcurrency": "-1"}, "no concurrency caps"),
     "slow beyond the timeout": ({"AlarmP99Ms": "29000"}, "AlarmP99Ms"),
+    "less memory than an image takes": ({"MemorySizeMb": "512"}, "may take 853 MB"),
     "another model's name": ({"ModelName": "other"}, "ModelName is other"),
     "another report's confidence": ({"ReportConfidence": "0.1"}, "ReportConfidence is 0.1"),
     "another report's unsure share": ({"ReportUnsureShare": "0.9"}, "ReportUnsureShare is 0.9"),
@@ -70,6 +72,79 @@ PARAMETERS = {
 def test_parameters_that_contradict_are_found(name, checkout, capsys):
     changes, word = PARAMETERS[name]
     the_one(found(checkout, capsys, *(f"{k}={v}" for k, v in changes.items())), word)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "ReservedConcurrency=five",
+        "ReservedConcurrency=1001",
+        "MemorySizeMb=64",
+        "AlarmP99Ms=",
+        "AlarmP99Ms=nan",
+        "ReportConfidence=x",
+        "SnapStart=True",
+        "LogRetentionDays=2",
+        "JwtIssuer=i.example",
+    ],
+)
+def test_a_value_that_cloudformation_would_refuse_is_wrong_usage(word, checkout, capsys):
+    assert doctor.main([word], checkout) == 2
+    name, _, value = word.partition("=")
+    assert f"doctor: {name} is {value!r}; it" in capsys.readouterr().err
+
+
+def with_variable(checkout, name, value):
+    """The template with another value of one of the function's environment variables."""
+    path = checkout / "template.yaml"
+    text, count = re.subn(rf"( {name}: ).*", rf"\g<1>{value}", path.read_text())
+    assert count == 1
+    path.write_text(text)
+
+
+def test_a_setting_that_the_function_would_not_start_with_is_found(checkout, capsys):
+    with_variable(checkout, "FETCH_PORTS", "eighty")
+    the_one(found(checkout, capsys), "FETCH_PORTS")
+
+
+def test_fewer_classes_than_the_hook_asks_for_are_found(checkout, capsys):
+    with_variable(checkout, "TOP_K_MAX", '"9"')
+    the_one(found(checkout, capsys), "TOP_K_MAX is 9", "10 classes")
+
+
+def test_golden_pictures_larger_than_what_is_decoded_are_found(checkout, capsys):
+    with_variable(checkout, "IMAGE_MAX_PIXELS", '"100"')
+    the_one(found(checkout, capsys), "golden answers differ", "more than 100 pixels")
+
+
+def test_a_figure_is_told_to_the_hundredth_that_doctor_takes(checkout, capsys):
+    report = checkout / "model" / "report.json"
+    text = json.loads(report.read_text())
+    for figure in (0.925, 0.935, 0.945):
+        text["answers"]["mean_confidence"] = figure
+        report.write_text(json.dumps(text))
+        remedies = [finding.rpartition("set ")[2] for finding in found(checkout, capsys)]
+        assert found(checkout, capsys, *remedies) == []
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"answers": {}}', '{"answers": []}', "no JSON"])
+def test_a_report_of_another_shape_is_found(text, checkout, capsys):
+    (checkout / "model" / "report.json").write_text(text)
+    told = found(checkout, capsys)
+    assert [line for line in told if "no figures for the alarms" in line]
+
+
+def test_the_stack_name_of_sam_deploy_outweighs_the_global_one(checkout, capsys):
+    path = checkout / "samconfig.toml"
+    before, table, after = path.read_text().partition("[default.deploy.parameters]\n")
+    path.write_text(f'{before}{table}stack_name = "{"x" * 60}"\n{after}')
+    the_one(found(checkout, capsys), "60 characters")
+
+
+def test_a_samconfig_that_is_no_toml_is_named(checkout, capsys):
+    (checkout / "samconfig.toml").write_text("stack_name = photo")
+    assert doctor.main([], checkout) == 2
+    assert "samconfig.toml is no TOML" in capsys.readouterr().err
 
 
 def test_a_parameter_that_the_template_does_not_have_is_wrong_usage(checkout, capsys):
