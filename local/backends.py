@@ -181,12 +181,12 @@ class InProcess:
         self._lock = threading.Lock()
 
     def invoke(self, event: bytes) -> bytes:
-        ends = time.monotonic() + self._timeout_s
-        context = SimpleNamespace(
-            aws_request_id=str(uuid4()),
-            get_remaining_time_in_millis=lambda: int((ends - time.monotonic()) * 1000),
-        )
         with self._lock, contextlib.redirect_stdout(self._log):
+            ends = time.monotonic() + self._timeout_s  # waiting for its turn takes nothing of it
+            context = SimpleNamespace(
+                aws_request_id=str(uuid4()),
+                get_remaining_time_in_millis=lambda: int((ends - time.monotonic()) * 1000),
+            )
             try:
                 return json.dumps(self._handler(json.loads(event), context)).encode()
             except Exception as error:

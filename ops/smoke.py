@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,9 @@ def main(words: Sequence[str] | None = None) -> int:
         for name, wrong in problems(endpoint, arguments.goldens):
             print(f"FAIL {name}: {'; '.join(wrong)}" if wrong else f"ok   {name}")
             failed += bool(wrong)
+    except HTTPException as error:
+        print(f"FAIL {arguments.url}: it does not speak HTTP: {error!r}", file=sys.stderr)
+        return 1
     except (OSError, ValueError) as error:
         print(f"FAIL {arguments.url}: {error}", file=sys.stderr)
         return 1

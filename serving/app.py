@@ -124,7 +124,7 @@ class App:
         headers = {"x-content-type-options": "nosniff", "vary": "accept", **response.headers}
         if request.source in _CORS_SOURCES:
             headers.update(self._cors(request))
-        if response.media_type in (JSON, PROBLEM) and response.content is not None:
+        if self._may_be_text(response, request):
             liked = accept.choose(request.headers.get("accept", ""), (JSON, TEXT))
             if liked == TEXT:
                 from serving import plain  # only people at a terminal ask for it
@@ -136,6 +136,14 @@ class App:
                     headers=headers,
                 )
         return replace(response, headers=headers)
+
+    def _may_be_text(self, response: Response, request: Request) -> bool:
+        """Whether there is a form for people: of a problem always, else where the route has one."""
+        if response.content is None or response.media_type == PROBLEM:
+            return response.content is not None
+        method = "GET" if request.method == "HEAD" else request.method
+        route = self._routes.get((method, request.path))
+        return response.media_type == JSON and route is not None and TEXT in route.offered
 
     def _cors(self, request: Request) -> dict[str, str]:
         origin = request.headers.get("origin", "")

@@ -16,4 +16,6 @@ def handler(event, context):
         return {"statusCode": 200, "body": "x" * 7_000_000}
     if path == "/not-a-status":
         return {"statusCode": "many"}
+    if path == "/remaining":
+        return {"statusCode": 200, "body": str(context.get_remaining_time_in_millis())}
     return {"statusCode": 200, "body": "fine"}

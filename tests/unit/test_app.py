@@ -136,6 +136,13 @@ def test_an_error_is_text_too_for_who_asked_for_text(call):
     assert answer.body.startswith("415 Unsupported Media Type: ")
 
 
+@pytest.mark.parametrize("path", ["/health", "/model", "/openapi.json"])
+def test_what_has_no_form_for_people_is_json_for_who_takes_anything(call, path):
+    answer = call("GET", path, headers={"accept": "text/plain, */*;q=0.1"})
+    assert answer.headers["content-type"].startswith("application/json")
+    assert answer.json
+
+
 def test_a_batch_as_text_numbers_its_answers(call, red_jpeg):
     image = {"image": base64.b64encode(red_jpeg).decode()}
     body = json.dumps({"images": [image, {"image": "eA=="}], "top_k": 1}).encode()

@@ -4,6 +4,7 @@ import io
 import json
 import platform
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,6 +78,23 @@ def test_in_process_the_handler_answers_and_its_faults_are_told_apart():
     assert json.loads(backend.invoke(b'{"rawPath": "/"}'))["body"] == "fine"
     with pytest.raises(FunctionFailedError):
         backend.invoke(b'{"rawPath": "/raises"}')
+
+
+def test_in_process_waiting_for_its_turn_takes_nothing_of_a_requests_time(monkeypatch):
+    clock = SimpleNamespace(now_s=0.0)
+    monkeypatch.setattr(backends, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
+
+    class Queue:
+        """A lock that another request holds for three seconds."""
+
+        def __enter__(self) -> None:
+            clock.now_s += 3
+
+        def __exit__(self, *error: object) -> None: ...
+
+    backend = backends.start("process", FunctionConfig({}, io.StringIO(), FAULTY, timeout_s=2))
+    monkeypatch.setattr(backend, "_lock", Queue())
+    assert json.loads(backend.invoke(b'{"rawPath": "/remaining"}'))["body"] == "2000"
 
 
 def test_a_handler_that_does_not_exist_is_named():

@@ -9,6 +9,7 @@ from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
 from ops import aws, invoke, logs, smoke, teardown
+from tests.loopback import serving
 
 
 def stubbed(service):
@@ -115,6 +116,13 @@ def test_invoke_refuses_a_photo_that_no_event_takes(tmp_path):
 def test_smoke_of_an_address_where_nothing_answers_fails_in_one_line(capsys):
     assert smoke.main(["http://127.0.0.1:9"]) == 1
     assert "127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_smoke_of_a_server_of_another_protocol_fails_in_one_line(capsys):
+    with serving(b"220 smtp.example ESMTP\r\n") as server:
+        url = f"http://127.0.0.1:{server.port}"
+        assert smoke.main([url]) == 1
+    assert f"FAIL {url}: it does not speak HTTP" in capsys.readouterr().err
 
 
 def test_smoke_wants_a_url():
