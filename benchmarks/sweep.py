@@ -34,6 +34,7 @@ from serving.preprocess import PreprocessSpec
 from train import data
 from train.config import DataConfig, NetworkConfig
 from train.data import Manifest
+from train.errors import TrainError
 from train.network import make_head, pretrained_backbone
 from train.runs import read_json
 from train.sweep import JSON, SweepConfig
@@ -118,9 +119,9 @@ def measure_workshop(manifest: Manifest, config: Config) -> WorkshopWay:
         loader = DataLoader(
             PhotoFiles(manifest.split(split), PreprocessSpec()), batch_size=32, shuffle=True
         )
-        photos = 0
+        started, photos = time.perf_counter(), 0
         for number, (images, labels) in enumerate(loader):
-            if number == 1:
+            if number == 1:  # the first warmed up; where there is no other, it is counted
                 started, photos = time.perf_counter(), 0
             step(images, labels)
             photos += len(labels)
@@ -190,7 +191,10 @@ def _line(name: str, values: Sequence[float]) -> str:
 def main() -> None:
     """Measure, print, and write the JSON."""
     config = tyro.cli(Config, description=Config.__doc__)
-    manifest = data.scan(config.data)
+    try:
+        manifest = data.scan(config.data)
+    except TrainError as error:
+        sys.exit(str(error))
     machine = (
         f"{os.cpu_count()} cores, torch {version('torch')} with {torch.get_num_threads()} threads, "
         f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} before the start"

@@ -24,7 +24,7 @@ NAME, OURS, WORKSHOP = "tail", "ours", "workshop"
 SIZE = "400x533"
 ALL, BLOCKS = "p99/p50 of all requests", "p99/p50 of each tenth of them"
 _TURN = 50
-_TURNS_FOR_UNSURE = 5  # one turn in so many
+KINDS = (*4 * [SIZE], photos.UNSURE)  # of five turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,8 @@ def measure(config: Config) -> Results:
                 reason = "; ".join(f"{who}: {why}" for who, why in missing.items())
                 results.not_measured = {ALL: reason, BLOCKS: reason}
                 return results
-            rounds = max(1, requests // turn // _TURNS_FOR_UNSURE)
-            sure = interleave(running, SIZE, rounds=rounds * (_TURNS_FOR_UNSURE - 1), count=turn)
-            unsure = interleave(running, photos.UNSURE, rounds=rounds, count=turn)
-            seconds = {who: mixed(sure[who], unsure[who]) for who in sure}
+            rounds = max(1, requests // turn // len(KINDS)) * len(KINDS)
+            seconds = interleave(running, *KINDS, rounds=rounds, count=turn)
     results.measured = {who: latency_ms(all_) for who, all_ in seconds.items()}
     ours, workshop = seconds[OURS], seconds[WORKSHOP]
     results.ratios[ALL] = Spread.of([p99_over_p50(ours) / p99_over_p50(workshop)])
@@ -63,16 +61,6 @@ def measure(config: Config) -> Results:
         [p99_over_p50(ours[b]) / p99_over_p50(workshop[b]) for b in _tenths(len(ours))]
     )
     return results
-
-
-def mixed(sure: Seconds, unsure: Seconds) -> Seconds:
-    """Every fifth round one of the unsure, so that each tenth of the run has its share."""
-    each = len(sure) // len(unsure)
-    return [
-        round_
-        for n, last in enumerate(unsure)
-        for round_ in (*sure[n * each : (n + 1) * each], last)
-    ]
 
 
 def p99_over_p50(rounds: Seconds) -> float:

@@ -8,6 +8,7 @@ the processor, under rows of its own.
     python -m benchmarks.training --data DIR
 """
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from serving.preprocess import PreprocessSpec
 from train import data, loaders
 from train.config import DataConfig, FitConfig, NetworkConfig
 from train.data import Manifest
+from train.errors import TrainError
 from train.fit import fit
 from train.network import build
 from train.runs import RECORD, read_json
@@ -176,7 +178,12 @@ def results(ours: list[float], others: dict[str, list[float]], kind: str) -> Res
 def main() -> None:
     """Measure, print, and write benchmarks/results/training.json."""
     config = tyro.cli(Config, description=Config.__doc__)
-    found = measure(config)
+    if config.epochs < 2 or config.rounds < 1:  # the first epoch is not counted
+        sys.exit("--epochs takes 2 or more, --rounds 1 or more.")
+    try:
+        found = measure(config)
+    except TrainError as error:
+        sys.exit(str(error))
     print(f"Photos a second of fit on {device()}, divided by:")
     print(table(found))
     print(f"The figures are in {found.write(config.out)}.")

@@ -70,3 +70,12 @@ def test_rows_of_a_gpu_are_named_for_it(monkeypatch: pytest.MonkeyPatch):
     assert found.ratios[f"cuda, {FROM_MEMORY}"].median == pytest.approx(1 / 1.1)
     assert found.measured["gpu"] == "a GPU"
     assert not found.not_measured
+
+
+@pytest.mark.parametrize("words", [["--epochs", "1"], ["--rounds", "0"], []])
+def test_what_cannot_be_measured_is_told_in_one_line(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sys.argv", ["training", "--data", str(tmp_path / "nowhere"), *words])
+    with pytest.raises(SystemExit, match="nowhere" if not words else "--epochs takes 2 or more"):
+        training.main()

@@ -1,6 +1,9 @@
 """The benchmarks' arithmetic on figures worked out by hand, and the table of the goals."""
 
+from typing import Any
+
 import pytest
+from benchmarks import photos
 from benchmarks.batch import throughput
 from benchmarks.report import BEGIN, DOCUMENTS, END, GOALS, Goal, insert, main, row_of, table
 from benchmarks.results import (
@@ -12,7 +15,8 @@ from benchmarks.results import (
     ratio_of_medians,
     read_ratio,
 )
-from benchmarks.tail import mixed, p99_over_p50
+from benchmarks.rounds import interleave
+from benchmarks.tail import KINDS, p99_over_p50
 
 FASTER = Goal("their time / ours", "one", "a row", 2.0)
 SMALLER = Goal("our size / theirs", "one", "a row", 0.85, at_most=True, aim=0.75)
@@ -31,10 +35,29 @@ def test_rounds_that_are_missing_on_one_side_are_refused():
         ratio_of_medians([[1.0], [1.0]], [[1.0]])
 
 
+class FakeWorker:
+    """Notes what is asked of all, in order; a request takes as many seconds as its name is long."""
+
+    def __init__(self, name: str, asked: list[tuple[str, str]]) -> None:
+        self.name, self._asked = name, asked
+
+    def ask(self, request: str, count: int) -> list[float]:
+        self._asked.append((self.name, request))
+        return [float(len(request))] * count
+
+
+def test_workers_are_asked_in_turn_for_each_kind_of_request_after_one_that_is_not_counted():
+    asked: list[tuple[str, str]] = []
+    running: Any = [FakeWorker("a", asked), FakeWorker("b", asked)]
+    seconds = interleave(running, "sure", "sure", "unsure", rounds=3, count=2)
+    assert asked[:4] == [("a", "sure"), ("a", "unsure"), ("b", "sure"), ("b", "unsure")]
+    assert asked[4:8] == [("a", "sure"), ("b", "sure"), ("b", "sure"), ("a", "sure")]
+    assert asked[8:] == [("a", "unsure"), ("b", "unsure")]
+    assert seconds == {name: [[4.0, 4.0], [4.0, 4.0], [6.0, 6.0]] for name in "ab"}
+
+
 def test_every_fifth_turn_is_of_the_photo_that_needs_both_networks():
-    sure, unsure = [[float(n)] for n in range(8)], [[100.0], [101.0]]
-    order = [seconds for (seconds,) in mixed(sure, unsure)]
-    assert order == [0, 1, 2, 3, 100, 4, 5, 6, 7, 101]
+    assert [kind == photos.UNSURE for kind in KINDS] == [False] * 4 + [True]
 
 
 def test_a_spread_is_the_median_and_the_middle_of_the_rounds():

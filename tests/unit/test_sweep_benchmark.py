@@ -1,11 +1,13 @@
 """The benchmark's arithmetic, on figures that can be multiplied by hand."""
 
+from itertools import count
 from pathlib import Path
 
 import pytest
-from benchmarks.sweep import WorkshopWay, ratio, report, workshop_s
+from benchmarks import sweep
+from benchmarks.sweep import Config, WorkshopWay, measure_workshop, ratio, report, workshop_s
 
-from train.data import Manifest, Photo
+from train.data import Manifest, Photo, scan
 
 
 def manifest(train: int, validation: int) -> Manifest:
@@ -36,3 +38,20 @@ def test_the_ratio_pairs_every_measurement_of_the_workshops_way_with_every_sweep
 
     assert spread.rounds == 4  # 100, 50, 200 and 100 times
     assert spread.median == pytest.approx(100)
+
+
+@pytest.mark.slow
+def test_a_split_of_one_batch_is_timed_by_itself(drawn_data: Path, monkeypatch: pytest.MonkeyPatch):
+    photos = scan(drawn_data)
+    counts = [len(photos.split(name).photos) for name in ("train", "validation")]
+    assert max(counts) <= 32
+    clock = count()
+    monkeypatch.setattr("benchmarks.sweep.time.perf_counter", lambda: next(clock))
+    way = measure_workshop(photos, Config(drawn_data, weights="none"))
+    assert (way.train_s, way.validation_s) == (1 / counts[0], 1 / counts[1])
+
+
+def test_a_folder_without_photos_is_told_in_one_line(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["sweep", "--data", str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit, match="nowhere"):
+        sweep.main()
