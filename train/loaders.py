@@ -82,7 +82,7 @@ def photo_loader(
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """Augmented training batches: ((B, 3, size_px, size_px) uint8, (B,) int64)."""
     transform = augmentation(config.augment, size_px)
-    workers = config.data.workers if config.data.workers >= 0 else min(8, os.cpu_count() or 1)
+    workers = config.data.workers if config.data.workers >= 0 else min(8, _cores())
     return DataLoader(
         AugmentedPhotos(pixels, labels, transform, config.seed),
         batch_size=config.batch,
@@ -91,6 +91,12 @@ def photo_loader(
         drop_last=len(labels) >= config.batch,  # a last batch of one would upset batch-norm
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _cores() -> int:
+    """How many this process may use, which a container or batch system may have made fewer."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def feature_loader(

@@ -1,9 +1,14 @@
 """Order and augmentation depend on the seed, the epoch and the photo, and on nothing else."""
 
+import os
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 
-from train.loaders import AugmentedPhotos, EpochOrder, mixed_seed
+from train.config import DataConfig, FitConfig
+from train.loaders import AugmentedPhotos, EpochOrder, mixed_seed, photo_loader
 from train.transforms import augmentation
 
 
@@ -51,3 +56,12 @@ def test_each_epoch_has_every_photo_once_in_its_own_order():
 def test_mixed_seeds_of_near_numbers_differ():
     seeds = {mixed_seed(a, b, c) for a in range(5) for b in range(5) for c in range(5)}
     assert len(seeds) == 125
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system pins no process")
+def test_there_are_as_many_workers_as_cores_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {5})
+    pixels, labels = np.zeros((2, 8, 8, 3), np.uint8), np.arange(2)
+    config = FitConfig(out=Path("out"), data=DataConfig(Path("data")))
+    assert photo_loader(config, pixels, labels, 8, EpochOrder(2, seed=0)).num_workers == 1
