@@ -27,6 +27,7 @@ from train.golden import (
     clear_pictures,
     golden_logits,
     int8_golden_logits,
+    require_golden_folder,
     write_goldens,
 )
 from train.inference import SECOND_FILE, TorchModel, labelled_split, split_logits
@@ -51,7 +52,8 @@ class BundleConfig:
     pictures: Path = Path(__file__).resolve().parent.parent / "samples"
     """Folder of the golden pictures, *.jpg."""
     golden: Path | None = None
-    """Folder for the golden pictures; ops/hook/golden beside --out if not given."""
+    """Folder for the golden pictures; ops/hook/golden beside --out if not given. Those of a
+    bundle before are replaced there; a folder with other pictures is refused."""
     golden_tolerance: Annotated[float | None, tyro.conf.arg(metavar="PROBABILITY")] = None
     """Largest difference of any calibrated probability that the hook lets pass; 0.001 for a float32
     file and 0.02 for an int8 one if not given."""
@@ -65,11 +67,14 @@ def bundle(config: BundleConfig) -> None:
     """Measure the exported file and put it, with the figures, where serving looks for it.
 
     Raises:
-        UsageError: a file is missing, or the int8 file is not the one that passed the gate.
+        UsageError: a file is missing, the int8 file is not the one that passed the gate, or the
+            folder for the golden pictures holds others.
         CheckFailedError: a file does not answer the golden pictures as it should.
     """
     if config.notes is not None and not config.notes.is_file():
         raise UsageError(f"--notes {config.notes} is missing.")
+    golden = config.golden or config.out.parent / "ops" / "hook" / "golden"
+    require_golden_folder(golden, config.pictures)
     exported = config.run / ONNX_FILE
     if not exported.is_file():
         raise UsageError(f"{exported} is missing: write it first, python -m train export RUN.")
@@ -96,7 +101,6 @@ def bundle(config: BundleConfig) -> None:
     write_json(config.out / REPORT_JSON, report)
     card = model_card(trained, classifier.contract, classifier.version, report, notes)
     write_bytes(config.out / CARD, card.encode())
-    golden = config.golden or config.out.parent / "ops" / "hook" / "golden"
     write_goldens(golden, classifier.contract, pictures, expected, tolerance)
     accuracy = report["splits"][config.split]["accuracy"]
     print(f"{config.split} accuracy {accuracy:.4f} on {len(photos.photos)} photos")

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier, softmax
 from serving.contract import Contract
 from serving.preprocess import normalize
+from train.data import PHOTO_SUFFIXES
 from train.errors import CheckFailedError, UsageError
 from train.inference import Model, PixelsOf, TorchModel, image_logits, pixels_of_files
-from train.runs import write_json, write_whole
+from train.runs import read_json, write_json, write_whole
 
 EXPECTATIONS = "expectations.json"
 
@@ -155,6 +156,48 @@ def _pixels_of(pictures: Sequence[Path]) -> PixelsOf:
     return partial(pixels_of_files, files, max_pixels=_MAX_PIXELS)
 
 
+def require_golden_folder(folder: Path, pictures: Path) -> None:
+    """Make sure that nobody's pictures are lost where the golden ones are put.
+
+    Raises:
+        UsageError: the folder is the one that the pictures come from, or it holds others than
+            `bundle` put there.
+    """
+    if folder.resolve() == pictures.resolve():
+        raise UsageError(
+            f"{folder} is the folder of --pictures: name another for the golden pictures, "
+            "--golden DIR."
+        )
+    if not folder.is_dir():
+        return
+    ours = _listed(folder)
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() not in PHOTO_SUFFIXES or file.name in ours:
+            continue
+        # An interrupted bundle leaves copies that no list names yet.
+        source = pictures / file.name
+        if not (source.is_file() and source.read_bytes() == file.read_bytes()):
+            raise UsageError(
+                f"{folder} holds {file.name}, which bundle did not put there: move it away, or "
+                "name another folder, --golden DIR. Nothing was written."
+            )
+
+
+def _listed(folder: Path) -> set[str]:
+    """The names of the pictures that the folder's expectations are about."""
+    file = folder / EXPECTATIONS
+    if not file.is_file():
+        return set()
+    try:
+        names = {str(picture["file"]) for picture in read_json(file)["pictures"]}
+    except (KeyError, TypeError) as error:
+        raise UsageError(
+            f"{file} is no list of golden pictures: name another folder, --golden DIR."
+        ) from error
+    photos = {name for name in names if Path(name).suffix.lower() in PHOTO_SUFFIXES}
+    return {name for name in photos if Path(name).name == name}  # nothing outside the folder
+
+
 def write_goldens(
     folder: Path,
     contract: Contract,
@@ -162,10 +205,11 @@ def write_goldens(
     logits: NDArray[np.float32],
     tolerance: float,
 ) -> None:
-    """Put pictures and expectations into the folder, in the place of the ones before."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.jpg"):
-        old.unlink()
+    """Put pictures and expectations into the folder, in the place of the ones before.
+
+    Of what was there, only pictures that its expectations.json lists are deleted.
+    """
+    before = _listed(folder)
     for path in pictures:
         with path.open("rb") as source:
             write_whole(folder / path.name, lambda file: shutil.copyfileobj(source, file))
@@ -187,3 +231,5 @@ def write_goldens(
             ],
         },
     )
+    for name in before - {path.name for path in pictures}:
+        (folder / name).unlink(missing_ok=True)
