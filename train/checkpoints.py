@@ -102,22 +102,29 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def save_last(run: Path, state: TrainingState) -> None:
+def save_last(run: Path, state: TrainingState, manifest: Manifest) -> None:
     """Write what going on needs, whole or not at all."""
-    runs.save_checkpoint(run / runs.LAST, state.state_dict())
+    photos = {"manifest_sha256": manifest.sha256()}
+    runs.save_checkpoint(run / runs.LAST, state.state_dict() | photos)
 
 
-def load_last(run: Path, state: TrainingState) -> None:
+def load_last(run: Path, state: TrainingState, manifest: Manifest) -> None:
     """Go on from the last whole epoch; a run killed in its first starts from the beginning.
 
     Raises:
-        UsageError: the checkpoint is damaged, or of another format.
+        UsageError: the checkpoint is damaged, of another format, or of other photos.
     """
     if not (run / runs.LAST).is_file():
         return
     saved = runs.load_checkpoint(run / runs.LAST)
     if saved.get("format") != FORMAT:
         raise UsageError(f"{run / runs.LAST} is of another version of this code: train anew.")
+    # Of other photos others are held out, and what was trained on would be measured on.
+    if saved.get("manifest_sha256", manifest.sha256()) != manifest.sha256():
+        raise UsageError(
+            f"{manifest.root} holds other photos than {run} was started with: put them back as "
+            "they were, or train on these with another --out."
+        )
     state.load_state_dict(saved)
 
 

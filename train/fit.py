@@ -106,7 +106,7 @@ def fit(config: FitConfig) -> None:
         trained, optimizer, schedule, average, accelerator.scaler, history=[]
     )
     if config.resume:
-        checkpoints.load_last(config.out, state)
+        checkpoints.load_last(config.out, state, manifest)
     history = state.history
     say(
         f"{len(training_labels):,} photos, {len(classes)} classes, {device}, {config.epochs} epochs"
@@ -183,7 +183,7 @@ def fit(config: FitConfig) -> None:
         if accelerator.is_main_process:
             if checkpoints.is_kept(config, history):
                 checkpoints.save_model(lineage, manifest, whole, kept, history[-1])
-            checkpoints.save_last(config.out, state)
+            checkpoints.save_last(config.out, state, manifest)
             checkpoints.save_record(config, manifest, training, choosing, history)
         accelerator.wait_for_everyone()
     accelerator.end_training()

@@ -1,0 +1,67 @@
+"""Going on with a run: what `fit --resume` takes, and what it refuses by name."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.drawn import encoded, picture, write_class_folders
+from tests.training import tiny_config
+from train import runs
+from train.config import FitConfig
+from train.errors import UsageError
+from train.fit import fit
+
+
+@pytest.fixture
+def config(photo_cache: Path, tmp_path: Path) -> FitConfig:
+    """Settings of a run of three epochs on photos of its own."""
+    return tiny_config(write_class_folders(tmp_path / "data"), photo_cache, tmp_path / "run")
+
+
+def stop_after(config: FitConfig, epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train, and end with the first so many epochs kept, as Ctrl+C leaves a run."""
+    from train import checkpoints
+
+    save_record = checkpoints.save_record
+
+    def save_and_stop(*args) -> None:
+        save_record(*args)
+        if len(args[-1]) == epochs:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save_record", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config)
+
+
+@pytest.mark.parametrize("photo", ["train/red/new.jpg", "train/mauve/new.jpg"])
+def test_a_run_does_not_go_on_with_other_photos(
+    config: FitConfig, monkeypatch: pytest.MonkeyPatch, photo: str
+):
+    config = replace(config, data=replace(config.data, choose_on="holdout", holdout=0.2))
+    stop_after(config, 1, monkeypatch)
+    before = (config.out / runs.MODEL).read_bytes()
+    added = config.data.data / photo
+    added.parent.mkdir(exist_ok=True)
+    added.write_bytes(encoded(picture("red", seed=12_345)))
+    with pytest.raises(UsageError, match=r"data holds other photos than .*run was started with"):
+        fit(replace(config, resume=True))
+    assert (config.out / runs.MODEL).read_bytes() == before
+
+    added.unlink()
+    fit(replace(config, resume=True))
+    assert len(runs.read_json(config.out / runs.RECORD)["epochs"]) == 3
+
+
+def test_a_run_that_did_not_note_its_photos_goes_on(
+    config: FitConfig, monkeypatch: pytest.MonkeyPatch
+):
+    stop_after(config, 1, monkeypatch)
+    last = runs.load_checkpoint(config.out / runs.LAST)
+    runs.save_checkpoint(
+        config.out / runs.LAST, {k: v for k, v in last.items() if k != "manifest_sha256"}
+    )
+    fit(replace(config, resume=True))
+    assert len(runs.read_json(config.out / runs.RECORD)["epochs"]) == 3
