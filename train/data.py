@@ -120,13 +120,27 @@ def _content_hash(file: Path) -> str:
 
 
 def hold_out(manifest: Manifest, share: float, seed: int) -> tuple[Manifest, Manifest]:
-    """Split photos in two by drawing `share` of each class: (what stays, what is held out)."""
+    """Split photos in two by drawing `share` of each class: (what stays, what is held out).
+
+    Copies of a photo, in whatever class, stay together: what was trained on is never measured on.
+    A class has less than its share held out where only copies that exceed it are left; UsageError
+    where no photo is held out at all.
+    """
     labels = manifest.labels()
     random = np.random.default_rng(seed)
+    copies: dict[str, list[int]] = {}  # content -> the photos that have it
+    for index, photo in enumerate(manifest.photos):
+        copies.setdefault(photo.sha256, []).append(index)
+    count = len(manifest.classes)
+    wanted = np.array([round(n * share) for n in np.bincount(labels, minlength=count).tolist()])
     held = np.zeros(len(labels), bool)
-    for label in range(len(manifest.classes)):
-        members = np.flatnonzero(labels == label)
-        held[random.permutation(members)[: round(len(members) * share)]] = True
+    drawn = np.zeros(count, int)  # of each class
+    for label in range(count):
+        for index in random.permutation(np.flatnonzero(labels == label)).tolist():
+            group = copies[manifest.photos[index].sha256]
+            after = drawn + np.bincount(labels[group], minlength=count)
+            if not held[index] and (after <= wanted).all():
+                held[group], drawn = True, after
     if not held.any():
         raise UsageError(f"--holdout {share:g} holds out no photo: the classes are too small.")
 

@@ -27,6 +27,7 @@ from tests.conftest import no_fetch
 from tests.drawn import encoded, picture, write_class_folders
 from tests.tiny_model import write_tiny_model
 from train import data
+from train.data import Manifest, Photo
 from train.errors import TrainError, UsageError
 from train.features import cached_features
 
@@ -97,6 +98,48 @@ def test_holding_out_takes_the_share_of_each_class_and_nothing_twice(folder: Pat
     }
     assert data.hold_out(training, 0.2, seed=3) == (kept, held)
     assert data.hold_out(training, 0.2, seed=4) != (kept, held)
+
+
+def numbered(*contents: str) -> Manifest:
+    """A manifest with one class for each word, one photo for each letter: its content."""
+    photos = tuple(
+        Photo(Path(f"train/{label}/{n}.jpg"), str(label), "train", content)
+        for label, word in enumerate(contents)
+        for n, content in enumerate(word)
+    )
+    return Manifest(Path("photos"), tuple(str(label) for label in range(len(contents))), photos)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_without_copies_the_photos_that_always_were_are_held_out(seed: int):
+    manifest = numbered("abcdefghij", "klmnopqrstuvw", "xyz", "ABCDEFGHIJKLMNOPQ")
+    random, expected = np.random.default_rng(seed), []
+    for label in manifest.classes:
+        paths = [photo.path for photo in manifest.photos if photo.label == label]
+        drawn = random.permutation(len(paths))[: round(0.3 * len(paths))]
+        expected += [paths[n] for n in sorted(drawn)]
+    assert [photo.path for photo in data.hold_out(manifest, 0.3, seed)[1].photos] == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_copies_of_a_photo_are_held_out_together_or_not_at_all(seed: int):
+    # Copies within a class, and of one photo (z) in two classes.
+    manifest = numbered("aabbccdefgz", "hhhhijklmnoz")
+    kept, held = data.hold_out(manifest, 0.3, seed)
+    assert not {p.sha256 for p in kept.photos} & {p.sha256 for p in held.photos}
+    shares = np.bincount(held.labels(), minlength=2)
+    assert (shares <= [3, 4]).all()  # never more than the share of a class
+    assert (shares >= [2, 3]).all()
+
+
+def test_copied_files_are_held_out_together(folder: Path):
+    for number in range(4):
+        shutil.copyfile(folder / "train/red/0.jpg", folder / f"train/red/copy-{number}.jpg")
+    training = data.scan(folder).split("train")
+    for seed in range(5):
+        parts = data.hold_out(training, 0.4, seed)
+        kept, held = ({photo.sha256 for photo in part.photos} for part in parts)
+        assert not kept & held
 
 
 def test_cached_pixels_are_what_serving_feeds_its_network(folder: Path, tmp_path: Path):
