@@ -23,7 +23,7 @@ from serving.preprocess import PreprocessSpec, resize
 from serving.settings import Settings
 from train.config import DataConfig
 from train.errors import TrainError, UsageError
-from train.runs import read_json, write_json
+from train.runs import read_json, reserve, write_json
 
 # Files with these endings are photos; everything else in a class folder is passed over.
 PHOTO_SUFFIXES = frozenset(
@@ -248,6 +248,7 @@ def _decode_into(file: Path, manifest: Manifest, spec: PreprocessSpec) -> None:
     shape = (len(manifest.photos), spec.height_px, spec.width_px, 3)
     try:
         mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+        reserve(temporary)
 
         def decode(numbered: tuple[int, Photo]) -> None:
             index, photo = numbered

@@ -8,7 +8,6 @@ every photo of a split, and logits that differ by no more than the tolerance.
 import copy
 import hashlib
 import json
-import tempfile
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +35,7 @@ from train.inference import (
     split_logits,
 )
 from train.network import Network
-from train.runs import write_bytes
+from train.runs import draft_folder, write_bytes, writing_drafts
 from train.saved import Trained, TrainedCascade, TrainedModel, load_model
 
 ONNX_FILE = "classifier.onnx"
@@ -89,6 +88,7 @@ def export(config: ExportConfig) -> None:
     Raises:
         UsageError: the second file of another cascade would be replaced, or a model to calibrate on
             or like does not fit the run.
+        TrainError: there is no room for the draft, or for the file.
         CheckFailedError: ONNX Runtime's answers are not torch's; nothing is written.
     """
     trained = load_model(config.run)
@@ -101,7 +101,7 @@ def export(config: ExportConfig) -> None:
     photos = labelled_split(root, config.split, config.cache, trained.classes)
     calibration = _calibration(config, trained, photos)
     contract = _contract(config, trained, calibration)
-    with tempfile.TemporaryDirectory() as folder:
+    with draft_folder() as folder:
         draft = Path(folder) / ONNX_FILE
         contract = write_models(trained, contract, draft)
         expected = split_logits(TorchModel(trained, contract), photos, config.cache)
@@ -165,13 +165,19 @@ def _contract(config: ExportConfig, trained: Trained, calibration: Calibration |
 
 
 def write_models(trained: Trained, contract: Contract, path: Path) -> Contract:
-    """Write a run's network, and a cascade's second beside it; the contract, with its hash."""
+    """Write a run's network, and a cascade's second beside it; the contract, with its hash.
+
+    Raises:
+        TrainError: the folder cannot be written into.
+    """
     if isinstance(trained, TrainedCascade):
         assert contract.second is not None
         second = path.with_name(contract.second.file)
         its = second_contract(trained)
         write_onnx(_fastest(trained.second), its, second)
-        second.write_bytes(add_contract(second, its))
+        described = add_contract(second, its)
+        with writing_drafts(path.parent):
+            second.write_bytes(described)
         sha256 = hashlib.sha256(second.read_bytes()).hexdigest()
         contract = replace(contract, second=replace(contract.second, sha256=sha256))
     write_onnx(_fastest(trained.parts[0]), contract, path)
@@ -186,7 +192,11 @@ def _fastest(trained: TrainedModel) -> Network:
 
 
 def write_onnx(network: Network, contract: Contract, path: Path) -> None:
-    """Write the network, in eval mode, with its contract: images (N, 3, H, W) -> logits (N, C)."""
+    """Write the network, in eval mode, with its contract: images (N, 3, H, W) -> logits (N, C).
+
+    Raises:
+        TrainError: the folder cannot be written into.
+    """
     spec = contract.preprocess
     # Two images: the exporter takes a batch of one for a constant.
     images = torch.zeros(2, 3, spec.height_px, spec.width_px)
@@ -206,7 +216,8 @@ def write_onnx(network: Network, contract: Contract, path: Path) -> None:
         )
     assert program is not None
     program.model.metadata_props[METADATA_KEY] = json.dumps(contract.to_json())
-    program.save(str(path), external_data=False)
+    with writing_drafts(path.parent):
+        program.save(str(path), external_data=False)
 
 
 def add_contract(path: Path, contract: Contract) -> bytes:

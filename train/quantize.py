@@ -13,7 +13,6 @@ RUN/quantize.json           every candidate's figures, whether or not one passed
 """
 
 import platform
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from train.errors import CheckFailedError, UsageError
 from train.export import ONNX_FILE, write_models
 from train.gate import Limits
 from train.gated import INT8_FILE, QUANTIZE_JSON, SECOND_INT8_FILE
-from train.runs import write_bytes, write_json
+from train.runs import draft_folder, write_bytes, write_json
 from train.saved import Trained, load_model
 from train.trials import RULE, Gate, Source, Trials, copy_model, judged_line
 from train.turns import Clock
@@ -94,7 +93,7 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
     root = config.data or trained.config.data.data
     photos = choose_photos(root, trained, sibling, config.photos, config.cache)
     print(_announcement(photos, sibling))
-    with tempfile.TemporaryDirectory() as folder:
+    with draft_folder() as folder:
         judges = exported
         if sibling is not None and sibling != config.run:
             judges = Path(folder) / ONNX_FILE

@@ -6,10 +6,12 @@ RUN/last.pt         everything that going on needs
 RUN/model.pt        the model: weights of the epoch that was kept, classes, settings
 """
 
+import errno
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,10 +38,53 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
         raise TrainError(
-            f"{path} could not be written: {error}. What was there before is intact."
+            f"{path} could not be written: {reason(error)}. What was there before is intact."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def reason(error: BaseException) -> str:
+    """What the operating system said, also where a library raised its own error over it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            # numpy knows how much was written and not why it was no more.
+            return cause.strerror or f"the disk took a part of it, as a full one does ({cause})"
+        cause = cause.__cause__ or cause.__context__
+    return str(error)
+
+
+def reserve(file: Path) -> None:
+    """Take all of the file's space: a disk that fills up under a mapping kills the process."""
+    if not hasattr(os, "posix_fallocate"):  # macOS, Windows
+        return
+    with file.open("r+b") as opened:
+        try:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # some file systems cannot
+                raise
+
+
+def draft_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for files on their way; raises TrainError where there can be none."""
+    try:
+        return tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise TrainError(f"No folder for drafts: {error}. Name another, TMPDIR=DIR.") from error
+
+
+@contextmanager
+def writing_drafts(folder: Path) -> Iterator[None]:
+    """Raises TrainError, which names the folder, where a file cannot be written into it."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainError(
+            f"{folder}, the folder for drafts, cannot be written into: {reason(error)}. Make room "
+            "there, or name another, TMPDIR=DIR."
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:

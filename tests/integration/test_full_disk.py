@@ -1,0 +1,109 @@
+"""A disk that fills up is one line that says so and names the place, and leaves nothing by half."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from serving.preprocess import PreprocessSpec
+from tests.drawn import write_class_folders
+from train import data, export, runs
+from train.errors import TrainError
+from train.inference import contract_of
+from train.saved import load_single
+
+SPEC = PreprocessSpec(height_px=32, width_px=24)
+
+# The kernel refuses to make a file larger than this, in the midst of writing it.
+LIMITED = """
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from train import runs
+from train.errors import TrainError
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+folder = Path(sys.argv[1])
+for write in (
+    lambda: runs.save_checkpoint(folder / "last.pt", {"weights": torch.zeros(100_000)}),
+    lambda: runs.write_whole(folder / "x.npy", lambda file: np.save(file, np.zeros(100_000))),
+):
+    try:
+        write()
+    except TrainError as error:
+        print(error)
+"""
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of files are Linux's here")
+def test_what_the_kernel_says_is_told_also_where_a_library_hides_it(tmp_path: Path):
+    runs.save_checkpoint(tmp_path / "last.pt", {"weights": torch.zeros(1)})
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    checkpoint, array = done.stdout.splitlines()
+    assert f"{tmp_path / 'last.pt'} could not be written: File too large. What was" in checkpoint
+    assert f"{tmp_path / 'x.npy'} could not be written: the disk took a part of it" in array
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    assert torch.equal(runs.load_checkpoint(tmp_path / "last.pt")["weights"], torch.zeros(1))
+
+
+def test_a_cache_that_does_not_fit_on_the_disk_is_refused_before_it_is_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    manifest = data.scan(write_class_folders(tmp_path / "photos")).split("train")
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(TrainError, match=r"cache .*No space left on device"):
+        data.pixels(manifest, SPEC, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_disk_that_reserves_no_space_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def unsupported(*_: object) -> None:  # errno of musl; glibc writes zeros instead
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    manifest = data.scan(write_class_folders(tmp_path / "photos")).split("train")
+    monkeypatch.setattr(os, "posix_fallocate", unsupported, raising=False)
+    assert len(data.pixels(manifest, SPEC, tmp_path / "cache")) == len(manifest.photos)
+
+
+def test_an_export_without_room_for_its_draft_names_the_folder(
+    tiny_run: Path, photo_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    drafts = tmp_path / "drafts"
+    drafts.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(drafts))
+    monkeypatch.setattr("torch.onnx.ONNXProgram.save", full)
+    out = tmp_path / "x.onnx"
+    with pytest.raises(TrainError, match=rf"{drafts}.* No space left on device.*TMPDIR"):
+        export.export(export.ExportConfig(run=tiny_run, out=out, cache=photo_cache))
+    assert not out.exists()
+
+
+def test_an_export_without_a_folder_for_its_draft_says_so(
+    tiny_run: Path, photo_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    config = export.ExportConfig(run=tiny_run, out=tmp_path / "x.onnx", cache=photo_cache)
+    with pytest.raises(TrainError, match=rf"{tmp_path / 'gone'}.*TMPDIR"):
+        export.export(config)
+
+
+def test_the_draft_of_a_model_is_named_with_its_folder(tiny_run: Path, tmp_path: Path):
+    trained = load_single(tiny_run)
+    with pytest.raises(TrainError, match=str(tmp_path / "gone")):
+        export.write_models(trained, contract_of(trained), tmp_path / "gone" / "x.onnx")
