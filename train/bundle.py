@@ -31,7 +31,7 @@ from train.golden import (
     write_goldens,
 )
 from train.inference import SECOND_FILE, TorchModel, labelled_split, split_logits
-from train.runs import write_bytes, write_json, write_whole
+from train.runs import require_writable, write_bytes, write_json, write_whole
 from train.saved import load_model
 
 
@@ -74,6 +74,8 @@ def bundle(config: BundleConfig) -> None:
     if config.notes is not None and not config.notes.is_file():
         raise UsageError(f"--notes {config.notes} is missing.")
     golden = config.golden or config.out.parent / "ops" / "hook" / "golden"
+    require_writable(config.out, "--out")
+    require_writable(golden, "--golden" if config.golden else "")
     require_golden_folder(golden, config.pictures)
     exported = config.run / ONNX_FILE
     if not exported.is_file():

@@ -60,8 +60,10 @@ def open_run(config: FitConfig, *, first: bool) -> None:
     """Make the run's folder, or check that going on with it is what its settings mean.
 
     Raises:
-        UsageError: the folder holds another run, or `--resume` comes with other settings.
+        UsageError: the folder holds another run or cannot be written into, or `--resume` comes
+            with other settings.
     """
+    runs.require_writable(config.out, "--out")
     saved = config.out / runs.CONFIG
     settings = to_json(replace(config, resume=False))
     begun = (config.out / runs.LAST).is_file() or (config.out / runs.MODEL).is_file()

@@ -23,7 +23,7 @@ from serving.preprocess import PreprocessSpec, resize
 from serving.settings import Settings
 from train.config import DataConfig
 from train.errors import TrainError, UsageError
-from train.runs import read_json, reserve, write_json
+from train.runs import read_json, require_writable, reserve, write_json
 
 # Files with these endings are photos; everything else in a class folder is passed over.
 PHOTO_SUFFIXES = frozenset(
@@ -190,6 +190,7 @@ def find_unreadable(manifest: Manifest, cache: Path) -> dict[str, str]:
     if remembered.is_file():
         faults: dict[str, str] = read_json(remembered)
         return faults
+    require_writable(cache, "--cache")
 
     def fault(photo: Photo) -> str | None:
         try:

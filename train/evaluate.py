@@ -19,7 +19,7 @@ from train.errors import UsageError
 from train.inference import Model, labelled_split, open_model, split_logits
 from train.plots import Picture
 from train.report import Mistake
-from train.runs import RECORD, read_json, write_bytes, write_json
+from train.runs import RECORD, read_json, require_writable, write_bytes, write_json
 from train.saved import load_model
 
 HOLDOUT = "holdout"
@@ -56,8 +56,11 @@ def evaluate(config: EvaluateConfig) -> None:
     """Measure, and write the report.
 
     Raises:
-        UsageError: the model or the photos are not what the command takes them for.
+        UsageError: the model or the photos are not what the command takes them for, or the folder
+            for the report cannot be written into.
     """
+    out = config.out or (config.model if config.model.is_dir() else config.model.parent)
+    require_writable(out, "--out" if config.out else "")
     model = open_model(config.model, config.input_px)
     photos = _photos(config, model)
     logits = split_logits(model, photos, config.cache)
@@ -69,7 +72,6 @@ def evaluate(config: EvaluateConfig) -> None:
     split = figures["splits"][config.split]
     split["mistakes"] = [mistake.to_json() for mistake in mistakes]
     pictures = draw_learning(config.model) + draw_split(split, probabilities, photos)
-    out = config.out or (config.model if config.model.is_dir() else config.model.parent)
     write_json(out / REPORT_JSON, figures)
     for picture in pictures:
         write_bytes(out / picture.name, picture.light)

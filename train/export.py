@@ -35,7 +35,7 @@ from train.inference import (
     split_logits,
 )
 from train.network import Network
-from train.runs import draft_folder, write_bytes, writing_drafts
+from train.runs import draft_folder, require_writable, write_bytes, writing_drafts
 from train.saved import Trained, TrainedCascade, TrainedModel, load_model
 
 ONNX_FILE = "classifier.onnx"
@@ -86,13 +86,16 @@ def export(config: ExportConfig) -> None:
     """Export, check, and only then put the file in its place.
 
     Raises:
-        UsageError: the second file of another cascade would be replaced, or a model to calibrate on
-            or like does not fit the run.
+        UsageError: the file cannot be written there, the second file of another cascade would be
+            replaced, or a model to calibrate on or like does not fit the run.
         TrainError: there is no room for the draft, or for the file.
         CheckFailedError: ONNX Runtime's answers are not torch's; nothing is written.
     """
-    trained = load_model(config.run)
     out = config.out or config.run / ONNX_FILE
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder: name the file in it, {out / ONNX_FILE}.")
+    require_writable(out.parent, "--out" if config.out else "")
+    trained = load_model(config.run)
     if config.out is not None and isinstance(trained, TrainedCascade):
         _refuse_anothers_second(config.out)
     root = config.data or trained.config.data.data

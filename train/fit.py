@@ -41,6 +41,8 @@ def fit(config: FitConfig) -> None:
     say = tqdm.write if accelerator.is_main_process else _say_nothing
     with accelerator.main_process_first():
         checkpoints.open_run(config, first=accelerator.is_main_process)
+    if config.tensorboard:
+        accelerator.init_trackers("tensorboard")
 
     # What is trained on. The first process fills the cache, the others read it.
     with accelerator.main_process_first():
@@ -209,8 +211,6 @@ def _accelerator(config: FitConfig) -> Accelerator:
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(config.deterministic)
-    if config.tensorboard:
-        accelerator.init_trackers("tensorboard")
     return accelerator
 
 

@@ -105,6 +105,7 @@ def _opened(config: PruneConfig) -> TrainedModel:
         raise UsageError(f"--share takes a number between 0 and 1; found {config.share}.")
     if (config.out / runs.MODEL).is_file():
         raise UsageError(f"{config.out} holds a run already: give another --out.")
+    runs.require_writable(config.out, "--out")
     trained = load_single(config.run)
     name, known = trained.config.network.backbone, channels.BACKBONES
     if name not in known:

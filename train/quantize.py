@@ -27,7 +27,7 @@ from train.errors import CheckFailedError, UsageError
 from train.export import ONNX_FILE, write_models
 from train.gate import Limits
 from train.gated import INT8_FILE, QUANTIZE_JSON, SECOND_INT8_FILE
-from train.runs import draft_folder, write_bytes, write_json
+from train.runs import draft_folder, require_writable, write_bytes, write_json
 from train.saved import Trained, load_model
 from train.trials import RULE, Gate, Source, Trials, copy_model, judged_line
 from train.turns import Clock
@@ -88,6 +88,7 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
     exported = config.run / ONNX_FILE
     if not exported.is_file():
         raise UsageError(f"{exported} is missing: write it first, python -m train export RUN.")
+    require_writable(config.run)
     trained = load_model(config.run)
     sibling = _sibling(config, trained)
     root = config.data or trained.config.data.data

@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,10 +26,11 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     Raises:
         TrainError: the disk is full or the folder cannot be written; the old file is intact.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
@@ -41,7 +42,33 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
             f"{path} could not be written: {reason(error)}. What was there before is intact."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path, flag: str = "") -> None:
+    """Try whether files can be written into a folder, and leave nothing behind.
+
+    Work whose result goes there begins with it.
+
+    Raises:
+        UsageError: they cannot; the message names the flag and the folder.
+    """
+    missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        why = "it is a file, not a folder" if folder.is_file() else reason(error)
+        place = f"{flag} {folder}".strip()
+        raise UsageError(
+            f"{place} cannot be written into: {why}. Make that possible, or give another folder."
+        ) from error
+    finally:
+        for each in missing:
+            with suppress(OSError):
+                each.rmdir()
 
 
 def reason(error: BaseException) -> str:

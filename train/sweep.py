@@ -96,6 +96,7 @@ def _require(holds: bool, flag: str, takes: str, found: object) -> None:
 
 def sweep(config: SweepConfig) -> None:
     """Train every setting with every seed, and leave the comparison in `config.out`."""
+    runs.require_writable(config.out, "--out")
     started = time.perf_counter()
     if config.threads:
         torch.set_num_threads(config.threads)
