@@ -142,6 +142,27 @@ def best_epoch(history: list[Epoch]) -> Epoch:
     return max(history, key=lambda e: (e["validation_accuracy"], -e["validation_loss"]))
 
 
+def is_model_lost(config: FitConfig, history: list[Epoch]) -> bool:
+    """Whether the run's model is gone or damaged, and the last epoch's weights are its.
+
+    Raises:
+        UsageError: it is, and those of an earlier epoch were kept, which nothing else has.
+    """
+    if not history:
+        return False
+    try:
+        runs.load_checkpoint(config.out / runs.MODEL)
+    except UsageError as error:
+        if is_kept(config, history):
+            return True
+        raise UsageError(
+            f"{config.out / runs.MODEL} is missing or damaged, and {runs.LAST} has the weights of "
+            f"epoch {history[-1]['epoch']}, not those of epoch {best_epoch(history)['epoch']}, "
+            "which were kept. Restore it from a copy, or train anew with another --out."
+        ) from error
+    return False
+
+
 def out_of_patience(config: FitConfig, history: list[Epoch]) -> bool:
     """Whether `patience` epochs have passed without a better one."""
     if not config.patience or not history or "validation_accuracy" not in history[-1]:

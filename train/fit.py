@@ -109,6 +109,8 @@ def fit(config: FitConfig) -> None:
     )
     if config.resume:
         checkpoints.load_last(config.out, state, manifest)
+        if checkpoints.is_model_lost(config, state.history) and accelerator.is_main_process:
+            checkpoints.save_model(lineage, manifest, whole, kept, state.history[-1])
     history = state.history
     say(
         f"{len(training_labels):,} photos, {len(classes)} classes, {device}, {config.epochs} epochs"

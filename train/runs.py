@@ -146,6 +146,15 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     write_whole(path, lambda file: torch.save(state, file))
 
 
+_OTHERWISE = {
+    LAST: f", or train anew with another --out; the run's {MODEL} is untouched",
+    MODEL: (
+        "; without one, `python -m train fit --resume` with the run's settings writes it again if "
+        "its last epoch was the one that was kept, and a run of another verb is made anew"
+    ),
+}
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU; raises UsageError when it is missing or cut short."""
     import pickle
@@ -158,7 +167,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise UsageError(
-            f"{path} is damaged or cut short and cannot be read. Delete it, or restore it from a "
-            "copy; the run's other checkpoint is untouched."
+            f"{path} is damaged or cut short and cannot be read. Restore it from a copy"
+            f"{_OTHERWISE.get(path.name, '')}."
         ) from error
     return state

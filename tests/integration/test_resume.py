@@ -1,16 +1,20 @@
 """Going on with a run: what `fit --resume` takes, and what it refuses by name."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.drawn import encoded, picture, write_class_folders
 from tests.training import tiny_config
-from train import runs
+from train import checkpoints, runs
 from train.config import FitConfig
 from train.errors import UsageError
 from train.fit import fit
+from train.saved import load_single
 
 
 @pytest.fixture
@@ -21,8 +25,6 @@ def config(photo_cache: Path, tmp_path: Path) -> FitConfig:
 
 def stop_after(config: FitConfig, epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train, and end with the first so many epochs kept, as Ctrl+C leaves a run."""
-    from train import checkpoints
-
     save_record = checkpoints.save_record
 
     def save_and_stop(*args) -> None:
@@ -65,3 +67,46 @@ def test_a_run_that_did_not_note_its_photos_goes_on(
     )
     fit(replace(config, resume=True))
     assert len(runs.read_json(config.out / runs.RECORD)["epochs"]) == 3
+
+
+def cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("damage", [Path.unlink, cut_short])
+def test_a_lost_model_is_written_again_where_the_last_epoch_has_its_weights(
+    config: FitConfig, damage: Callable[[Path], None], ema: float
+):
+    config = replace(config, keep="last", ema=ema)
+    fit(config)
+    before = runs.load_checkpoint(config.out / runs.MODEL)
+    damage(config.out / runs.MODEL)
+    fit(replace(config, resume=True))
+    after = runs.load_checkpoint(config.out / runs.MODEL)
+    before["config"]["resume"] = True
+    weights = before.pop("weights"), after.pop("weights")
+    assert before == after
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, cut_short])
+def test_a_lost_model_of_an_earlier_epoch_is_named_with_what_to_do(
+    config: FitConfig, damage: Callable[[Path], None]
+):
+    fit(config)
+    last = runs.load_checkpoint(config.out / runs.LAST)
+    last["history"][1]["validation_accuracy"] = 2.0
+    runs.save_checkpoint(config.out / runs.LAST, last)
+    damage(config.out / runs.MODEL)
+    with pytest.raises(UsageError, match=r"model\.pt .* epoch 3, .*epoch 2, .* another --out"):
+        fit(replace(config, resume=True))
+
+
+def test_a_damaged_model_is_named_with_what_writes_it_again(tiny_run: Path, tmp_path: Path):
+    shutil.copy(tiny_run / runs.MODEL, tmp_path)
+    cut_short(tmp_path / runs.MODEL)
+    with pytest.raises(UsageError, match=r"model\.pt is damaged.*fit --resume") as raised:
+        load_single(tmp_path)
+    assert "Delete" not in str(raised.value)
