@@ -67,6 +67,8 @@ def open_run(config: FitConfig, *, first: bool) -> None:
     saved = config.out / runs.CONFIG
     settings = to_json(replace(config, resume=False))
     begun = (config.out / runs.LAST).is_file() or (config.out / runs.MODEL).is_file()
+    if begun:
+        _refuse_to_train_over(config.out)
     if begun and not config.resume:
         raise UsageError(
             f"{config.out} holds a run already: go on with it (--resume) or give another --out."
@@ -77,6 +79,26 @@ def open_run(config: FitConfig, *, first: bool) -> None:
         _refuse_changes(before, settings, saved)
     elif first:
         runs.write_json(saved, settings)
+
+
+_MADE_BY = {"averaged": "average", "pruned_to": "prune", "rule": "cascade"}  # by what they record
+
+
+def _refuse_to_train_over(run: Path) -> None:
+    """Raises UsageError where a run is done and there is nothing that training could go on from."""
+    if (run / runs.LAST).is_file() or not (run / runs.RECORD).is_file():
+        return  # without a record it was stopped in its first epoch
+    record = runs.read_json(run / runs.RECORD)
+    for what, verb in _MADE_BY.items():
+        if what in record:
+            raise UsageError(
+                f"{run} was made by {verb}, not by fit, so no training goes on in it: give another "
+                "--out."
+            )
+    raise UsageError(
+        f"{run / runs.LAST} is missing, without which training would begin anew over the run's "
+        f"{runs.MODEL}. Restore it from a copy, or give another --out."
+    )
 
 
 # What may differ between a run and its resumption: where things lie and how fast they are read.
