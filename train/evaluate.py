@@ -39,7 +39,8 @@ class EvaluateConfig:
     input_px: int | None = None
     """Measure a run at another input size than the one it was trained for."""
     out: Path | None = None
-    """Folder for the report; the run's own, or the ONNX file's, if not given."""
+    """Folder for the report; the run's own, or the ONNX file's, if not given. It may not be that of
+    a bundle, whose report.json the alarms compare with."""
     mistakes: int = 24
     """How many of the most confident mistakes the report shows."""
     cache: Path = Path(".cache/photos")
@@ -57,10 +58,11 @@ def evaluate(config: EvaluateConfig) -> None:
 
     Raises:
         UsageError: the model or the photos are not what the command takes them for, or the folder
-            for the report cannot be written into.
+            for the report cannot be written into or holds that of a bundle.
     """
     out = config.out or (config.model if config.model.is_dir() else config.model.parent)
     require_writable(out, "--out" if config.out else "")
+    _refuse_a_bundles(out / REPORT_JSON)
     model = open_model(config.model, config.input_px)
     photos = _photos(config, model)
     logits = split_logits(model, photos, config.cache)
@@ -80,6 +82,19 @@ def evaluate(config: EvaluateConfig) -> None:
     write_bytes(out / REPORT_HTML, page.encode())
     print(report.summary(config.split, split))
     print(f"The report is {out / REPORT_HTML}; for programs, {out / REPORT_JSON}")
+
+
+def _refuse_a_bundles(report_json: Path) -> None:
+    """Raises UsageError where the report holds what a deployment's alarms compare with."""
+    try:
+        found = read_json(report_json)
+    except UsageError:  # there is none, or none that anything could read
+        return
+    if isinstance(found, dict) and "answers" in found:
+        raise UsageError(
+            f"{report_json} is a bundle's, whose `answers` the drift alarms compare with: give the "
+            "report another folder, --out DIR."
+        )
 
 
 def _photos(config: EvaluateConfig, model: Model) -> Manifest:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from html.parser import HTMLParser
 from io import BytesIO
 from typing import Any
@@ -110,6 +111,28 @@ def test_the_text_report_shows_pictures_that_lie_beside_it(measured):
         assert (measured / name).read_bytes().startswith(b"\x89PNG")
     assert "| blue | 4 |" in text
     assert "red taken for blue: 2" in text
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_the_report_of_a_bundle_is_not_replaced(measured, tmp_path, capsys, named: bool):
+    """Its `answers` are what the deployment's alarms compare with."""
+    shutil.copy(measured / "plain.onnx", tmp_path)
+    bundled = json.dumps({"answers": {"mean_confidence": 0.9, "unsure_share": 0.1}})
+    (tmp_path / "report.json").write_text(bundled)
+    flags = ["--out", str(tmp_path)] if named else []
+    assert run(measured, tmp_path / "plain.onnx", *flags) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'report.json'} is a bundle's" in error
+    assert "another folder, --out DIR" in error
+    assert (tmp_path / "report.json").read_text() == bundled
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plain.onnx", "report.json"]
+
+
+@pytest.mark.parametrize("before", ["{", "3", '{"splits": {}}'])
+def test_a_report_that_is_no_bundles_is_replaced(measured, tmp_path, before: str):
+    (tmp_path / "report.json").write_text(before)
+    assert run(measured, measured / "plain.onnx", "--out", str(tmp_path)) == 0
+    assert json.loads((tmp_path / "report.json").read_text())["splits"]["validation"]
 
 
 def test_names_are_never_markup(measured, tmp_path):
