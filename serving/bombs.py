@@ -28,8 +28,11 @@ _MAX_CHUNKS = 1_000
 _BYTES_PER_FURTHER_CHUNK = 2_048
 _MAX_READS = 4_000
 _BYTES_PER_FURTHER_READ = 512
-# Of a run-length encoded BMP it reads each run by itself: so many take a tenth of a second.
+# Of a run-length encoded BMP it reads each run by itself and fills up each row pixel by pixel: so
+# many of either take a tenth of a second.
 _MAX_READS_OF_A_BMP = 250_000
+_MAX_RUN_LENGTH_ENCODED_PIXELS = 1_000_000
+_RUN_LENGTH_ENCODED = (1, 2)  # BI_RLE8 and BI_RLE4 of the bitmap's header
 
 # A camera writes about 20 entries into the directory that holds the orientation.
 _MAX_EXIF_ENTRIES = 1_000
@@ -92,7 +95,7 @@ def check_chunks(data: bytes) -> None:
 
 
 def check_cost(image: Image.Image, data: bytes, max_pixels: int) -> None:
-    """Refuse an opened file of far too many scans, or of far too large tiles.
+    """Refuse an opened file of far too many scans, of far too large tiles, or of too many runs.
 
     Args:
         image: the file as Pillow has opened it, not yet decoded.
@@ -110,6 +113,8 @@ def check_cost(image: Image.Image, data: bytes, max_pixels: int) -> None:
         tags = getattr(image, "tag_v2", {})
         tile = [tags.get(tag, 0) for tag in _TILE_SIZE_TAGS]
         cost = math.prod(side for side in tile if isinstance(side, int))
+    elif image.format == "BMP" and image.info.get("compression") in _RUN_LENGTH_ENCODED:
+        allowed = min(allowed, _MAX_RUN_LENGTH_ENCODED_PIXELS)
     if cost > allowed:
         raise _costly(image.format)
 

@@ -127,6 +127,14 @@ def bmp_of_a_million_squared() -> bytes:
     return bytes(data)
 
 
+def bmp_of_rows_that_end_at_once() -> bytes:
+    """Run-length encoded: Pillow fills up each row pixel by pixel."""
+    rows = b"\1\7\0\0" * 7_000 + b"\0\1"
+    fields = (40, 7_000, 7_000, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    header = struct.pack("<IHHI", 1_078 + len(rows), 0, 0, 1_078)
+    return b"BM" + header + struct.pack("<IiiHHIIiiII", *fields) + bytes(1_024) + rows
+
+
 def tiff_of_a_million_squared() -> bytes:
     return _tiff(1_000_000, 1_000_000, 16, 16, b"\0" * 256)
 
@@ -219,6 +227,7 @@ BOMBS: tuple[Callable[[], bytes], ...] = (
     jpeg_of_empty_segments,
     jpeg_of_padding,
     bmp_of_a_million_squared,
+    bmp_of_rows_that_end_at_once,
     tiff_of_a_million_squared,
     tiff_of_one_huge_tile,
     tiff_of_many_tags,

@@ -1,0 +1,31 @@
+"""Pictures through the decoder, and how far it is off."""
+
+import numpy as np
+from PIL import Image
+
+from serving import image
+
+CORNERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
+
+
+def decode(data, **options):
+    whole = {"max_pixels": 3_000_000, "for_size": None, "close": True}
+    return image.decode_scaled(data, **{**whole, **options}).image
+
+
+def difference(decoded, expected) -> int:
+    """The largest difference of any channel of any pixel, 0..255."""
+    assert decoded.mode == "RGB"
+    assert decoded.size == expected.size
+    a, b = np.asarray(decoded, np.int16), np.asarray(expected, np.int16)
+    return int(np.abs(a - b).max())
+
+
+def four_corners(size=(48, 32)) -> Image.Image:
+    """Red, green, blue and black corners, clockwise from the upper left."""
+    drawn = Image.new("RGB", size)
+    half = (size[0] // 2, size[1] // 2)
+    drawn.paste(CORNERS["red"], (0, 0, *half))
+    drawn.paste(CORNERS["green"], (half[0], 0, size[0], half[1]))
+    drawn.paste(CORNERS["blue"], (*half, *size))
+    return drawn
