@@ -24,7 +24,7 @@ def diagnose(root: Path, values: dict[str, str], image: str) -> tuple[list[Findi
     template = root / "template.yaml"
     found = parameters.contradictions(values)
     try:
-        settings = parameters.settings(template)
+        settings = parameters.settings(template, values["MemorySizeMb"])
     except SettingsError as error:
         found.append(Finding(template.name, str(error), "correct it under Variables"))
         settings = Settings()
@@ -34,7 +34,8 @@ def diagnose(root: Path, values: dict[str, str], image: str) -> tuple[list[Findi
     if contract is not None:
         found += model_checks.report_is_of(model, report)
         found += parameters.drift(values, contract, report)
-        found += (refused := parameters.limits(values, settings, contract))
+        found += parameters.memory(values, settings)
+        found += (refused := parameters.top_k(settings, contract))
         if not refused:  # of which the golden pictures would tell as well, in other words
             found += model_checks.goldens(model, root / "ops" / "hook" / "golden", settings)
     requirements = root / "requirements.txt"

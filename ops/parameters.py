@@ -47,14 +47,18 @@ def read(template: Path, overrides: Mapping[str, str]) -> dict[str, str]:
     return values | dict(overrides)
 
 
-def settings(template: Path) -> Settings:
-    """The service's settings, as the template's environment variables make them.
+def settings(template: Path, memory_mb: str) -> Settings:
+    """The service's settings, as the template's environment variables and the memory make them.
+
+    A variable whose value CloudFormation makes of others is left at its default.
 
     Raises:
         SettingsError: the function would not start with them.
     """
     function = _document(template)["Resources"]["ClassifierFunction"]["Properties"]
-    return Settings.from_env(function["Environment"]["Variables"])
+    variables = function["Environment"]["Variables"]
+    plain = {name: str(value) for name, value in variables.items() if value is not None}
+    return Settings.from_env(plain | {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": memory_mb})
 
 
 def _document(template: Path) -> dict[str, Any]:
@@ -69,21 +73,26 @@ def _check(name: str, value: str, defined: Mapping[str, Any]) -> None:
         raise ValueError(f"{name} is {value!r}; it takes {', '.join(allowed)}.")
     if not re.search(defined.get("AllowedPattern", ""), value):
         raise ValueError(f"{name} is {value!r}; it must match {defined['AllowedPattern']}")
-    if defined["Type"] != "Number":
-        return
+    if defined["Type"] == "Number":
+        _check_number(name, value, defined)
+
+
+def _check_number(name: str, value: str, defined: Mapping[str, Any]) -> None:
     low, high = defined.get("MinValue", -math.inf), defined.get("MaxValue", math.inf)
+    kind = type(defined["Default"])
     try:
-        is_allowed = low <= float(value) <= high
+        number = kind(value)
     except ValueError:
-        is_allowed = False
-    if not is_allowed:
-        raise ValueError(f"{name} is {value!r}; it must be a number from {low:g} to {high:g}.")
+        number = math.nan
+    if not (math.isfinite(number) and low <= number <= high):
+        wanted = "a whole number" if kind is int else "a number"
+        limits = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of at least {low:g}"
+        raise ValueError(f"{name} is {value!r}; it must be {wanted} {limits}.")
 
 
 def contradictions(p: Mapping[str, str]) -> list[Finding]:
     """Parameters that CloudFormation or Lambda would refuse, or that undo each other."""
-    reserved = int(float(p["ReservedConcurrency"]))
-    provisioned = int(float(p["ProvisionedConcurrency"]))
+    reserved, provisioned = int(p["ReservedConcurrency"]), int(p["ProvisionedConcurrency"])
     is_limited = reserved >= 0
     cases = [
         (
@@ -125,25 +134,31 @@ def contradictions(p: Mapping[str, str]) -> list[Finding]:
     return [Finding("template.yaml", problem, remedy) for holds, problem, remedy in cases if holds]
 
 
-def limits(p: Mapping[str, str], chosen: Settings, contract: Contract) -> list[Finding]:
-    """Settings that the function's memory, or the checks after a release, cannot bear."""
+def top_k(chosen: Settings, contract: Contract) -> list[Finding]:
+    """Whether the service answers what the hook asks for."""
     asked = pretraffic.top_k(len(contract.classes))
-    needed_mb = _MEMORY_MB + chosen.image_max_pixels * _BYTES_PER_PIXEL / 2**20
-    cases = [
-        (
-            chosen.top_k_max < asked,
-            f"TOP_K_MAX is {chosen.top_k_max}, and the hook asks for {asked} classes: "
-            "every release would be taken back",
-            f"set TOP_K_MAX to {asked} or more",
-        ),
-        (
-            float(p["MemorySizeMb"]) < needed_mb,
-            f"MemorySizeMb is {p['MemorySizeMb']}, and an image of IMAGE_MAX_PIXELS "
-            f"({chosen.image_max_pixels:,}) may take {needed_mb:.0f} MB",
-            "set more MemorySizeMb or less IMAGE_MAX_PIXELS",
-        ),
-    ]
-    return [Finding("template.yaml", problem, remedy) for holds, problem, remedy in cases if holds]
+    if chosen.top_k_max >= asked:
+        return []
+    problem = (
+        f"TOP_K_MAX is {chosen.top_k_max}, and the hook asks for {asked} classes: every release "
+        "would be taken back"
+    )
+    return [Finding("template.yaml", problem, f"set TOP_K_MAX to {asked} or more")]
+
+
+def memory(p: Mapping[str, str], chosen: Settings) -> list[Finding]:
+    """Whether the function's memory holds as many of the largest images as it decodes at once."""
+    at_once = min(chosen.inference_threads, chosen.batch_max_items)
+    needed_mb = _MEMORY_MB + at_once * chosen.image_max_pixels * _BYTES_PER_PIXEL / 2**20
+    if float(p["MemorySizeMb"]) >= needed_mb:
+        return []
+    what = "an image" if at_once == 1 else f"{at_once} images at once"
+    problem = (
+        f"MemorySizeMb is {p['MemorySizeMb']}, and {what} of IMAGE_MAX_PIXELS "
+        f"({chosen.image_max_pixels:,}) may take {needed_mb:.0f} MB"
+    )
+    remedy = "set more MemorySizeMb, or less IMAGE_MAX_PIXELS or INFERENCE_THREADS"
+    return [Finding("template.yaml", problem, remedy)]
 
 
 def stack_name(name: str) -> list[Finding]:

@@ -92,11 +92,11 @@ def main(words: Sequence[str] | None = None) -> int:
         for name, wrong in problems(endpoint, arguments.goldens):
             print(f"FAIL {name}: {'; '.join(wrong)}" if wrong else f"ok   {name}")
             failed += bool(wrong)
-    except HTTPException as error:
-        print(f"FAIL {arguments.url}: it does not speak HTTP: {error!r}", file=sys.stderr)
-        return 1
     except (OSError, ValueError) as error:
         print(f"FAIL {arguments.url}: {error}", file=sys.stderr)
+        return 1
+    except HTTPException as error:
+        print(f"FAIL {arguments.url}: no answer as HTTP has it: {error!r}", file=sys.stderr)
         return 1
     print(f"{failed} checks failed." if failed else "All checks passed.")
     return 1 if failed else 0

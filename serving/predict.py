@@ -1,5 +1,6 @@
-"""References to images in, predictions out: loaded side by side, decoded one by one, inferred a
-few at once. An image that fails in a batch gets its own problem and leaves the others alone.
+"""References to images in, predictions out: loaded side by side, decoded and inferred a few at
+once, on as many vCPUs as the function has. An image that fails in a batch gets its own problem and
+leaves the others alone.
 
 Where a model has a second one and is not sure of an image, the second is asked as well.
 """
@@ -258,7 +259,7 @@ def _out_of_time() -> OutOfTimeError:
 
 
 def _groups(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
-    """Items `size` at once, each taken only when its group's turn comes."""
+    """Items `size` at once."""
     while group := list(islice(items, size)):
         yield group
 

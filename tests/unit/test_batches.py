@@ -46,9 +46,11 @@ class Slow(Classifier):
     """Takes two seconds for an inference, of a clock of its own."""
 
     now_s = 0.0
+    _lock = threading.Lock()
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        Slow.now_s += 2
+        with Slow._lock:
+            Slow.now_s += 2
         return super().logits(batch)
 
 
@@ -111,9 +113,9 @@ def test_what_the_time_is_not_enough_for_is_told_and_the_others_are_answered(
     answered = [result for result in results if "label" in result]
     told = [result for result in results if result.get("code") == "out_of_time"]
     assert len(answered) + len(told) == 16
-    # Three groups of two fit into the seven seconds that are left for them; a thread more may
-    # have begun one when the clock was read.
-    assert len(answered) in ({6} if threads == 1 else {6, 8})
+    # Three groups of two fit into the seven seconds that are left for them. With two threads the
+    # clock may go on during another one's group: from two to four groups are answered then.
+    assert len(answered) in ({6} if threads == 1 else {4, 6, 8})
     assert {result["status"] for result in told} == {503}
     assert "fewer" in told[0]["detail"]
 

@@ -118,11 +118,21 @@ def test_smoke_of_an_address_where_nothing_answers_fails_in_one_line(capsys):
     assert "127.0.0.1:9" in capsys.readouterr().err
 
 
-def test_smoke_of_a_server_of_another_protocol_fails_in_one_line(capsys):
-    with serving(b"220 smtp.example ESMTP\r\n") as server:
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (b"220 smtp.example ESMTP\r\n", "no answer as HTTP has it: BadStatusLine"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{}", "has it: IncompleteRead"),
+        (b"", "Remote end closed connection"),
+    ],
+)
+def test_smoke_of_a_server_that_breaks_off_fails_in_one_line(reply, told, capsys):
+    with serving(reply) as server:
         url = f"http://127.0.0.1:{server.port}"
         assert smoke.main([url]) == 1
-    assert f"FAIL {url}: it does not speak HTTP" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith(f"FAIL {url}: ")
+    assert told in error
 
 
 def test_smoke_wants_a_url():

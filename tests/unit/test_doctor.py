@@ -69,6 +69,9 @@ def test_parameters_that_contradict_are_found(name, checkout, capsys):
         "MemorySizeMb=64",
         "AlarmP99Ms=",
         "AlarmP99Ms=nan",
+        "AlarmP99Ms=inf",
+        "AlarmP99Ms=0",
+        "MemorySizeMb=1769.5",
         "ReportConfidence=x",
         "SnapStart=True",
         "LogRetentionDays=2",
@@ -92,6 +95,35 @@ def with_variable(checkout, name, value):
 def test_a_setting_that_the_function_would_not_start_with_is_found(checkout, capsys):
     with_variable(checkout, "FETCH_PORTS", "eighty")
     the_one(found(checkout, capsys), "FETCH_PORTS")
+
+
+@pytest.mark.parametrize(
+    "value", ["443", "", '!Join [",", !Ref CorsOrigins]', "!Ref TimeoutSeconds"]
+)
+def test_a_variable_that_is_no_quoted_text_is_read_as_cloudformation_would(value, checkout, capsys):
+    with_variable(checkout, "FETCH_PORTS", value)
+    assert found(checkout, capsys) == []
+
+
+def test_as_many_images_as_are_decoded_at_once_are_held_to_the_memory(checkout, capsys):
+    with_variable(checkout, "INFERENCE_THREADS", '"4"')
+    the_one(found(checkout, capsys), "4 images at once", "may take 3142 MB")
+    assert found(checkout, capsys, "MemorySizeMb=3200") == []
+
+
+def test_each_vcpu_brings_the_memory_that_its_image_takes(checkout, capsys):
+    assert found(checkout, capsys, "MemorySizeMb=10240") == []
+
+
+def test_too_little_memory_hides_no_other_finding(checkout, capsys):
+    with_variable(checkout, "IMAGE_MAX_PIXELS", '"100"')
+    with_variable(checkout, "INFERENCE_THREADS", '"64"')
+    path = checkout / "template.yaml"
+    path.write_text(path.read_text().replace("MinValue: 512", "MinValue: 1"))
+    told = found(checkout, capsys, "MemorySizeMb=80")
+    assert len(told) == 2
+    assert "may take 90 MB" in told[0]
+    assert "golden answers differ" in told[1]
 
 
 def test_fewer_classes_than_the_hook_asks_for_are_found(checkout, capsys):
