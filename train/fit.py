@@ -26,6 +26,7 @@ from train import checkpoints, data, loaders, metrics, network, optim, predecess
 from train.config import FitConfig
 from train.data import Labels
 from train.distillation import distillation_loss, joint_teacher
+from train.divergence import require_finite
 from train.errors import UsageError
 from train.features import cached_features
 from train.lineage import Training
@@ -34,7 +35,12 @@ from train.transforms import at_size, base_spec, batch_mixing, normalize_on_devi
 
 
 def fit(config: FitConfig) -> None:
-    """Train as the config says, and leave the result in `config.out`."""
+    """Train as the config says, and leave the result in `config.out`.
+
+    Raises:
+        UsageError: the settings, the photos or a run that this one builds on do not fit.
+        CheckFailedError: the training has diverged; the model of the epochs before is left.
+    """
     config = predecessors.with_starts_channels(config)
     accelerator = _accelerator(config)
     device = accelerator.device
@@ -180,6 +186,7 @@ def fit(config: FitConfig) -> None:
         }
         if evaluation is not None:
             entry |= _evaluate(kept, evaluation, (scale, offset), accelerator)
+        require_finite(entry, kept, config.out)
         history.append(entry)
         if config.tensorboard:
             accelerator.log({k: v for k, v in entry.items() if k != "epoch"}, step=epoch + 1)

@@ -60,7 +60,7 @@ class Point:
     Attributes:
         loss: mean cross-entropy of the photos, at `temperature`.
         behind, behind_error: by how much the loss exceeds the lowest one, and the standard error of
-            that, photo by photo; 0 for the lowest itself.
+            that, photo by photo; 0 for the lowest itself, and the error where one photo gives none.
         time_ratio: processor time of one photo over the largest size's, one thread, median.
     """
 
@@ -137,16 +137,22 @@ def compare(
                 temperature=temperatures[px],
                 loss=float(losses[px].mean()),
                 behind=float(behind.mean()),
-                behind_error=float(behind.std(ddof=1) / np.sqrt(len(labels))),
+                behind_error=_standard_error(behind),
                 time_ratio=ratios[px],
             )
         )
     return points
 
 
+def _standard_error(differences: NDArray[np.float64]) -> float:
+    """Of the mean of (N,) differences; one alone does not say how far others would be off."""
+    count = len(differences)
+    return float(differences.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0
+
+
 def chosen(points: Sequence[Point]) -> Point:
     """The smallest input within one standard error of the lowest loss."""
-    near = [point for point in points if point.behind <= point.behind_error]
+    near = [p for p in points if p.behind == 0 or p.behind <= p.behind_error]
     return min(near, key=lambda point: point.input_px)
 
 

@@ -70,3 +70,12 @@ def test_the_table_names_the_lowest_and_by_how_much_the_others_are_behind():
 def test_sizes_that_cannot_be_compared_are_refused(sizes: tuple[int, ...]):
     with pytest.raises(UsageError, match="--sizes"):
         FrontierConfig(run=Path("run"), sizes=sizes)
+
+
+def test_one_photo_has_no_standard_error_and_the_lowest_loss_is_chosen():
+    logits = {160: np.array([[0.0, 2.0]], np.float32), 224: np.array([[0.0, 1.0]], np.float32)}
+    points = compare(logits, np.array([0]), {160: 0.5, 224: 1.0})
+    assert [point.behind_error for point in points] == [0.0, 0.0]
+    lowest = min(points, key=lambda point: point.loss)
+    assert chosen(points) is lowest
+    assert chosen([replace(lowest, behind_error=float("nan"))]).behind == 0
