@@ -33,6 +33,7 @@ class Calibration:
     """What was fitted, and what it does on the photos it was fitted on.
 
     `like` is the version of the model whose answers stood in for labels, empty where labels did.
+    `faultless` is whether no photo was answered wrongly, so that nothing could be fitted.
     """
 
     temperature: float
@@ -43,6 +44,7 @@ class Calibration:
     coverage: float
     sure_accuracy: float
     like: str = ""
+    faultless: bool = False
 
     def figures(self) -> dict[str, Any]:
         """The figures as they stand in the contract's metrics."""
@@ -134,7 +136,8 @@ def fit_calibration(
 ) -> Calibration:
     """Fit on (N, C) logits of photos that the network was not trained on.
 
-    A temperature that is given is kept.
+    A temperature that is given is kept. Where no answer is wrong, no threshold is found: the least
+    confidence of a few right answers is no reason to doubt one below it.
     """
     wide = logits.astype(np.float64)
     if temperature is None:
@@ -142,7 +145,8 @@ def fit_calibration(
     probabilities = softmax(wide / temperature)  # (N, C)
     confidence = probabilities.max(axis=1)
     right = metrics.share_right(probabilities, targets)
-    threshold = sure_threshold(confidence, right)
+    faultless = bool((right == 1).all())
+    threshold = 0.0 if faultless else sure_threshold(confidence, right)
     sure = confidence >= threshold
     return Calibration(
         temperature=temperature,
@@ -152,11 +156,18 @@ def fit_calibration(
         ece_after=metrics.expected_calibration_error(probabilities, targets),
         coverage=float(sure.mean()),
         sure_accuracy=float(right[sure].mean()) if sure.any() else 1.0,
+        faultless=faultless,
     )
 
 
 def fit_temperature(logits: NDArray[np.float64], targets: Targets) -> float:
-    """The temperature whose probabilities have the least cross-entropy (Guo et al. 2017)."""
+    """The temperature whose probabilities have the least cross-entropy (Guo et al. 2017).
+
+    Where no answer is wrong, the lowest there is would have: a few photos would make the network
+    claim to be certain. Then it is 1, the network's own.
+    """
+    if (metrics.share_right(logits, targets) == 1).all():
+        return 1.0
     low, high = np.log(_TEMPERATURES)
     found = minimize_scalar(
         lambda log_t: metrics.cross_entropy(logits / np.exp(log_t), targets),
@@ -164,6 +175,14 @@ def fit_temperature(logits: NDArray[np.float64], targets: Targets) -> float:
         method="bounded",
     )
     return float(np.exp(found.x))
+
+
+def faultless_note(photos: str) -> str:
+    """What to tell of photos, such as `all 9 photos`, of which none was answered wrongly."""
+    return (
+        f"{photos} are answered rightly: so few mistakes cannot calibrate, and the network's own "
+        "probabilities are kept. Hold more photos out (fit --holdout)."
+    )
 
 
 def sure_threshold(

@@ -21,7 +21,12 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from train import checkpoints, runs
-from train.calibration import answers_of, fit_temperature, held_out_photos
+from train.calibration import (
+    answers_of,
+    faultless_note,
+    fit_temperature,
+    held_out_photos,
+)
 from train.config import to_json
 from train.data import Manifest
 from train.errors import UsageError
@@ -238,13 +243,18 @@ def _save(
 def summary(tuned: Tuned) -> str:
     """What the rule comes to, for people."""
     photos = f"photos, as {tuned.like} answers them" if tuned.like else "held-out photos"
+    faultless = [
+        f"\n{faultless_note(f'by the {name} network all photos')}"
+        for name, correct in (("first", tuned.first_correct), ("second", tuned.second_correct))
+        if correct == tuned.photos
+    ]
     return (
         f"{tuned.photos} {photos}: the first has {_count(tuned.first_correct)} right, the second "
         f"{_count(tuned.second_correct)}, both together {_count(tuned.both_correct)} "
         f"(loss {tuned.both_loss:.4f}). "
         f"From {tuned.rule.sure_above:.3f} on the first answers alone, "
         f"{tuned.alone / tuned.photos:.0%} of them: {_count(tuned.correct)} right, "
-        f"loss {tuned.loss:.4f}."
+        f"loss {tuned.loss:.4f}.{''.join(faultless)}"
     )
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier
 from serving.contract import METADATA_KEY, Contract
 from train import channels, metrics
-from train.calibration import Calibration, calibrate, calibrate_like
+from train.calibration import Calibration, calibrate, calibrate_like, faultless_note
 from train.data import Manifest
 from train.errors import CheckFailedError, UsageError
 from train.folding import folded
@@ -162,6 +162,8 @@ def _contract(config: ExportConfig, trained: Trained, calibration: Calibration |
     if calibration is None:
         print("not calibrated: name a run that held photos out, --calibrate-on RUN")
         return contract
+    if calibration.faultless:
+        print(faultless_note(f"all {calibration.photos} photos"))
     return replace(
         contract, temperature=calibration.temperature, unsure_below=calibration.unsure_below
     )

@@ -19,6 +19,7 @@ from train.errors import UsageError
 from train.evaluate import EvaluateConfig, evaluate
 from train.export import ExportConfig, export
 from train.fit import fit
+from train.runs import read_json
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,20 @@ def test_a_run_that_held_photos_out_is_measured_calibrated_and_exported_at_a_cho
     assert contract.metrics["calibration_photos"] == 6
     assert contract.metrics["calibration_ece_before"] == round(held_out["ece_uncalibrated"], 4)
     assert 0 < contract.unsure_below <= 1
+
+
+def test_an_export_says_that_photos_without_a_mistake_cannot_calibrate(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    reading = {"choose_on": "holdout", "holdout": 0.3}
+    run = tmp_path / "run"
+    network = {"backbone": "resnet18"}
+    fit(tiny_config(drawn_data, photo_cache, run, epochs=20, reading=reading, network=network))
+    assert max(e["validation_accuracy"] for e in read_json(run / "run.json")["epochs"]) == 1
+    export(ExportConfig(run=run, cache=photo_cache))
+    contract = Classifier.load(run / "classifier.onnx").contract
+    assert (contract.temperature, contract.unsure_below) == (1.0, 0.0)
+    assert "all 9 photos are answered rightly: so few mistakes cannot" in capsys.readouterr().out
 
 
 def test_a_run_that_held_nothing_out_has_no_held_out_photos(

@@ -139,3 +139,14 @@ def test_where_the_first_is_sure_its_answer_stands_and_elsewhere_the_mean(sure_a
     np.testing.assert_allclose(answers[sure], alone[sure], atol=1e-6)
     np.testing.assert_allclose(answers[~sure], ((alone + other) / 2)[~sure], atol=1e-6)
     assert sum(second.asked[:-1]) == (~sure).sum()  # the last is this test's own
+
+
+def test_networks_without_a_mistake_keep_their_temperatures_and_the_summary_says_why(
+    labels: NDArray[np.int64],
+):
+    faultless = (9 * np.eye(len(CLASSES))[labels]).astype(np.float32)
+    tuned = tune(faultless, drawn_logits(2, labels, 2.0), labels, SIZES_PX)
+    assert tuned.rule.first_temperature == 1.0
+    assert "so few mistakes cannot calibrate" in summary(tuned)
+    other = tune(drawn_logits(1, labels, 2.0), drawn_logits(2, labels, 2.0), labels, SIZES_PX)
+    assert "cannot calibrate" not in summary(other)

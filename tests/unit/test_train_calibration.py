@@ -68,3 +68,29 @@ def test_answers_of_the_same_confidence_are_taken_together():
 
 def test_a_network_that_is_never_right_is_always_unsure():
     assert sure_threshold(np.array([0.9, 0.4]), np.array([False, False])) == 1.0
+
+
+def all_right(photos: int = 9) -> tuple[np.ndarray, np.ndarray]:
+    """Logits that name every photo rightly, some of them only just."""
+    random = np.random.default_rng(5)
+    labels = random.integers(0, 3, photos)
+    logits = 0.2 * random.random((photos, 3)) + np.eye(3)[labels]
+    return logits.astype(np.float32), labels
+
+
+def test_photos_without_a_mistake_do_not_make_a_network_surer_than_it_is():
+    logits, labels = all_right()
+    assert fit_temperature(logits.astype(np.float64), labels) == 1.0
+    fitted = fit_calibration(logits, labels)
+    assert (fitted.temperature, fitted.unsure_below) == (1.0, 0.0)
+    assert (fitted.coverage, fitted.sure_accuracy) == (1.0, 1.0)
+    assert fitted.faultless
+
+
+def test_one_mistake_is_enough_to_fit_temperature_and_threshold():
+    logits, labels = all_right(40)
+    labels[0] = (labels[0] + 1) % 3
+    fitted = fit_calibration(logits, labels)
+    assert not fitted.faultless
+    assert fitted.temperature < 1  # 39 of 40 are right, and it was about half sure of each
+    assert fitted.unsure_below == softmax(logits / np.float64(fitted.temperature)).max(axis=1).min()
