@@ -23,6 +23,7 @@ from serving.preprocess import PreprocessSpec, resize
 from serving.settings import Settings
 from train.config import DataConfig
 from train.errors import TrainError, UsageError
+from train.file_names import shown
 from train.runs import read_json, require_writable, reserve, write_json
 
 # Files with these endings are photos; everything else in a class folder is passed over.
@@ -42,7 +43,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One photo: its file, class, split, and the hash of its content."""
+    """One photo: its file, class, split, and the hash of its content, empty if unreadable."""
 
     path: Path
     label: str
@@ -63,14 +64,14 @@ class Manifest:
         digest = hashlib.sha256()
         for photo in self.photos:
             line = f"{photo.split}\t{photo.label}\t{photo.path.as_posix()}\t{photo.sha256}\n"
-            digest.update(line.encode())
+            digest.update(os.fsencode(line))  # as UTF-8, also where a name is not
         return digest.hexdigest()
 
     def split(self, name: str) -> "Manifest":
         """The photos of one split; raises UsageError when there are none."""
         photos = tuple(photo for photo in self.photos if photo.split == name)
         if not photos:
-            raise UsageError(f"{self.root / name} has no photos in class folders.")
+            raise UsageError(f"{self.root / name} has no photos in class folders that can be read.")
         return Manifest(self.root, self.classes, photos)
 
     def labels(self) -> Labels:
@@ -84,7 +85,8 @@ def scan(root: Path, splits: Sequence[str] = ("train", "validation")) -> Manifes
 
     Raises:
         UsageError: a split's folder is missing or holds no photos, there are fewer than two
-            classes, or another split has a class that the first has not.
+            classes, another split has a class that the first has not, or a class has a name that
+            is not UTF-8.
     """
     photos: list[Photo] = []
     for split in splits:
@@ -112,11 +114,16 @@ def scan(root: Path, splits: Sequence[str] = ("train", "validation")) -> Manifes
 
 def _photo_files(folder: Path) -> Iterator[Path]:
     for class_folder in sorted(p for p in folder.iterdir() if p.is_dir()):
+        if shown(class_folder) != class_folder.as_posix():  # models and reports hold it as UTF-8
+            raise UsageError(f"The class folder {shown(class_folder)} is not UTF-8: rename it.")
         yield from sorted(p for p in class_folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
 
 
 def _content_hash(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:  # a dangling link, a folder: `find_unreadable` names it
+        return ""
 
 
 def hold_out(manifest: Manifest, share: float, seed: int) -> tuple[Manifest, Manifest]:
@@ -157,16 +164,27 @@ def divide(config: DataConfig) -> tuple[Manifest, Manifest, Manifest | None]:
     The validation split is read only where it is chosen on.
 
     Raises:
-        UsageError: the folder cannot be trained on, or holds an unreadable photo under `strict`.
+        UsageError: the folder cannot be trained on, holds an unreadable photo under `strict`, or
+            leaves a class without a photo to train on.
     """
     splits = ("train", "validation") if config.choose_on == "validation" else ("train",)
     manifest = without_unreadable(scan(config.data, splits), config.cache, strict=config.strict)
     training = manifest.split("train")
+    _require_each_class(training, "can be read: replace them, or remove the class everywhere")
     if config.choose_on == "validation":
         return manifest, training, manifest.split("validation")
     if config.choose_on == "nothing":
         return manifest, training, None
-    return manifest, *hold_out(training, config.holdout, config.holdout_seed)
+    kept, held = hold_out(training, config.holdout, config.holdout_seed)
+    _require_each_class(kept, f"is left to train on by --holdout {config.holdout:g}: lower it")
+    return manifest, kept, held
+
+
+def _require_each_class(training: Manifest, expected: str) -> None:
+    found = {photo.label for photo in training.photos}
+    missing = ", ".join(f"train/{label}" for label in training.classes if label not in found)
+    if missing:
+        raise UsageError(f"{training.root}: no photo of {missing} {expected}.")
 
 
 def without_unreadable(manifest: Manifest, cache: Path, *, strict: bool) -> Manifest:
@@ -178,9 +196,9 @@ def without_unreadable(manifest: Manifest, cache: Path, *, strict: bool) -> Mani
     faults = find_unreadable(manifest, cache)
     for path, fault in faults.items():
         if strict:
-            raise UsageError(f"{manifest.root / path}: {fault}")
-        tqdm.write(f"left out: {manifest.root / path}: {fault}")
-    kept = tuple(photo for photo in manifest.photos if photo.path.as_posix() not in faults)
+            raise UsageError(f"{shown(manifest.root)}/{path}: {fault}")
+        tqdm.write(f"left out: {shown(manifest.root)}/{path}: {fault}")
+    kept = tuple(photo for photo in manifest.photos if shown(photo.path) not in faults)
     return Manifest(manifest.root, manifest.classes, kept)
 
 
@@ -197,11 +215,13 @@ def find_unreadable(manifest: Manifest, cache: Path) -> dict[str, str]:
             image.decode((manifest.root / photo.path).read_bytes(), max_pixels=MAX_PIXELS)
         except RequestError as error:
             return error.detail
+        except OSError as error:
+            return f"It cannot be read: {error.strerror}."
         return None
 
     found = _in_threads(fault, manifest.photos, "checking photos")
     paired = zip(manifest.photos, found, strict=True)
-    faults = {photo.path.as_posix(): reason for photo, reason in paired if reason is not None}
+    faults = {shown(photo.path): reason for photo, reason in paired if reason is not None}
     write_json(remembered, faults)
     return faults
 

@@ -172,7 +172,7 @@ def labelled_split(root: Path, split: str, cache: Path, classes: tuple[str, ...]
     """The readable photos of one split, their labels numbered as the model numbers them.
 
     Raises:
-        UsageError: the split has a class that the model does not know.
+        UsageError: the split has a class that the model does not know, or no readable photo.
     """
     found = data.without_unreadable(data.scan(root, (split,)), cache, strict=False)
     strangers = set(found.classes) - set(classes)
@@ -181,4 +181,6 @@ def labelled_split(root: Path, split: str, cache: Path, classes: tuple[str, ...]
             f"{root / split} has classes that the model does not know: "
             f"{', '.join(sorted(strangers))}."
         )
+    if not found.photos:
+        raise UsageError(f"{root / split} has no photo that can be read.")
     return Manifest(found.root, classes, found.photos)

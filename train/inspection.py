@@ -20,6 +20,7 @@ from serving import image
 from serving.errors import RequestError
 from train.data import MAX_PIXELS, PHOTO_SUFFIXES
 from train.errors import CheckFailedError, UsageError
+from train.file_names import shown
 from train.photo import UPRIGHT, describe_image, orientation
 
 # Fewer photos than this teach a class little, and measure it even less: with nine photos all
@@ -27,6 +28,14 @@ from train.photo import UPRIGHT, describe_image, orientation
 TINY_CLASS = 10
 # From here on the largest class is worth weighing against the smallest.
 IMBALANCE_RATIO = 3.0
+
+# What others call the splits that `fit` reads.
+_MISNAMED = {
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+}
 
 # What Pillow opens as another format than its name says, but serves alike: a JPEG of several views.
 _SAME_AS = {"MPO": "JPEG"}
@@ -111,13 +120,13 @@ def read_folder(root: Path) -> list[Inspected]:
 
 
 def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()
+    return path.suffix.lower() in PHOTO_SUFFIXES
 
 
 def inspect_file(root: Path, path: Path) -> Inspected:
     """Hash, open and decode one file of ROOT/SPLIT/CLASS/."""
     name = path.relative_to(root)
-    split, label = name.parts[:2]
+    split, label = shown(name).split("/")[:2]
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -164,7 +173,9 @@ def find_all(root: Path, files: Sequence[Inspected]) -> list[Finding]:
         *_copies(files),
         *_unreadable(files),
         *_wrong_names(files),
+        *_misnamed_splits(files),
         *_class_counts(files),
+        *_unreadable_classes(files),
         *_passed_over(root),
     ]
 
@@ -177,7 +188,7 @@ def _copies(files: Sequence[Inspected]) -> Iterator[Finding]:
     for group in groups.values():
         if len(group) == 1:
             continue
-        names = ", ".join(file.path.as_posix() for file in group)
+        names = ", ".join(shown(file.path) for file in group)
         if len({file.split for file in group}) > 1:
             advice = "keep it in one: what is trained on cannot measure"
             yield Finding("the same photo in two splits", names, advice)
@@ -190,7 +201,7 @@ def _copies(files: Sequence[Inspected]) -> Iterator[Finding]:
 def _unreadable(files: Sequence[Inspected]) -> Iterator[Finding]:
     for file in files:
         if file.fault:
-            found = f"{file.path.as_posix()}: {file.fault}"
+            found = f"{shown(file.path)}: {file.fault}"
             yield Finding("an unreadable photo", found, "replace or delete it; fit leaves it out")
 
 
@@ -199,9 +210,30 @@ def _wrong_names(files: Sequence[Inspected]) -> Iterator[Finding]:
     for file in files:
         suffix = file.path.suffix.lower()
         if file.file_format and known.get(suffix) != file.file_format:
-            found = f"{file.path.as_posix()} is a {file.file_format}"
+            found = f"{shown(file.path)} is a {file.file_format}"
             advice = "rename it; training reads it all the same, by its content"
             yield Finding("a wrong extension", found, advice)
+        if shown(file.path) != file.path.as_posix():
+            advice = "rename it; training reads a photo all the same, but no class of such a name"
+            yield Finding("a name that is not UTF-8", shown(file.path), advice)
+
+
+def _misnamed_splits(files: Sequence[Inspected]) -> Iterator[Finding]:
+    splits = {file.split for file in files}
+    for split in sorted(splits & _MISNAMED.keys()):
+        if _MISNAMED[split] not in splits:
+            advice = f"rename it {_MISNAMED[split]}"
+            yield Finding("a split that fit does not read", split, advice)
+
+
+def _unreadable_classes(files: Sequence[Inspected]) -> Iterator[Finding]:
+    folders = {(file.split, file.label) for file in files}
+    for split, label in sorted(folders - {(f.split, f.label) for f in files if not f.fault}):
+        kind = (
+            "a class that cannot be learnt" if split == "train" else "a class that is not measured"
+        )
+        found = f"no photo of {split}/{label} can be read"
+        yield Finding(kind, found, "replace them, or remove the class everywhere")
 
 
 def _class_counts(files: Sequence[Inspected]) -> Iterator[Finding]:
@@ -236,7 +268,7 @@ def _passed_over(root: Path) -> Iterator[Finding]:
         if len(name.parts) == 1 and not _is_photo(path):
             continue  # a licence or a note beside the splits
         advice = f"photos lie in SPLIT/CLASS/ and end in {', '.join(sorted(PHOTO_SUFFIXES))}"
-        yield Finding("a file that is passed over", name.as_posix(), advice)
+        yield Finding("a file that is passed over", shown(name), advice)
 
 
 def _listed(findings: Sequence[Finding], most: int) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from serving import image
 from train.data import MAX_PIXELS
+from train.file_names import shown
 from train.metrics import confused_pairs
 from train.plots import Picture
 
@@ -33,10 +34,15 @@ class Mistake:
     probability: float
     label_probability: float
 
+    @property
+    def name(self) -> str:
+        """The file's name alone, as text."""
+        return shown(Path(self.photo.name))
+
     def to_json(self) -> dict[str, Any]:
         """The mistake as JSON values; of the file, its name alone."""
         return {
-            "photo": self.photo.name,
+            "photo": self.name,
             "label": self.label,
             "predicted": self.predicted,
             "probability": self.probability,
@@ -208,7 +214,7 @@ def _gallery(mistakes: Sequence[Mistake]) -> str:
         f'<li><img src="{thumbnail(m.photo)}" alt="{escape(m.label)}" loading="lazy">'
         f'<p><span class="wrong">{escape(m.predicted)} {_percent(m.probability)}</span><br>'
         f"is {escape(m.label)} {_percent(m.label_probability)}</p>"
-        f'<p class="soft name">{escape(m.photo.name)}</p></li>'
+        f'<p class="soft name">{escape(m.name)}</p></li>'
         for m in mistakes
     ]
     return f'<ul class="gallery">{"".join(items)}</ul>'

@@ -1,0 +1,146 @@
+"""What lies in class folders and is no readable photo: dangling links, folders, odd names."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.photo_folder import write_photo, write_photos
+from tests.tiny_model import CLASSES, write_tiny_model
+from train import data
+from train.__main__ import main
+from train.config import DataConfig
+from train.errors import UsageError
+from train.inspection import find_all, read_folder
+
+NOT_UTF8 = os.fsdecode(b"caf\xe9.jpg")
+SHOWN = r"caf\xe9.jpg"
+
+
+@pytest.fixture(scope="module")
+def tidy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("tidy") / "data", 10)
+
+
+@pytest.fixture
+def folder(tidy: Path, tmp_path: Path) -> Path:
+    """A copy of a folder that is in order, to spoil."""
+    return Path(shutil.copytree(tidy, tmp_path / "data"))
+
+
+def spoil(class_folder: Path) -> None:
+    for photo in class_folder.glob("*.jpg"):
+        photo.write_bytes(b"no photo " + photo.name.encode())
+
+
+def reading(folder: Path, **changes) -> DataConfig:
+    return DataConfig(folder, cache=folder.parent / "cache", **changes)
+
+
+def test_a_dangling_link_and_a_folder_with_a_photos_name_are_named_and_left_out(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    (folder / "train/red/zz.jpg").symlink_to("nowhere.jpg")
+    (folder / "train/blue/album.jpg").mkdir()
+    write_photo(folder / "train/blue/album.jpg/deeper.jpg")
+    manifest, training, _ = data.divide(reading(folder))
+    assert len(training.photos) == 30
+    assert manifest.sha256() == data.divide(reading(folder))[0].sha256()
+    out = capsys.readouterr().out
+    assert "train/red/zz.jpg: It cannot be read: No such file" in out
+    assert "train/blue/album.jpg: It cannot be read: Is a directory" in out
+    with pytest.raises(UsageError, match=r"album\.jpg: It cannot be read"):
+        data.divide(reading(folder, strict=True))
+
+
+def test_a_link_that_is_mended_is_read_again(folder: Path):
+    link = folder / "train/red/zz.jpg"
+    link.symlink_to("later.jpg")
+    assert len(data.divide(reading(folder))[1].photos) == 30
+    write_photo(folder / "train/red/later.jpg")
+    assert len(data.divide(reading(folder))[1].photos) == 32
+
+
+def test_a_name_that_is_not_utf8_is_trained_on_and_ordinary_names_keep_their_hash(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    manifest = data.scan(folder)
+    lines = [f"{p.split}\t{p.label}\t{p.path.as_posix()}\t{p.sha256}\n" for p in manifest.photos]
+    assert manifest.sha256() == hashlib.sha256("".join(lines).encode()).hexdigest()
+    write_photo(folder / "train/red" / NOT_UTF8)
+    (folder / "train/blue" / NOT_UTF8).write_bytes(b"no photo")
+    changed, training, _ = data.divide(reading(folder))
+    assert changed.sha256() != manifest.sha256()
+    assert len(training.photos) == 31
+    assert f"left out: {folder}/train/blue/{SHOWN}: " in capsys.readouterr().out
+    assert len(data.divide(reading(folder))[1].photos) == 31  # from what was remembered
+
+
+def test_a_class_whose_name_is_not_utf8_is_refused(folder: Path):
+    write_photo(folder / "train" / os.fsdecode(b"caf\xe9") / "a.jpg")
+    with pytest.raises(UsageError, match=r"train/caf\\xe9 is not UTF-8: rename"):
+        data.scan(folder)
+    assert main(["inspect", "--data", str(folder)]) == 0
+
+
+def test_a_report_shows_a_mistake_whose_name_is_not_utf8(folder: Path, tmp_path: Path):
+    write_photo(folder / "validation/red" / NOT_UTF8, "blue")
+    model = write_tiny_model(tmp_path / "model/tiny.onnx", classes=CLASSES)
+    flags = ["--data", str(folder), "--cache", str(tmp_path / "cache")]
+    assert main(["evaluate", str(model), *flags]) == 0
+    report = json.loads((model.parent / "report.json").read_text())
+    assert SHOWN in [m["photo"] for m in report["splits"]["validation"]["mistakes"]]
+    assert SHOWN in (model.parent / "report.html").read_text()
+
+
+def test_a_class_of_unreadable_photos_is_not_trained_without(folder: Path):
+    spoil(folder / "train/red")
+    with pytest.raises(UsageError, match=r"no photo of train/red can be read"):
+        data.divide(reading(folder))
+
+
+def test_a_share_that_leaves_a_class_no_photo_is_refused(folder: Path):
+    with pytest.raises(UsageError, match=r"no photo of train/blue, .* --holdout 0\.99"):
+        data.divide(reading(folder, choose_on="holdout", holdout=0.99))
+
+
+def test_a_split_of_unreadable_photos_cannot_be_measured(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for colour in CLASSES:
+        spoil(folder / "validation" / colour)
+    model = write_tiny_model(tmp_path / "tiny.onnx", classes=CLASSES)
+    flags = ["--data", str(folder), "--cache", str(tmp_path / "cache")]
+    assert main(["evaluate", str(model), *flags]) == 2
+    assert "validation has no photo that can be read" in capsys.readouterr().err
+
+
+def kinds(folder: Path) -> list[tuple[str, str]]:
+    return [(finding.kind, finding.found) for finding in find_all(folder, read_folder(folder))]
+
+
+def test_inspect_names_links_folders_and_names_that_are_odd(folder: Path):
+    (folder / "train/red/zz.jpg").symlink_to("nowhere.jpg")
+    (folder / "train/blue/album.jpg").mkdir()
+    write_photo(folder / "train/red" / NOT_UTF8)
+    assert kinds(folder) == [
+        ("an unreadable photo", "train/blue/album.jpg: It cannot be read: Is a directory."),
+        ("an unreadable photo", "train/red/zz.jpg: It cannot be read: No such file or directory."),
+        ("a name that is not UTF-8", f"train/red/{SHOWN}"),
+    ]
+
+
+def test_inspect_tells_of_a_class_of_which_nothing_can_be_read(folder: Path):
+    spoil(folder / "train/red")
+    spoil(folder / "validation/blue")
+    told = kinds(folder)
+    assert ("a class that cannot be learnt", "no photo of train/red can be read") in told
+    assert ("a class that is not measured", "no photo of validation/blue can be read") in told
+
+
+def test_inspect_knows_a_split_by_another_name(folder: Path):
+    (folder / "validation").rename(folder / "val")
+    assert kinds(folder) == [("a split that fit does not read", "val")]
