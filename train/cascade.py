@@ -27,7 +27,7 @@ from train.calibration import (
     fit_temperature,
     held_out_photos,
 )
-from train.config import to_json
+from train.config import require_px, to_json
 from train.data import Manifest
 from train.errors import UsageError
 from train.inference import TorchModel, contract_of, labelled_split, split_logits
@@ -58,6 +58,10 @@ class CascadeConfig:
     validation stand in for labels, which are not used."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
+
+    def __post_init__(self) -> None:
+        require_px("--first-px", self.first_px)
+        require_px("--second-px", self.second_px)
 
 
 @dataclass(frozen=True, slots=True)

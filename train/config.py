@@ -3,6 +3,7 @@ are saved beside every output.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ Augment = Literal["none", "light", "strong", "whole"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "onecycle", "cosine", "step"]
 Precision = Literal["auto", "no", "bf16", "fp16"]
+
+# Networks that halve the image five times have one position left of this.
+SMALLEST_PX = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,10 @@ class DataConfig:
     """Folder of decoded photos and features; safe to delete."""
     workers: int = -1
     """Processes that augment photos; -1 takes one per core, 8 at most."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.holdout < 1, "--holdout", "between 0 and 1", self.holdout)
+        _require(self.holdout_seed >= 0, "--holdout-seed", "0 or more", self.holdout_seed)
 
     @property
     def held_out(self) -> tuple[float, int] | None:
@@ -139,13 +147,13 @@ class FitConfig:
     """Write TensorBoard events into the run's folder as well."""
 
     def __post_init__(self) -> None:
-        _require(0 < self.data.holdout < 1, "--holdout", "between 0 and 1", self.data.holdout)
-        _require(0 <= self.network.dropout < 1, "--dropout", "from 0 to below 1", "")
-        _require(self.network.input_px >= 32, "--input-px", "32 or more", self.network.input_px)
+        dropout = self.network.dropout
+        _require(0 <= dropout < 1, "--dropout", "from 0 to below 1", dropout)
+        require_px("--input-px", self.network.input_px)
         _require(self.network.inner >= 0, "--inner", "0 or more", self.network.inner)
         _require(self.epochs >= 1, "--epochs", "1 or more", self.epochs)
         _require(self.batch >= 1, "--batch", "1 or more", self.batch)
-        _require(self.lr > 0, "--lr", "above 0", self.lr)
+        _require(0 < self.lr < math.inf, "--lr", "above 0 and finite", self.lr)
         _require(0 <= self.ema < 1, "--ema", "from 0 to below 1", self.ema)
         weight = self.teacher_weight
         _require(0 <= weight <= 1, "--teacher-weight", "from 0 to 1", weight)
@@ -154,11 +162,56 @@ class FitConfig:
             raise UsageError("--teacher-px is the size of a teacher's photos: name one, --teacher.")
         _require(0 <= self.warmup < 1, "--warmup", "from 0 to below 1", self.warmup)
         _require(self.patience >= 0, "--patience", "0 or more", self.patience)
+        _require(0 <= self.seed < 2**64, "--seed", "from 0 to below 2^64", self.seed)
+        _require(self.threads >= 0, "--threads", "0 or more", self.threads)
+        smallest_px = min(self.progressive_px, default=1)
+        _require(smallest_px >= 1, "--progressive-px", "1 or more", smallest_px)
+        smoothing, momentum = self.label_smoothing, self.batchnorm_momentum
+        _require(0 <= smoothing <= 1, "--label-smoothing", "from 0 to 1", smoothing)
+        _require(0 <= momentum <= 1, "--batchnorm-momentum", "from 0 to 1", momentum)
+        for name in ("clip_norm", "weight_decay", "head_lr_factor", "mixup", "cutmix"):
+            found = getattr(self, name)
+            flag = "--" + name.replace("_", "-")
+            _require(0 <= found < math.inf, flag, "0 or more and finite", found)
+
+    @property
+    def on_features(self) -> bool:
+        """Whether the head is trained on features computed once, and no photo is looked at."""
+        return not self.network.train_backbone and self.augment == "none"
+
+
+def require_px(flag: str, input_px: int | None) -> None:
+    """Raise UsageError for an input size, where one is given, that is too small for a network."""
+    _require(input_px is None or input_px >= SMALLEST_PX, flag, f"{SMALLEST_PX} or more", input_px)
 
 
 def _require(holds: bool, flag: str, takes: str, found: Any) -> None:
     if not holds:
         raise UsageError(f"{flag} takes a number {takes}; found {found}.")
+
+
+def require_used(config: FitConfig) -> None:
+    """Raise UsageError for an option that would change nothing in this training.
+
+    Apart from the config's own checks: runs of before have such options saved, and still load.
+    """
+    for name in ("mixup", "cutmix", "progressive_px") if config.on_features else ():
+        if getattr(config, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} changes photos, but a head on a frozen backbone is "
+                "trained on features computed once: add --augment or --train-backbone."
+            )
+    usual = FitConfig(out=config.out, data=config.data)
+    if config.teacher_weight != usual.teacher_weight and not config.teacher:
+        raise UsageError("--teacher-weight is a teacher's share of the loss: name one, --teacher.")
+    if config.patience and config.data.choose_on == "nothing":
+        raise UsageError("--patience compares epochs: leave it out with --choose-on nothing.")
+    sizes = len(config.progressive_px)
+    if sizes > config.epochs:
+        raise UsageError(
+            f"--progressive-px has {sizes} sizes for {config.epochs} epochs: give no more than one "
+            "for each epoch."
+        )
 
 
 def to_json(config: Any) -> dict[str, Any]:

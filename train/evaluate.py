@@ -14,6 +14,7 @@ from serving.classifier import Classifier, softmax
 from serving.contract import Contract
 from train import metrics, plots, report
 from train.calibration import held_out_photos
+from train.config import require_px
 from train.data import Manifest
 from train.errors import UsageError
 from train.inference import Model, labelled_split, open_model, split_logits
@@ -49,8 +50,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.mistakes < 0:
             raise UsageError(f"--mistakes takes a number 0 or more; found {self.mistakes}.")
-        if self.input_px is not None and self.input_px < 32:
-            raise UsageError(f"--input-px takes a number 32 or more; found {self.input_px}.")
+        require_px("--input-px", self.input_px)
 
 
 def evaluate(config: EvaluateConfig) -> None:

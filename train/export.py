@@ -23,6 +23,7 @@ from serving.classifier import Classifier
 from serving.contract import METADATA_KEY, Contract
 from train import channels, metrics
 from train.calibration import Calibration, calibrate, calibrate_like, faultless_note
+from train.config import require_px
 from train.data import Manifest
 from train.errors import CheckFailedError, UsageError
 from train.folding import folded
@@ -71,6 +72,9 @@ class ExportConfig:
     """Largest difference of any logit between torch and ONNX Runtime."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
+
+    def __post_init__(self) -> None:
+        require_px("--input-px", self.input_px)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from serving.preprocess import PreprocessSpec, scale_and_offset
 from train import checkpoints, data, loaders, metrics, network, optim, predecessors, runs
-from train.config import FitConfig
+from train.config import FitConfig, require_used
 from train.data import Labels
 from train.distillation import distillation_loss, joint_teacher
 from train.divergence import require_finite
@@ -35,12 +35,8 @@ from train.transforms import at_size, base_spec, batch_mixing, normalize_on_devi
 
 
 def fit(config: FitConfig) -> None:
-    """Train as the config says, and leave the result in `config.out`.
-
-    Raises:
-        UsageError: the settings, the photos or a run that this one builds on do not fit.
-        CheckFailedError: the training has diverged; the model of the epochs before is left.
-    """
+    """Train as the config says, and leave the result in `config.out`; else raise a TrainError."""
+    require_used(config)
     config = predecessors.with_starts_channels(config)
     accelerator = _accelerator(config)
     device = accelerator.device
@@ -68,7 +64,8 @@ def fit(config: FitConfig) -> None:
     teachers = predecessors.open_teachers(config, manifest)
     lineage = Training(config, started_from, tuple(teacher.members for teacher in teachers))
     _set_batchnorm_momentum(whole, config.batchnorm_momentum)
-    on_features = not config.network.train_backbone and config.augment == "none"
+    network.require_batch(whole, config.batch // accelerator.num_processes)
+    on_features = config.on_features
     trained: nn.Module = whole.head if on_features else whole
     sizes = config.progressive_px or (config.network.input_px,)
     cropped_from = base_spec(spec, at_least_px=config.teacher_px)

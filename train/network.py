@@ -8,6 +8,7 @@ from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision import models
 
 from train import channels, efficientnet_lite
@@ -78,6 +79,16 @@ def build(config: NetworkConfig, classes: int) -> Network:
     if config.hidden:
         channels.narrow(network, config.hidden, config.backbone)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def require_batch(network: Network, batch: int) -> None:
+    """Raise UsageError if batch-norm would be trained on one photo, which has no variance."""
+    norms = (m for m in network.modules() if isinstance(m, _BatchNorm) and m.weight.requires_grad)
+    if batch == 1 and any(norms):
+        raise UsageError(
+            "--batch 1 a process is too few for this backbone, whose batch-norm is trained on the "
+            "photos of a step: give each two or more."
+        )
 
 
 def _require_stages(config: NetworkConfig, backbone: nn.Module) -> None:

@@ -6,6 +6,7 @@ the same number of epochs and is measured after its last one: no epoch is chosen
 """
 
 import itertools
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -54,7 +55,7 @@ class SweepConfig:
     dropout: tuple[float, ...] = (0.0, 0.2, 0.5)
     """Shares of the last layer's inputs that are dropped in training."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Each setting is trained once with each seed; the first also draws `--choose-on holdout`."""
+    """Each setting is trained once with each seed."""
     epochs: int = 10
     batch: int = 32
     """Photos in a step."""
@@ -70,17 +71,18 @@ class SweepConfig:
         _require(len(set(self.seeds)) == len(self.seeds), "--seeds", "each value once", self.seeds)
         _require(bool(self.seeds), "--seeds", "at least one value", "none")
         _require(min(self.seeds) >= 0, "--seeds", "numbers of 0 or more", self.seeds)
-        _require(min(self.lr) > 0, "--lr", "numbers above 0", self.lr)
+        rates = all(0 < lr < math.inf for lr in self.lr)
+        _require(rates, "--lr", "finite numbers above 0", self.lr)
         _require(min(self.inner) >= 0, "--inner", "numbers of 0 or more", self.inner)
         fractions = all(0 <= share < 1 for share in self.dropout)
         _require(fractions, "--dropout", "numbers from 0 to below 1", self.dropout)
-        _require(0 < self.data.holdout < 1, "--holdout", "a number between 0 and 1", "")
         _require(
             self.data.choose_on != "nothing", "--choose-on", "validation or holdout", "nothing"
         )
         _require(self.input_px >= 32, "--input-px", "a number of 32 or more", self.input_px)
         _require(self.epochs >= 1, "--epochs", "a number of 1 or more", self.epochs)
         _require(self.batch >= 1, "--batch", "a number of 1 or more", self.batch)
+        _require(self.threads >= 0, "--threads", "a number of 0 or more", self.threads)
         _require(0 < self.alpha < 1, "--alpha", "a number between 0 and 1", self.alpha)
 
     def settings(self) -> list[Setting]:

@@ -1,0 +1,123 @@
+"""Options of training: nonsense is refused by its flag, and none is passed over in silence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training import tiny_config
+from train.__main__ import main
+from train.config import FitConfig, from_json, require_used, to_json
+from train.errors import UsageError
+from train.fit import fit
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--seed", "-1"),
+        ("--seed", str(2**64)),
+        ("--holdout-seed", "-1"),
+        ("--label-smoothing", "2"),
+        ("--label-smoothing", "-0.1"),
+        ("--threads", "-3"),
+        ("--progressive-px", "0"),
+        ("--clip-norm", "-1"),
+        ("--weight-decay", "-1"),
+        ("--head-lr-factor", "-1"),
+        ("--batchnorm-momentum", "5"),
+        ("--mixup", "-1"),
+        ("--cutmix", "nan"),
+        ("--lr", "inf"),
+        ("--dropout", "1"),
+    ],
+)
+def test_fit_refuses_nonsense_in_one_line(flags: tuple[str, str], capsys):
+    assert main(["fit", "--data", "photos", "--out", "run", *flags]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"train fit: {flags[0]} takes ")
+    assert "found ." not in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "flags", [("--threads", "-1"), ("--holdout-seed", "-1"), ("--lr", "inf"), ("--holdout", "2")]
+)
+def test_sweep_refuses_nonsense_in_one_line(flags: tuple[str, str], capsys):
+    assert main(["sweep", "--data", "photos", "--out", "sweep", *flags]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"train sweep: {flags[0]} takes ")
+    assert f"found {float(flags[1]):g}" in error.replace("(", "").replace(",)", "")
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags"),
+    [
+        ("export", ("run", "--input-px", "-5")),
+        ("export", ("run", "--input-px", "0")),
+        ("cascade", ("one", "two", "--out", "run", "--first-px", "-4")),
+        ("cascade", ("one", "two", "--out", "run", "--second-px", "0")),
+    ],
+)
+def test_an_input_size_that_no_network_takes_is_refused(verb: str, flags: tuple[str, ...], capsys):
+    assert main([verb, *flags]) == 2
+    error = capsys.readouterr().err
+    assert error == f"train {verb}: {flags[-2]} takes a number 32 or more; found {flags[-1]}.\n"
+
+
+def settings(**changes) -> FitConfig:
+    return tiny_config(Path("photos"), Path("cache"), Path("run"), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"mixup": 0.2}, "--mixup"),
+        ({"cutmix": 1.0}, "--cutmix"),
+        ({"progressive_px": (32,)}, "--progressive-px"),
+        ({"teacher_weight": 0.6}, "--teacher-weight"),
+        ({"patience": 2, "reading": {"choose_on": "nothing"}}, "--patience"),
+        ({"progressive_px": (32, 40, 48, 56), "augment": "light"}, "--progressive-px"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(changes: dict[str, Any], named: str):
+    with pytest.raises(UsageError, match=named):
+        fit(settings(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mixup": 0.2, "cutmix": 1.0, "progressive_px": (32, 40, 48), "augment": "light"},
+        {"mixup": 0.2, "progressive_px": (32,), "network": {"train_backbone": True}},
+        {"teacher": ("run",), "teacher_weight": 0.6, "augment": "light"},
+        {"patience": 2, "reading": {"choose_on": "holdout"}},
+        {"reading": {"choose_on": "nothing"}},
+    ],
+)
+def test_options_that_do_something_are_taken(changes: dict[str, Any]):
+    require_used(settings(**changes))
+
+
+def test_a_saved_run_with_an_option_that_did_nothing_still_loads():
+    assert from_json(FitConfig, to_json(settings(mixup=0.2))).mixup == 0.2
+
+
+def test_a_step_of_one_photo_is_refused_where_batch_norm_is_trained(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    network = {"backbone": "resnet18", "train_backbone": True}
+    config = tiny_config(drawn_data, photo_cache, tmp_path / "run", network=network, batch=1)
+    with pytest.raises(UsageError, match=r"--batch 1 .* batch-norm"):
+        fit(config)
+
+
+def test_a_step_of_one_photo_trains_a_head(drawn_data: Path, photo_cache: Path, tmp_path: Path):
+    fit(tiny_config(drawn_data, photo_cache, tmp_path / "run", batch=1, epochs=1))
+
+
+def test_the_sweeps_help_says_what_draws_the_held_out_share(capsys):
+    with pytest.raises(SystemExit):
+        main(["sweep", "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Each setting is trained once with each seed." in text
