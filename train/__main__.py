@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a check or gate failed, 2 the command or a file is wrong.
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import tyro
@@ -48,6 +49,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
 
 def main(arguments: list[str]) -> int:
     """Run one verb; returns the exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):  # as standard error does: a name may not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: python -m train VERB [flags]; python -m train VERB --help lists the flags\n")
         for verb, (_, _, about) in VERBS.items():

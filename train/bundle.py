@@ -71,8 +71,7 @@ def bundle(config: BundleConfig) -> None:
             folder for the golden pictures holds others.
         CheckFailedError: a file does not answer the golden pictures as it should.
     """
-    if config.notes is not None and not config.notes.is_file():
-        raise UsageError(f"--notes {config.notes} is missing.")
+    notes = _read_notes(config.notes) if config.notes else ""
     golden = config.golden or config.out.parent / "ops" / "hook" / "golden"
     require_writable(config.out, "--out")
     require_writable(golden, "--golden" if config.golden else "")
@@ -83,7 +82,6 @@ def bundle(config: BundleConfig) -> None:
     float32 = Classifier.load(exported)
     shipped = gated_file(config.run, float32.version) if config.int8 else exported
     classifier = Classifier.load(shipped)
-    notes = config.notes.read_text(encoding="utf-8") if config.notes else ""
     trained = load_model(config.run)
     root = config.data or trained.config.data.data
     photos = labelled_split(root, config.split, config.cache, classifier.contract.classes)
@@ -108,6 +106,15 @@ def bundle(config: BundleConfig) -> None:
     print(f"{config.split} accuracy {accuracy:.4f} on {len(photos.photos)} photos")
     print(f"{len(pictures)} golden pictures are in {golden}")
     print(f"The bundle is {config.out / ONNX_FILE}; serve it: make serve")
+
+
+def _read_notes(file: Path) -> str:
+    if not file.is_file():
+        raise UsageError(f"--notes {file} is missing.")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--notes {file} is not UTF-8 text: save it as UTF-8.") from error
 
 
 def _put(shipped: Path, classifier: Classifier, out: Path) -> None:

@@ -204,7 +204,8 @@ def without_unreadable(manifest: Manifest, cache: Path, *, strict: bool) -> Mani
 
 def find_unreadable(manifest: Manifest, cache: Path) -> dict[str, str]:
     """Decode every photo, once in the cache's life: path and reason of each that cannot be."""
-    remembered = cache / f"unreadable-{manifest.sha256()[:32]}.json"
+    rules = f"unreadable {CACHE_VERSION} {MAX_PIXELS} {manifest.sha256()}"
+    remembered = cache / f"unreadable-{hashlib.sha256(rules.encode()).hexdigest()[:32]}.json"
     if remembered.is_file():
         faults: dict[str, str] = read_json(remembered)
         return faults

@@ -64,7 +64,7 @@ def fit(config: FitConfig) -> None:
     teachers = predecessors.open_teachers(config, manifest)
     lineage = Training(config, started_from, tuple(teacher.members for teacher in teachers))
     _set_batchnorm_momentum(whole, config.batchnorm_momentum)
-    network.require_batch(whole, config.batch // accelerator.num_processes)
+    network.require_trainable(whole, config, config.batch // accelerator.num_processes)
     on_features = config.on_features
     trained: nn.Module = whole.head if on_features else whole
     sizes = config.progressive_px or (config.network.input_px,)

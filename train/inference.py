@@ -19,6 +19,7 @@ from serving.preprocess import PreprocessSpec, normalize
 from train import data
 from train.data import Manifest, Pixels
 from train.errors import UsageError
+from train.network import require_size
 from train.saved import Trained, TrainedCascade, TrainedModel, load_model
 
 SECOND_FILE = "second.onnx"
@@ -90,10 +91,13 @@ def contract_of(trained: Trained, input_px: int | None = None) -> Contract:
     has its temperatures and sizes from its rule.
 
     Raises:
-        UsageError: a cascade is asked for another size.
+        UsageError: a cascade is asked for another size, or a network for one that it does not take.
     """
     if isinstance(trained, TrainedModel):
-        return _contract(trained, input_px or trained.config.network.input_px)
+        own = trained.config.network
+        if input_px not in (None, own.input_px):
+            require_size(trained.network, own.backbone, input_px, f"an input of {input_px} pixels")
+        return _contract(trained, input_px or own.input_px)
     if input_px is not None:
         raise UsageError("--input-px is for one network: a cascade was made with its sizes.")
     rule = trained.rule

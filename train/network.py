@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision import models
 
 from train import channels, efficientnet_lite
-from train.config import NetworkConfig
+from train.config import FitConfig, NetworkConfig
 from train.errors import UsageError
 
 
@@ -81,14 +81,38 @@ def build(config: NetworkConfig, classes: int) -> Network:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def require_batch(network: Network, batch: int) -> None:
-    """Raise UsageError if batch-norm would be trained on one photo, which has no variance."""
+def require_trainable(network: Network, config: FitConfig, batch: int) -> None:
+    """Raise UsageError if a step of `batch` photos at one of the training's sizes cannot be."""
     norms = (m for m in network.modules() if isinstance(m, _BatchNorm) and m.weight.requires_grad)
     if batch == 1 and any(norms):
         raise UsageError(
             "--batch 1 a process is too few for this backbone, whose batch-norm is trained on the "
             "photos of a step: give each two or more."
         )
+    name = config.network.backbone
+    require_size(network, name, config.network.input_px, f"--input-px {config.network.input_px}")
+    for size in config.progressive_px:
+        require_size(network, name, size, f"--progressive-px {size}")
+
+
+def require_size(network: nn.Module, backbone: str, input_px: int, given: str) -> None:
+    """Send a grey image through the network, as it was before and after.
+
+    Raises:
+        UsageError: it does not take images of this size; the message begins with `given`.
+    """
+    before = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, input_px, input_px))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1:]
+        raise UsageError(
+            f"{given} is no size that {backbone} takes: {''.join(reason)} Try the size that its "
+            "weights were trained at, often 224."
+        ) from error
+    finally:
+        network.train(before)
 
 
 def _require_stages(config: NetworkConfig, backbone: nn.Module) -> None:
@@ -129,19 +153,21 @@ def pretrained_backbone(config: NetworkConfig) -> tuple[nn.Module, int]:
     return model, features
 
 
-def unknown_backbone(name: str) -> UsageError:
-    """The error that names the backbones that there are."""
-    known = ", ".join([*models.list_models(module=models), *efficientnet_lite.NAMES])
-    return UsageError(f"--backbone {name} is not one of torchvision's, nor of ours: {known}.")
+def require_backbone(name: str) -> None:
+    """Raise UsageError unless the name is of a classification model; torchvision has others too."""
+    known = [*models.list_models(module=models), *efficientnet_lite.NAMES]
+    if name.lower() not in known:  # torchvision takes capitals as well
+        raise UsageError(
+            f"--backbone {name} is not one of torchvision's classification models, nor of ours: "
+            f"{', '.join(known)}."
+        )
 
 
 def load_pretrained(backbone: str, weights: str) -> nn.Module:
     """A whole classification model with weights by name, from a file, or `none`."""
-    try:
-        builder = models.get_model_builder(backbone)
-        names = [entry.name for entry in models.get_model_weights(backbone)]
-    except ValueError as error:
-        raise unknown_backbone(backbone) from error
+    require_backbone(backbone)
+    builder = models.get_model_builder(backbone)
+    names = [entry.name for entry in models.get_model_weights(backbone)]
     has_side_heads = backbone in ("googlenet", "inception_v3")
     model: nn.Module = builder(weights=None, **({"init_weights": False} if has_side_heads else {}))
     if weights == "none":

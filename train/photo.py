@@ -1,6 +1,8 @@
 """A file's name or a URL in, the photo's bytes out; and what one photo is as numbers."""
 
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving import image
+from serving.errors import RemoteError, RequestError
 from serving.fetch import Fetcher
 from serving.preprocess import PreprocessSpec, normalize
 from serving.settings import Settings
@@ -21,13 +24,31 @@ UPRIGHT = 1
 
 
 def read_image(source: str, settings: Settings) -> bytes:
-    """The bytes of a file, or of what an http(s) URL points to."""
-    if urllib.parse.urlsplit(source).scheme in ("http", "https"):
+    """The bytes of a file, or of what an http(s) URL points to.
+
+    Raises:
+        UsageError: the file cannot be read, or the URL is none.
+        ServingError: the URL cannot be fetched.
+    """
+    try:
+        scheme = urllib.parse.urlsplit(source).scheme
+    except ValueError as error:
+        raise UsageError(f"{source} is no URL: {error}.") from error
+    if scheme in ("http", "https"):
         return Fetcher(settings)(source, timeout_s=settings.fetch_timeout_s)
     try:
         return Path(source).read_bytes()
     except OSError as error:
         raise UsageError(f"{source} cannot be read: {error.strerror}.") from error
+
+
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Turn what is wrong with an image, or with its server, into a UsageError that names it."""
+    try:
+        yield
+    except (RequestError, RemoteError) as error:
+        raise UsageError(f"{source}: {error.detail}") from error
 
 
 def orientation(opened: Image.Image) -> int:
@@ -43,12 +64,12 @@ def describe_image(source: str, input_px: int) -> list[str]:
     """One photo as an array, and as the network's input, in lines.
 
     Raises:
-        UsageError: the file cannot be read.
-        RequestError: it is no photo, or the URL cannot be fetched.
+        UsageError: the file cannot be read or is no photo, or the URL cannot be fetched.
     """
     settings = Settings()
-    content = read_image(source, settings)
-    picture = image.decode(content, max_pixels=settings.image_max_pixels)
+    with naming(source):
+        content = read_image(source, settings)
+        picture = image.decode(content, max_pixels=settings.image_max_pixels)
     with Image.open(BytesIO(content), formats=image.FORMATS) as opened:
         turn = orientation(opened)
         first = f"{opened.format}, mode {opened.mode}, {opened.width} x {opened.height} pixels"

@@ -7,7 +7,7 @@ from train.config import FitConfig
 from train.data import Manifest
 from train.errors import UsageError
 from train.lineage import Training
-from train.network import Network
+from train.network import Network, require_size
 from train.saved import TrainedModel, load_single
 
 
@@ -15,10 +15,16 @@ def open_teachers(config: FitConfig, manifest: Manifest) -> tuple[TrainedModel, 
     """The runs of `config.teacher`.
 
     Raises:
-        UsageError: a run has no model or a damaged one, knows other classes, or has trained on
-            photos that this training holds out.
+        UsageError: a run has no model or a damaged one, knows other classes, has trained on
+            photos that this training holds out, or does not take photos of the training's size.
     """
-    return tuple(_open("--teacher", Path(run), config, manifest) for run in config.teacher)
+    teachers = tuple(_open("--teacher", Path(run), config, manifest) for run in config.teacher)
+    sizes = config.progressive_px or (config.network.input_px,)
+    for size in {max(size, config.teacher_px) for size in sizes}:
+        for run, teacher in zip(config.teacher, teachers, strict=True):
+            backbone = f"the {teacher.config.network.backbone} of --teacher {run}"
+            require_size(teacher.network, backbone, size, f"--teacher-px {size}")
+    return teachers
 
 
 def with_starts_channels(config: FitConfig) -> FitConfig:

@@ -2,6 +2,7 @@
 pretrained network as it came, with ImageNet's classes.
 """
 
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,9 @@ import tyro
 
 from serving.classifier import softmax
 from serving.settings import Settings
-from train.errors import UsageError
+from train.errors import CheckFailedError, UsageError
 from train.inference import Model, image_logits, open_model, pixels_of_files
-from train.photo import read_image
+from train.photo import naming, read_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +35,46 @@ class PredictConfig:
 
 
 def predict(config: PredictConfig) -> None:
-    """Print the likeliest classes of each image.
+    """Print the likeliest classes of each image; of several, one that cannot be read is named.
 
     Raises:
-        UsageError: the model cannot be opened, or no image is named.
-        RequestError: an image cannot be read.
+        UsageError: the model cannot be opened, or no image is named, or the only one is none.
+        CheckFailedError: of several images one or more could not be read; the others are answered.
     """
     if config.top_k < 1:
         raise UsageError(f"--top-k takes a number 1 or more; found {config.top_k}.")
     model, images = _model_and_images(config)
-    settings = Settings()
-    contract = model.contract
+    unread = 0
     for source in images:
+        try:
+            print("\n".join(_answer(model, source, config.top_k)))
+        except UsageError as error:
+            if len(images) == 1:
+                raise
+            print(f"train predict: {error}", file=sys.stderr)
+            unread += 1
+    if unread:
+        raise CheckFailedError(
+            f"{unread} of {len(images)} images could not be read: they are named above."
+        )
+
+
+def _answer(model: Model, source: str, top_k: int) -> list[str]:
+    """An image's name and its likeliest classes, a line each; UsageError if it cannot be read."""
+    settings, contract = Settings(), model.contract
+    with naming(source):
         files = [read_image(source, settings)]
         pixels_of = partial(pixels_of_files, files, max_pixels=settings.image_max_pixels)
         logits = image_logits(model, pixels_of).astype(np.float64)  # (1, C)
-        probabilities = softmax(logits / contract.temperature)[0]  # (C,)
-        unsure = probabilities.max() < contract.unsure_below
-        print(f"{source}: unsure, below {contract.unsure_below:g}" if unsure else source)
-        for index in np.argsort(-probabilities, kind="stable")[: config.top_k]:
-            print(f"  {probabilities[index]:7.4f}  {contract.classes[index]}")
+    probabilities = softmax(logits / contract.temperature)[0]  # (C,)
+    unsure = probabilities.max() < contract.unsure_below
+    return [
+        f"{source}: unsure, below {contract.unsure_below:g}" if unsure else source,
+        *(
+            f"  {probabilities[index]:7.4f}  {contract.classes[index]}"
+            for index in np.argsort(-probabilities, kind="stable")[:top_k]
+        ),
+    ]
 
 
 def _model_and_images(config: PredictConfig) -> tuple[Model, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from torchvision import models
 from serving.contract import Contract
 from serving.preprocess import PreprocessSpec
 from train import efficientnet_lite
-from train.network import load_pretrained, unknown_backbone
+from train.network import load_pretrained, require_backbone
 
 
 class PretrainedModel:
@@ -63,8 +63,6 @@ def _weights_entry(backbone: str, weights: str) -> Any:
     """torchvision's description of the weights; of a file or `none`, the backbone's usual ones."""
     if backbone in efficientnet_lite.NAMES:  # ours knows no names, but takes what this one takes
         return models.MobileNet_V2_Weights.DEFAULT
-    try:
-        entries = models.get_model_weights(backbone)
-    except ValueError as error:
-        raise unknown_backbone(backbone) from error
+    require_backbone(backbone)
+    entries = models.get_model_weights(backbone)
     return entries.__members__.get(weights, entries.DEFAULT)

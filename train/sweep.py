@@ -29,7 +29,7 @@ from train.config import DataConfig, NetworkConfig, to_json
 from train.data import Manifest
 from train.errors import UsageError
 from train.features import cached_features
-from train.network import make_head, pretrained_backbone
+from train.network import make_head, pretrained_backbone, require_size
 from train.stacked import Rows, Setting, Training, answers, stacks, train_stack
 
 JSON, MARKDOWN, PICTURE = "sweep.json", "sweep.md", "sweep.png"
@@ -141,6 +141,7 @@ def _frozen(
         torch.manual_seed(seed)
         backbone, width = pretrained_backbone(network)
         random_states[seed] = torch.get_rng_state()  # making a backbone draws random numbers too
+    require_size(backbone, config.backbone, config.input_px, f"--input-px {config.input_px}")
     classes = len(parts[0].classes)
 
     def make(inner: int, dropout: float, seed: int) -> nn.Sequential:

@@ -13,6 +13,7 @@ from serving.classifier import Classifier
 from serving.contract import METADATA_KEY
 from serving.settings import Settings
 from tests.training import tiny_config
+from train.__main__ import main
 from train.bundle import BundleConfig, bundle
 from train.data import scan
 from train.errors import UsageError
@@ -143,6 +144,13 @@ def test_a_run_that_held_nothing_out_has_no_held_out_photos(
         evaluate(
             EvaluateConfig(model=tiny_run, data=drawn_data, split="holdout", cache=photo_cache)
         )
+
+
+def test_notes_that_are_not_utf8_are_refused_by_name(tiny_run: Path, tmp_path: Path, capsys):
+    notes = tmp_path / "notes.md"
+    notes.write_bytes("Fotos aus Köln".encode("latin-1"))
+    assert main(["bundle", str(tiny_run), "--out", str(tmp_path), "--notes", str(notes)]) == 2
+    assert f"--notes {notes} is not UTF-8 text" in capsys.readouterr().err
 
 
 def test_the_exported_file_names_no_folder_of_this_machine(tiny_run: Path):

@@ -195,6 +195,13 @@ def test_a_wrong_command_says_what_it_takes(flags, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_a_file_that_is_no_photo_is_named(tmp_path, capsys):
+    notes = tmp_path / "notes.md"
+    notes.write_text("no photo")
+    assert main(["inspect", "--image", str(notes)]) == 2
+    assert capsys.readouterr().err.startswith(f"train inspect: {notes}: The 8 bytes are not")
+
+
 def test_an_empty_folder_says_where_photos_are_looked_for(tmp_path, capsys):
     assert main(["inspect", "--data", str(tmp_path)]) == 2
     assert "SPLIT/CLASS/" in capsys.readouterr().err

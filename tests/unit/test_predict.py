@@ -1,5 +1,6 @@
 """Predictions on the command line: by an ONNX file, by a run, and by a pretrained network."""
 
+import os
 import re
 
 import pytest
@@ -119,4 +120,35 @@ def test_a_file_that_is_no_photo_is_refused_in_one_line(tmp_path, capsys):
     text = tmp_path / "notes.jpg"
     text.write_text("no photo")
     assert main(["predict", str(model), str(text)]) == 2
-    assert "not an image of a type that is taken" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith(f"train predict: {text}: ")
+    assert "not an image of a type that is taken" in error
+
+
+def test_what_cannot_be_read_is_named_and_the_others_are_answered(tmp_path, photo, capsys):
+    model = write_tiny_model(tmp_path / "tiny.onnx")
+    notes = tmp_path / "notes.md"
+    notes.write_text("no photo")
+    other = write_photo(tmp_path / "other.jpg", "green")
+    named = [str(photo), str(notes), str(tmp_path / "nowhere.jpg"), str(other)]
+    assert main(["predict", str(model), *named, "--top-k", "1"]) == 1
+    out, err = capsys.readouterr()
+    assert [label for _, label in shown(out)] == ["red", "green"]
+    lines = err.splitlines()
+    assert lines[0].startswith(f"train predict: {notes}: The 8 bytes are not an image")
+    assert lines[1].startswith(f"train predict: {tmp_path / 'nowhere.jpg'} cannot be read")
+    assert lines[2] == "train predict: 2 of 4 images could not be read: they are named above."
+
+
+@pytest.mark.parametrize("url", ["http://[oops", "https://[::1"])
+def test_a_url_that_is_none_is_named_in_one_line(tmp_path, url, capsys):
+    model = write_tiny_model(tmp_path / "tiny.onnx")
+    assert main(["predict", str(model), url]) == 2
+    assert capsys.readouterr().err.startswith(f"train predict: {url} is no URL: ")
+
+
+def test_a_photo_whose_name_is_not_utf8_is_answered(tmp_path, capsys):
+    model = write_tiny_model(tmp_path / "tiny.onnx")
+    photo = write_photo(tmp_path / os.fsdecode(b"caf\xe9.jpg"), "red")
+    assert main(["predict", str(model), str(photo), "--top-k", "1"]) == 0
+    assert [label for _, label in shown(capsys.readouterr().out)] == ["red"]

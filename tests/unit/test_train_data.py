@@ -234,3 +234,17 @@ def test_other_rules_of_decoding_make_pixels_and_features_anew(
     assert filled() == filled() == ["features", "pixels"]
     monkeypatch.setattr(data, "CACHE_VERSION", data.CACHE_VERSION + 1)
     assert filled() == ["features", "features", "pixels", "pixels"]
+
+
+@pytest.mark.parametrize("rule", ["CACHE_VERSION", "MAX_PIXELS"])
+def test_what_is_unreadable_is_found_anew_by_other_rules_of_decoding(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
+):
+    cache = tmp_path / "cache"
+    manifest = data.scan(folder)
+    assert data.find_unreadable(manifest, cache) == {}
+    data.find_unreadable(manifest, cache)
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setattr(data, rule, getattr(data, rule) // 1000 if rule == "MAX_PIXELS" else 99)
+    data.find_unreadable(manifest, cache)
+    assert len(list(cache.iterdir())) == 2
