@@ -57,16 +57,19 @@ class Calibration:
         }
 
 
-def calibrate(run: Path, cache: Path, input_px: int | None = None) -> Calibration:
+def calibrate(
+    run: Path, cache: Path, *, input_px: int | None = None, root: Path | None = None
+) -> Calibration:
     """Fit temperature and threshold on the share of train that a run held out.
 
     `input_px` is the size that the network will be served at, None the one it was trained for.
+    `root` is where the photos lie now, if they were moved.
 
     Raises:
         UsageError: the run held nothing out, or its photos are not the ones it was trained on.
     """
     trained = load_model(run)
-    photos = held_out_photos(trained, run, cache)
+    photos = held_out_photos(trained, run, cache, root)
     return _calibrated(trained, photos, photos.labels(), cache, input_px)
 
 
@@ -113,22 +116,34 @@ def _calibrated(
     return replace(fitted, ece_before=ece)
 
 
-def held_out_photos(trained: Trained, run: Path, cache: Path) -> Manifest:
-    """The photos that a run kept out of training, drawn again from its settings."""
-    config = trained.config
-    if config.data.choose_on != "holdout":
+def held_out_photos(trained: Trained, run: Path, cache: Path, root: Path | None = None) -> Manifest:
+    """The photos that a run kept out of training, drawn again from its settings.
+
+    They are looked for in `root`, if it is given, and where the run was trained. The hash of the
+    names and contents tells whether they are the same.
+
+    Raises:
+        UsageError: the run held nothing out, or its photos are in neither folder.
+    """
+    config = trained.config.data
+    if config.choose_on != "holdout":
         raise UsageError(
             f"{run} held no photos out. Train the same recipe with --choose-on holdout and name "
             "that run."
         )
-    scanned = data.scan(config.data.data, ("train",))
-    manifest = data.without_unreadable(scanned, cache, strict=False)
-    if manifest.sha256() != trained.manifest_sha256:
-        raise UsageError(
-            f"{config.data.data} has changed since {run} was trained: its held-out photos can no "
-            "longer be told from the others."
-        )
-    return data.hold_out(manifest, config.data.holdout, config.data.holdout_seed)[1]
+    folders = list(dict.fromkeys([root or config.data, config.data]))
+    for folder in folders:
+        if (folder / "train").is_dir():
+            scanned = data.scan(folder, ("train",))
+            manifest = data.without_unreadable(scanned, cache, strict=False)
+            if manifest.sha256() == trained.manifest_sha256:
+                return data.hold_out(manifest, config.holdout, config.holdout_seed)[1]
+    found = " nor ".join(map(str, folders))
+    holds = f"Neither {found} holds" if len(folders) > 1 else f"{found} does not hold"
+    raise UsageError(
+        f"{holds} the photos that {run} was trained on, so that those it held out cannot be told "
+        "from the others. If they were moved unchanged, name their folder, --data DIR."
+    )
 
 
 def fit_calibration(

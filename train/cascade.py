@@ -56,6 +56,8 @@ class CascadeConfig:
     like: Path | None = None
     """ONNX file of the calibrated model that taught the first: its answers to the photos of
     validation stand in for labels, which are not used."""
+    data: Path | None = None
+    """Folder of the photos that the runs were trained on, if they were moved."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
@@ -155,9 +157,10 @@ def _tune(config: CascadeConfig, parts: Sequence[TrainedModel]) -> Tuned:
 def _targets(config: CascadeConfig, first: TrainedModel) -> tuple[Manifest, Targets, str]:
     """Photos that neither network has seen, what is right of them, and by which model if any."""
     if config.like is None:
-        photos = held_out_photos(first, config.first, config.cache)
+        photos = held_out_photos(first, config.first, config.cache, config.data)
         return photos, photos.labels(), ""
-    photos = labelled_split(first.config.data.data, "validation", config.cache, first.classes)
+    root = config.data or first.config.data.data
+    photos = labelled_split(root, "validation", config.cache, first.classes)
     return photos, *answers_of(config.like, photos, config.cache)
 
 

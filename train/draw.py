@@ -46,7 +46,7 @@ def choose_photos(
     train = labelled_split(root, "train", cache, trained.classes)
     seed = trained.config.seed
     if sibling is not None:
-        held = held_out_photos(load_model(sibling), sibling, cache)
+        held = held_out_photos(load_model(sibling), sibling, cache, root)
         calibration = balanced(without(train, held), count, seed)
         judging = without(held, calibration)
     else:

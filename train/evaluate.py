@@ -102,7 +102,7 @@ def _photos(config: EvaluateConfig, model: Model) -> Manifest:
         return labelled_split(config.data, config.split, config.cache, model.contract.classes)
     if not config.model.is_dir():
         raise UsageError("--split holdout is for a run: an ONNX file does not know its photos.")
-    return held_out_photos(load_model(config.model), config.model, config.cache)
+    return held_out_photos(load_model(config.model), config.model, config.cache, config.data)
 
 
 def make_report(

@@ -54,7 +54,7 @@ class ExportConfig:
     out: Path | None = None
     """The file to write; RUN/classifier.onnx if not given. A cascade's second.onnx is beside it."""
     data: Path | None = None
-    """Folder of the photos to check with; the run's own if not given."""
+    """Folder of the photos to check and to calibrate with; the run's own if not given."""
     split: str = "validation"
     """Which photos to check with."""
     name: str | None = None
@@ -153,10 +153,10 @@ def _calibration(config: ExportConfig, trained: Trained, photos: Manifest) -> Ca
         sibling = load_model(config.calibrate_on)
         if sibling.classes != trained.classes:
             raise UsageError(f"{config.calibrate_on} has other classes than {config.run}.")
-        return calibrate(config.calibrate_on, config.cache, config.input_px)
-    if trained.config.data.choose_on == "holdout":
-        return calibrate(config.run, config.cache, config.input_px)
-    return None
+    elif trained.config.data.choose_on != "holdout":
+        return None
+    held_out_by = config.calibrate_on or config.run
+    return calibrate(held_out_by, config.cache, input_px=config.input_px, root=config.data)
 
 
 def _contract(config: ExportConfig, trained: Trained, calibration: Calibration | None) -> Contract:

@@ -42,6 +42,8 @@ class FrontierConfig:
     """Folder of a run that held photos out (`fit --choose-on holdout`)."""
     sizes: tuple[int, ...] = (160, 192, 224, 256)
     """Heights and widths of the input to compare, in pixels."""
+    data: Path | None = None
+    """Folder of the photos that the run was trained on, if they were moved."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
@@ -81,7 +83,7 @@ def frontier(config: FrontierConfig) -> None:
         UsageError: the run held nothing out, or its photos are not the ones it was trained on.
     """
     trained = load_single(config.run)
-    photos = held_out_photos(trained, config.run, config.cache)
+    photos = held_out_photos(trained, config.run, config.cache, config.data)
     with tempfile.TemporaryDirectory() as folder:
         served = {px: _served(trained, px, Path(folder)) for px in sorted(config.sizes)}
         logits = {px: split_logits(model, photos, config.cache) for px, model in served.items()}

@@ -1,0 +1,95 @@
+"""Photos that were moved after a run: `--data` names their folder, for what was held out too."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.drawn import encoded, picture, write_class_folders
+from tests.training import tiny_config
+from train.__main__ import main
+from train.calibration import held_out_photos
+from train.fit import fit
+from train.runs import read_json
+from train.saved import load_single
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: pytest.TempPathFactory, photo_cache: Path) -> tuple[Path, Path]:
+    """A run that held photos out, and where its photos lie now."""
+    folder = tmp_path_factory.mktemp("moved")
+    before = write_class_folders(folder / "before")
+    reading = {"choose_on": "holdout", "holdout": 0.3}
+    fit(tiny_config(before, photo_cache, folder / "run", epochs=1, reading=reading))
+    return folder / "run", before.rename(folder / "now")
+
+
+def verb(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str]:
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def test_held_out_photos_are_measured_where_they_lie_now(
+    moved: tuple[Path, Path], photo_cache: Path, tmp_path: Path, capsys
+):
+    run, data = moved
+    words = ("evaluate", run, "--split", "holdout", "--out", tmp_path, "--cache", photo_cache)
+    code, said = verb(capsys, *words, "--data", data)
+    assert (code, "holdout: accuracy" in said) == (0, True), said
+    assert read_json(tmp_path / "report.json")["splits"]["holdout"]["photos"] == 9
+
+
+def test_an_export_is_calibrated_where_they_lie_now(
+    moved: tuple[Path, Path], photo_cache: Path, tmp_path: Path, capsys
+):
+    run, data = moved
+    for number, more in enumerate(((), ("--calibrate-on", run))):
+        out = ("--out", tmp_path / f"{number}.onnx", "--cache", photo_cache)
+        code, said = verb(capsys, "export", run, *out, "--data", data, *more)
+        assert (code, "not calibrated" in said) == (0, False), said
+
+
+def test_sizes_and_cascades_are_chosen_where_they_lie_now(
+    moved: tuple[Path, Path], photo_cache: Path, tmp_path: Path, capsys
+):
+    run, data = moved
+    words = ("frontier", run, "--sizes", "32", "--cache", photo_cache)
+    code, said = verb(capsys, *words, "--data", data)
+    assert (code, "32 pixels" in said) == (0, True), said
+    out = ("--out", tmp_path / "two", "--cache", photo_cache)
+    code, said = verb(capsys, "cascade", run, run, *out, "--data", data)
+    assert (code, "9 held-out photos" in said) == (0, True), said
+
+
+def test_a_folder_of_other_photos_is_refused_by_name(
+    moved: tuple[Path, Path], photo_cache: Path, tmp_path: Path, capsys
+):
+    run, data = moved
+    other = Path(shutil.copytree(data, tmp_path / "other"))
+    (other / "train/red/0.jpg").write_bytes(encoded(picture("red", seed=4711)))
+    words = ("evaluate", run, "--split", "holdout", "--cache", photo_cache)
+    code, said = verb(capsys, *words, "--data", other)
+    assert code == 2
+    assert f"Neither {other} nor {data.with_name('before')} holds the photos" in said
+    code, said = verb(capsys, "frontier", run, "--cache", photo_cache)
+    assert code == 2
+    assert f"{data.with_name('before')} does not hold the photos" in said
+    assert "--data DIR" in said
+
+
+def test_photos_are_taken_from_before_where_a_folder_without_train_is_named(
+    moved: tuple[Path, Path], photo_cache: Path, tmp_path: Path
+):
+    run, data = moved
+    trained = load_single(run)
+    before = trained.config.data.data
+    shutil.copytree(data, before)
+    try:
+        found = held_out_photos(trained, run, photo_cache, tmp_path)
+    finally:
+        shutil.rmtree(before)
+    assert found.root == before
+    assert found.photos == held_out_photos(trained, run, photo_cache, data).photos
