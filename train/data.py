@@ -279,12 +279,11 @@ def _decode_into(file: Path, manifest: Manifest, spec: PreprocessSpec) -> None:
                 mapped[index] = file_pixels(path.read_bytes(), spec, MAX_PIXELS)
             except RequestError as error:
                 raise TrainError(f"{path}: {error.detail}") from error
+            except OSError as error:  # it went away meanwhile
+                raise TrainError(f"{path} cannot be read: {error.strerror}.") from error
 
-        _in_threads(
-            decode,
-            list(enumerate(manifest.photos)),
-            f"decoding at {spec.width_px} x {spec.height_px}",
-        )
+        what = f"decoding at {spec.width_px} x {spec.height_px}"
+        _in_threads(decode, list(enumerate(manifest.photos)), what)
         mapped.flush()
         temporary.replace(file)
     except OSError as error:

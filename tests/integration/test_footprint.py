@@ -194,4 +194,4 @@ def added_by_second(arena: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_second_network_adds_less_memory_where_both_share_an_arena():
-    assert added_by_second("shared") < 0.8 * added_by_second("alone")
+    assert added_by_second("shared") < 0.9 * added_by_second("alone")

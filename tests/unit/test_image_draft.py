@@ -7,8 +7,8 @@ from PIL import Image
 
 from serving import draft, image
 from serving.errors import UndecodableImageError
+from tests.decoding import decode, difference, four_corners
 from tests.drawn import encoded
-from tests.unit.test_image import decode, difference, four_corners
 
 
 def edges(width_px, height_px):

@@ -212,10 +212,16 @@ def test_the_cache_is_used_again_and_its_key_holds_content_and_size(folder: Path
     assert len(list(cache.iterdir())) == 3
 
 
-def test_a_photo_that_disappears_is_named_and_leaves_no_half_cache(folder: Path, tmp_path: Path):
+@pytest.mark.parametrize("left", [b"no longer an image", None], ids=["damaged", "gone"])
+def test_a_photo_that_disappears_is_named_and_leaves_no_half_cache(
+    left: bytes | None, folder: Path, tmp_path: Path
+):
     manifest = data.scan(folder).split("train")
-    (folder / "train/red/0.jpg").write_bytes(b"no longer an image")
-    with pytest.raises(TrainError, match=r"red.0\.jpg"):
+    photo = folder / "train/red/0.jpg"
+    photo.unlink()
+    if left is not None:
+        photo.write_bytes(left)
+    with pytest.raises(TrainError, match=r"red.0\.jpg(: | cannot be read: )"):
         data.pixels(manifest, SPEC, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
