@@ -3,9 +3,12 @@
     python -m benchmarks.batch [--quick]
 
 By calling the handler in its process, and through AWS's runtime emulator, where each request also
-pays for the runtime's way round, as it does in Lambda; there with one vCPU and with two.
+pays for the runtime's way round, as it does in Lambda; there with one vCPU and with two. One
+process answers both, so that neither finds it as another one's turn left it.
 """
 
+import base64
+import json
 import os
 import tempfile
 import time
@@ -18,7 +21,6 @@ from typing import IO, Any
 import tyro
 
 from benchmarks import photos
-from benchmarks.contestants import JSON_HEADERS, OursBatch, batch_body
 from benchmarks.results import RESULTS, Results, Spread, latency_ms, table
 from benchmarks.rounds import (
     ONE_THREAD,
@@ -36,9 +38,10 @@ from serving.settings import MEMORY_MB_PER_VCPU
 
 NAME, IN_PROCESS = "batch", "in process"
 EMULATOR = {1: "through the emulator", 2: "through the emulator, two vCPUs"}
-IMAGES = OursBatch.images
-SIZE = "400x533"
-_ONE, _BATCH = "ours", "ours, batch of 16"
+IMAGES = 16
+SIZE, _BATCH = "400x533", "batch"
+_OURS = "ours"
+_JSON = (("Content-Type", "application/json"),)
 _TIMEOUT_S = 300
 
 
@@ -62,12 +65,13 @@ def measure(config: Config) -> Results:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "photo.jpg").write_bytes(photo)
-        setup = {"inputs": {SIZE: str(folder / "photo.jpg")}, "models": {}}
-        with workers((_ONE, _BATCH), setup, folder) as (running, missing):
+        (folder / "batch.json").write_bytes(batch_body(photo))
+        inputs = {SIZE: str(folder / "photo.jpg"), _BATCH: str(folder / "batch.json")}
+        with workers((_OURS,), {"inputs": inputs, "models": {}}, folder) as (running, missing):
             if missing:
                 results.not_measured[IN_PROCESS] = "; ".join(missing.values())
             else:
-                _record(results, IN_PROCESS, *_in_process(running, rounds))
+                _record(results, IN_PROCESS, *_in_process(running[0], rounds))
         for vcpus, row in EMULATOR.items():
             try:
                 with (folder / "log").open("w") as log, _emulator(log, vcpus) as backend:
@@ -75,6 +79,12 @@ def measure(config: Config) -> Results:
             except (LocalError, UnavailableError) as error:
                 results.not_measured[row] = str(error)
     return results
+
+
+def batch_body(photo: bytes) -> bytes:
+    """The JSON body of a request for one photo IMAGES times."""
+    item = {"image": base64.b64encode(photo).decode("ascii")}
+    return json.dumps({"images": [item] * IMAGES}).encode()
 
 
 def throughput(ones: Seconds, batches: Seconds) -> Spread:
@@ -92,12 +102,11 @@ def _record(results: Results, row: str, ones: Seconds, batches: Seconds) -> None
     results.measured[row] = {"one": latency_ms(ones), "batch": latency_ms(batches)}
 
 
-def _in_process(running: Sequence[Worker], rounds: int) -> tuple[Seconds, Seconds]:
-    one, batch = running
+def _in_process(ours: Worker, rounds: int) -> tuple[Seconds, Seconds]:
     ones: Seconds = []
     batches: Seconds = []
     for number in range(rounds + 1):
-        turn = one.ask(SIZE, IMAGES), batch.ask(SIZE, 1)
+        turn = ours.ask(SIZE, IMAGES), ours.ask(_BATCH, 1)
         if number:  # the first is a warm-up
             ones.append(turn[0])
             batches.append(turn[1])
@@ -124,7 +133,7 @@ def _config(log: IO[Any], vcpus: int) -> FunctionConfig:
 
 def _through(backend: Backend, photo: bytes, rounds: int) -> tuple[Seconds, Seconds]:
     one = HttpRequest("POST", "/predict", (("Content-Type", "image/jpeg"),), photo)
-    batch = HttpRequest("POST", "/predict", JSON_HEADERS, batch_body(photo))
+    batch = HttpRequest("POST", "/predict", _JSON, batch_body(photo))
     ones: Seconds = []
     batches: Seconds = []
     for number in range(rounds + 1):

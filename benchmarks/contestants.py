@@ -57,7 +57,7 @@ class _Context:
 class Ours(_Plain):
     """lambda_function.lambda_handler with the bundled model and everything on.
 
-    The event is API Gateway's (payload format 2.0) with the photo as the request's body.
+    The event is API Gateway's (payload format 2.0), whose body is the photo, or JSON as it is.
     """
 
     def __init__(self, models: Models) -> None:
@@ -68,7 +68,8 @@ class Ours(_Plain):
     def request_of(self, data: bytes) -> Any:
         from local.gateway import HttpRequest, event_of
 
-        headers = (("Content-Type", "image/jpeg"), ("Accept", "*/*"), ("User-Agent", "curl/8.5.0"))
+        kind = "application/json" if data.startswith(b"{") else "image/jpeg"
+        headers = (("Content-Type", kind), ("Accept", "*/*"), ("User-Agent", "curl/8.5.0"))
         return event_of(HttpRequest("POST", "/predict", headers, data))
 
     def answer(self, request: Any) -> Any:
@@ -87,28 +88,6 @@ class OursDirect(Ours):
         answer = self._handler(request, self._context)
         assert "predictions" in answer, answer
         return answer
-
-
-class OursBatch(Ours):
-    """The same photo 16 times in one request, as JSON."""
-
-    images = 16
-
-    def request_of(self, data: bytes) -> Any:
-        from local.gateway import HttpRequest, event_of
-
-        return event_of(HttpRequest("POST", "/predict", JSON_HEADERS, batch_body(data)))
-
-
-JSON_HEADERS = (("Content-Type", "application/json"),)
-
-
-def batch_body(data: bytes, images: int = OursBatch.images) -> bytes:
-    """The JSON body of a request for one photo several times."""
-    import json
-
-    item = {"image": base64.b64encode(data).decode("ascii")}
-    return json.dumps({"images": [item] * images}).encode()
 
 
 class Workshop(_Plain):
@@ -191,7 +170,6 @@ class TorchScriptHandler(TorchHandler):
 BY_NAME: Mapping[str, Callable[[Models], Contestant]] = {
     "ours": Ours,
     "ours, direct invocation": OursDirect,
-    "ours, batch of 16": OursBatch,
     "workshop": Workshop,
     "torch eager": TorchHandler,
     "TorchScript, frozen": TorchScriptHandler,

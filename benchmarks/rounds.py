@@ -109,20 +109,18 @@ def workers(
 
 
 def interleave(
-    running: Sequence[Worker], *requests: str, rounds: int, count: int
+    running: Sequence[Worker], request: str, *, rounds: int, count: int
 ) -> dict[str, Seconds]:
     """Ask each worker for `count` requests, in turn, `rounds` times, after a turn not counted.
 
-    Of several kinds of request each round has the next one. The order of the workers is reversed in
-    every other round, so that nobody always follows the same one.
+    The order is reversed in every other round, so that nobody always follows the same one.
     """
     seconds: dict[str, Seconds] = {worker.name: [] for worker in running}
     for worker in running:
-        for request in dict.fromkeys(requests):
-            worker.ask(request, count)
+        worker.ask(request, count)
     for number in range(rounds):
         for worker in running if number % 2 == 0 else reversed(running):
-            seconds[worker.name].append(worker.ask(requests[number % len(requests)], count))
+            seconds[worker.name].append(worker.ask(request, count))
     return seconds
 
 

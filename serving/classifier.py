@@ -5,9 +5,7 @@ contract cannot be honoured, whose input or output shape contradicts its contrac
 model is missing. That one is loaded when a photo first needs it: a cold start does not pay for it.
 """
 
-import ctypes
 import re
-import sys
 import threading
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +17,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from serving import memory
 from serving.contract import Contract
 from serving.errors import ContractError
 
@@ -63,7 +62,8 @@ class Classifier:
             ContractError: the model cannot be served; the message names the file and the field.
         """
         session = _session(path, threads)
-        _give_back_freed_memory()
+        memory.give_back_freed()
+        memory.keep_for_reuse()
         metadata = session.get_modelmeta().custom_metadata_map
         contract = Contract.from_metadata(metadata)
         _check_shapes(session, contract)
@@ -209,17 +209,6 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     # A spinning thread spends the function's CPU share on waiting.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
-
-
-def _give_back_freed_memory() -> None:
-    """Building a session leaves free memory between what it keeps; the peak would stand on it.
-
-    Only glibc, which the Lambda image has, keeps such memory and has a call to give it back.
-    """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 def _check_shapes(session: onnxruntime.InferenceSession, contract: Contract) -> None:

@@ -15,8 +15,7 @@ from benchmarks.results import (
     ratio_of_medians,
     read_ratio,
 )
-from benchmarks.rounds import interleave
-from benchmarks.tail import KINDS, p99_over_p50
+from benchmarks.tail import p99_over_p50, turns
 
 FASTER = Goal("their time / ours", "one", "a row", 2.0)
 SMALLER = Goal("our size / theirs", "one", "a row", 0.85, at_most=True, aim=0.75)
@@ -36,28 +35,23 @@ def test_rounds_that_are_missing_on_one_side_are_refused():
 
 
 class FakeWorker:
-    """Notes what is asked of all, in order; a request takes as many seconds as its name is long."""
+    """Notes what is asked of it; each request takes a second more than the one before."""
 
-    def __init__(self, name: str, asked: list[tuple[str, str]]) -> None:
-        self.name, self._asked = name, asked
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked: list[str] = []
 
     def ask(self, request: str, count: int) -> list[float]:
-        self._asked.append((self.name, request))
-        return [float(len(request))] * count
+        self.asked += [request] * count
+        return [float(len(self.asked) - count + n) for n in range(count)]
 
 
-def test_workers_are_asked_in_turn_for_each_kind_of_request_after_one_that_is_not_counted():
-    asked: list[tuple[str, str]] = []
-    running: Any = [FakeWorker("a", asked), FakeWorker("b", asked)]
-    seconds = interleave(running, "sure", "sure", "unsure", rounds=3, count=2)
-    assert asked[:4] == [("a", "sure"), ("a", "unsure"), ("b", "sure"), ("b", "unsure")]
-    assert asked[4:8] == [("a", "sure"), ("b", "sure"), ("b", "sure"), ("a", "sure")]
-    assert asked[8:] == [("a", "unsure"), ("b", "unsure")]
-    assert seconds == {name: [[4.0, 4.0], [4.0, 4.0], [6.0, 6.0]] for name in "ab"}
-
-
-def test_every_fifth_turn_is_of_the_photo_that_needs_both_networks():
-    assert [kind == photos.UNSURE for kind in KINDS] == [False] * 4 + [True]
+def test_every_fifth_request_needs_both_networks_and_a_turns_first_five_are_not_counted():
+    running: Any = [FakeWorker("a"), FakeWorker("b")]
+    seconds = turns(running, rounds=2)
+    for worker in running:
+        assert worker.asked == ["400x533", "400x533", "400x533", "400x533", photos.UNSURE] * 22
+        assert seconds[worker.name] == [list(range(5, 55)), list(range(60, 110))]
 
 
 def test_a_spread_is_the_median_and_the_middle_of_the_rounds():
