@@ -9,7 +9,7 @@ decoding base64, reading an event and writing a log line are our handler's alone
 """
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -167,12 +167,14 @@ class TorchScriptHandler(TorchHandler):
     scripted = True
 
 
-BY_NAME: Mapping[str, Callable[[Models], Contestant]] = {
+HANDLERS: Mapping[str, Callable[[Models], Contestant]] = {
     "ours": Ours,
     "ours, direct invocation": OursDirect,
     "workshop": Workshop,
     "torch eager": TorchHandler,
     "TorchScript, frozen": TorchScriptHandler,
+}
+RUNTIMES: Mapping[str, Callable[[Models], Contestant]] = {
     "ONNX Runtime": runtimes.OnnxRuntime,
     "ONNX Runtime int8": runtimes.OnnxRuntimeInt8,
     "OpenVINO float32": runtimes.OpenVino,
@@ -181,5 +183,4 @@ BY_NAME: Mapping[str, Callable[[Models], Contestant]] = {
     "torch eager inference": runtimes.Torch,
     "TorchScript inference": runtimes.TorchScript,
 }
-HANDLERS: Sequence[str] = tuple(list(BY_NAME)[:2]) + tuple(list(BY_NAME)[3:6])
-RUNTIMES: Sequence[str] = tuple(list(BY_NAME)[6:])
+BY_NAME = {**HANDLERS, **RUNTIMES}

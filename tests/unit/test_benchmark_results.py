@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from benchmarks import photos
 from benchmarks.batch import throughput
+from benchmarks.contestants import HANDLERS, RUNTIMES
 from benchmarks.report import BEGIN, DOCUMENTS, END, GOALS, Goal, insert, main, row_of, table
 from benchmarks.results import (
     RESULTS,
@@ -52,6 +53,13 @@ def test_every_fifth_request_needs_both_networks_and_a_turns_first_five_are_not_
     for worker in running:
         assert worker.asked == ["400x533", "400x533", "400x533", "400x533", photos.UNSURE] * 22
         assert seconds[worker.name] == [list(range(5, 55)), list(range(60, 110))]
+
+
+def test_every_goal_of_handlers_and_inference_has_its_contestant():
+    rows = {goal.row.partition(",")[0] for goal in GOALS if goal.benchmark == "handlers"}
+    assert rows == {"workshop", "torch eager"}
+    assert rows | {"ours"} <= set(HANDLERS)
+    assert {goal.row for goal in GOALS if goal.benchmark == "inference"} <= set(RUNTIMES)
 
 
 def test_a_spread_is_the_median_and_the_middle_of_the_rounds():
