@@ -47,7 +47,7 @@ DRAFT_RESAMPLE = "draft-bilinear-antialias"
 CLOSE_RESAMPLE = "bilinear-antialias"
 EXIF = "upright"
 LAYOUT = "NCHW"
-_MAX = sys.float_info.max
+_LARGEST_FLOAT = sys.float_info.max
 _RULES = {"resample": (DRAFT_RESAMPLE, CLOSE_RESAMPLE), "exif": (EXIF,), "layout": (LAYOUT,)}
 
 # Mean and standard deviation of ImageNet's training pixels on the 0..1 scale, as torchvision's
@@ -124,7 +124,8 @@ def _channels(value: Mapping[str, Any], name: str) -> tuple[float, float, float]
     if (
         not isinstance(numbers, list | tuple)
         or len(numbers) != 3
-        or not all(isinstance(n, int | float) and abs(n) <= _MAX for n in numbers)  # nor is NaN
+        # NaN is not below it either, and a larger int is no float.
+        or not all(isinstance(n, int | float) and abs(n) <= _LARGEST_FLOAT for n in numbers)
     ):
         raise ContractError(
             f"The contract's field 'preprocess.{name}' is {numbers!r}; it must be three numbers."

@@ -80,7 +80,10 @@ def settings(**changes) -> FitConfig:
         ({"progressive_px": (32, 40, 48, 56), "augment": "light"}, "--progressive-px"),
     ],
 )
-def test_an_option_that_would_do_nothing_is_refused(changes: dict[str, Any], named: str):
+def test_an_option_that_would_do_nothing_is_refused(
+    changes: dict[str, Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)  # where the run would be made if it were not
     with pytest.raises(UsageError, match=named):
         fit(settings(**changes))
 
