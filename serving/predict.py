@@ -1,5 +1,5 @@
-"""References to images in, predictions out: loaded side by side, decoded and inferred a few at
-once, on as many vCPUs as the function has. An image that fails in a batch gets its own problem and
+"""References to images in, predictions out: loaded side by side, decoded and inferred one by one
+on each of the vCPUs that the function has. An image that fails in a batch gets its own problem and
 leaves the others alone.
 
 Where a model has a second one and is not sure of an image, the second is asked as well.
@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -31,11 +30,6 @@ PROBLEM_TYPE = "about:blank"  # the status says what kind of problem it is
 # Kept back from the invocation's remaining time for decoding, inference and the answer.
 _RESERVE_S = 1.0
 _PARALLEL_FETCHES = 8
-
-# On one thread ONNX Runtime takes 4 % less for each image of 2 than for one alone, and 5 to 11 %
-# more for each of 16 (MobileNetV2 at 224, int8), whose activations leave the caches and stay
-# allocated.
-_INFERRED_TOGETHER = 2
 
 # A picture of at most so many pixels waits for a second model that wants another input, 4 bytes a
 # pixel; a larger one is decoded anew. 12-megapixel JPEGs, decoded at an eighth, are below it.
@@ -133,61 +127,52 @@ class Predictor:
     def _inferred(self, items: Iterator[_Item], count: int, ends_at: float) -> list[_Item]:
         """The items, each with its probabilities or why there are none.
 
-        What a photo takes is half decoding, which one thread does: where the function has several
-        vCPUs, they get groups of their own. None is begun that the time may not be enough for, so
-        that what is done is answered.
+        Each is inferred by itself: in one inference, several take no less time for each, and more
+        where their activations leave the caches. What a photo takes is half decoding, which one
+        thread does: where the function has several vCPUs, each has a photo of its own. None is
+        begun that the time may not be enough for, so that what is done is answered.
         """
         slowest_s = 0.0
 
-        def infer(group: list[_Item]) -> list[_Item]:
+        def infer(item: _Item) -> _Item:
             nonlocal slowest_s
             started = time.monotonic()
             if slowest_s and started + slowest_s > ends_at:
-                for item in group:
-                    item.error = item.error or _out_of_time()
-            self._infer(group)
+                item.error = item.error or _out_of_time()
+            self._infer(item)
             slowest_s = max(slowest_s, time.monotonic() - started)
-            return group
+            return item
 
         threads = min(self._settings.inference_threads, count)
         if threads < 2:
-            groups = _groups(items, _INFERRED_TOGETHER)
-            return list(chain.from_iterable(map(infer, groups)))
+            return list(map(infer, items))
         from concurrent.futures import ThreadPoolExecutor  # only batches need it
 
-        groups = _groups(items, min(_INFERRED_TOGETHER, count // threads))
         with ThreadPoolExecutor(threads) as pool:
-            return list(chain.from_iterable(pool.map(infer, groups)))
+            return list(pool.map(infer, items))
 
-    def _infer(self, items: Sequence[_Item]) -> None:
-        """Leave in each item its probabilities, or why there are none."""
-        answered = [item for item in items if item.error is None]
-        for item, own in self._ask(self._first, answered):
+    def _infer(self, item: _Item) -> None:
+        """Leave in an item its probabilities, or why there are none."""
+        own = self._ask(self._first, item)
+        if own is not None:
             item.probabilities = own
             item.asked_second = bool(self._classifier.asks_second(own)[0])
-        asked = [item for item in items if item.asked_second]
-        if asked:
+        if item.asked_second:
             self._second = self._second or _Model(self._classifier.second())
-            for item, other in self._ask(self._second, asked):
+            other = self._ask(self._second, item)
+            if other is not None:
                 item.probabilities = both(item.probabilities, other)
-        for item in items:
-            item.data, item.decoded, item.prepared = b"", None, None
+        item.data, item.decoded, item.prepared = b"", None, None
 
-    def _ask(
-        self, model: _Model, items: Sequence[_Item]
-    ) -> Iterator[tuple[_Item, NDArray[np.float64]]]:
-        """Each item that can be decoded, with one model's (1, C) probabilities."""
-        prepared = [(item, self._prepared(item, model.preprocess)) for item in items]
-        ready = [(item, batch) for item, batch in prepared if batch is not None]
-        if not ready:
-            return
+    def _ask(self, model: _Model, item: _Item) -> NDArray[np.float64] | None:
+        """One model's (1, C) probabilities; None where the item has an error."""
+        batch = self._prepared(item, model.preprocess) if item.error is None else None
+        if batch is None:
+            return None
         started = time.perf_counter()
-        logits = model.classifier.logits(_joined([batch for _, batch in ready]))
-        rows = model.classifier.probabilities(logits)  # (N, C)
-        share_ms = (time.perf_counter() - started) * 1000 / len(ready)
-        for (item, _), row in zip(ready, rows, strict=True):
-            item.add_ms("inference", share_ms)
-            yield item, row[None]
+        probabilities = model.classifier.probabilities(model.classifier.logits(batch))
+        item.add_ms("inference", (time.perf_counter() - started) * 1000)
+        return probabilities
 
     def _prepared(self, item: _Item, preprocess: Preprocessor) -> NDArray[np.float32] | None:
         """The image as a (1, 3, H, W) batch; None where the item has an error now."""
@@ -256,17 +241,6 @@ def _out_of_time() -> OutOfTimeError:
     return OutOfTimeError(
         "The function's time was over before this image's turn. Send it again with fewer others."
     )
-
-
-def _groups(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
-    """Items `size` at once."""
-    while group := list(islice(items, size)):
-        yield group
-
-
-def _joined(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Arrays one after another along the first axis; a single one is not copied."""
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 class _Stage:
