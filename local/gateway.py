@@ -9,6 +9,7 @@ reports itself, it does in documents of one field, `message`: 411, 413, 502 and 
 import base64
 import binascii
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -28,6 +29,7 @@ from local.errors import BackendError, FunctionFailedError, FunctionTimeoutError
 MAX_EVENT_BYTES = 6_291_556
 _MAX_DRAINED_BYTES = 64_000_000
 _SOCKET_TIMEOUT_S = 30.0
+_WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 # Media types whose bodies API Gateway passes on as text; all others are base64.
 _TEXT_TYPES = frozenset({"application/json", "application/javascript", "application/xml"})
 
@@ -213,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             request = HttpRequest(
                 method=self.command,
-                target=self.path,
+                target=_origin_form(self.path),
                 headers=tuple(self.headers.items()),
                 body=self._body(),
                 source_ip=self.client_address[0],
@@ -271,15 +273,22 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in response.headers:
             if name not in ("content-length", "connection", "transfer-encoding"):
                 self.send_header(name, value)
-        self.send_header("content-length", str(len(response.body)))
+        has_body = self.command != "HEAD" and response.status not in _WITHOUT_BODY
+        if has_body:
+            self.send_header("content-length", str(len(response.body)))
         if self.close_connection:
             self.send_header("connection", "close")
         self.end_headers()
-        if self.command != "HEAD":
+        if has_body:
             self.wfile.write(response.body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Silent: the function writes one line for each request itself."""
+
+
+def _origin_form(target: str) -> str:
+    """A request's target without scheme and host, which a client behind a proxy sends as well."""
+    return re.sub("^https?://[^/?]*", "", target, flags=re.IGNORECASE)
 
 
 def _declared_length(text: str | None) -> int:

@@ -62,7 +62,7 @@ def raw(server: Gateway, request: bytes) -> bytes:
     return received
 
 
-@pytest.mark.parametrize("method", ["PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"])
 def test_every_method_reaches_the_function(served, backend, method):
     assert send(f"{served.url}/model", method).status == 200
     assert backend.events[0]["requestContext"]["http"]["method"] == method
@@ -213,10 +213,34 @@ def test_a_request_goes_to_the_function_and_its_answer_comes_back(served, backen
     assert (event["headers"]["x-a"], event["headers"]["content-type"]) == ("b", "image/png")
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
-def test_every_method_is_passed_on(served, backend, method):
-    send(f"{served.url}/", method)
-    assert backend.events[0]["requestContext"]["http"]["method"] == method
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", 200), ("OPTIONS", 204)], ids=["HEAD", "no content"]
+)
+def test_an_answer_without_a_body_tells_no_length_and_the_next_one_follows(
+    served, backend, method, status
+):
+    backend.outcome = {"statusCode": status, "body": "" if status == 204 else "ok"}
+    request = method.encode() + b" / HTTP/1.1\r\nhost: x\r\n\r\n"
+    received = raw(served, request * 2)
+    assert received.count(b"HTTP/1.1 %d" % status) == 2
+    assert b"content-length" not in received.lower()
+    assert received.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"http://x/predict?a=b", "/predict"),
+        (b"HTTPS://x:80/p/q?a=b", "/p/q"),
+        (b"http://x?a=b", "/"),
+    ],
+)
+def test_a_target_with_scheme_and_host_is_taken_by_its_path(served, backend, target, path):
+    assert raw(served, b"GET " + target + b" HTTP/1.1\r\nhost: x\r\n\r\n").startswith(
+        b"HTTP/1.1 200"
+    )
+    event = backend.events[0]
+    assert (event["rawPath"], event["rawQueryString"]) == (path, "a=b")
 
 
 @pytest.mark.parametrize(
