@@ -178,7 +178,7 @@ if sys.argv[1] == "alone":  # as ONNX Runtime does it unasked
 
 first = classifier.Classifier.load(Path("model/classifier.onnx"))
 spec = first.contract.preprocess
-batch = np.zeros((2, 3, spec.height_px, spec.width_px), np.float32)
+batch = np.zeros((1, 3, spec.height_px, spec.width_px), np.float32)
 first.logits(batch)
 before = resident_bytes()
 first.second().logits(batch)

@@ -1,6 +1,7 @@
-"""Several images in one request: as many at once as the function has vCPUs."""
+"""Several images in one request: each answered for itself, as many at once as there are vCPUs."""
 
 import base64
+import json
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from PIL import Image
 from serving import predict
 from serving.app import App
 from serving.classifier import Classifier
+from serving.errors import RemoteFailedError
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.drawn import encoded, picture
@@ -54,6 +56,11 @@ class Slow(Classifier):
         return super().logits(batch)
 
 
+def as_json(value: Any) -> dict[str, Any]:
+    """A request's body and headers."""
+    return {"body": json.dumps(value).encode(), "headers": {"content-type": "application/json"}}
+
+
 def answers(
     classifier: Classifier, threads: int, pictures: list[Any], remaining_s: float = 30
 ) -> list[dict[str, Any]]:
@@ -85,7 +92,8 @@ def test_where_nothing_can_run_at_once_no_thread_is_started(
     classifier = Listening.load(write_tiny_model(tmp_path / "tiny.onnx"))
     assert isinstance(classifier, Listening)
     classifier.heard = []
-    answers(classifier, threads, [picture("red")] * count)
+    no_picture = ["eA=="] * (count > 1)  # which is not inferred
+    answers(classifier, threads, [picture("red")] * count + no_picture)
     assert classifier.heard == [(True, 1)] * count
 
 
@@ -123,3 +131,69 @@ def test_what_the_time_is_not_enough_for_is_told_and_the_others_are_answered(
 def test_a_single_image_is_tried_however_short_the_time_is(tmp_path: Path):
     classifier = Classifier.load(write_tiny_model(tmp_path / "tiny.onnx"))
     assert answers(classifier, 1, [picture("red")], remaining_s=0.5)[0]["label"] == "red"
+
+
+def test_a_batch_mixes_references_and_each_fails_for_itself(classifier, call, red_jpeg):
+    def fetch(url, *, timeout_s):
+        if "green" in url:
+            return encoded(picture("green"))
+        raise RemoteFailedError("gone")
+
+    app = App(classifier, Settings(), fetch)
+    images = [
+        {"url": "https://example.com/green.jpg"},
+        {"image": base64.b64encode(red_jpeg).decode()},
+        {"url": "https://example.com/gone.jpg"},
+        {"image": "!"},
+        {"picture": "x"},
+        "https://example.com/",
+        {"image": base64.b64encode(encoded(picture("blue"), "WEBP")).decode()},
+    ]
+    answer = call(to=app, **as_json({"images": images, "top_k": 1}))
+    assert answer.status == 200
+    results = answer.json["results"]
+    assert [r.get("label", r.get("status")) for r in results] == [
+        *("green", "red", 502, 400, 400, 400, "blue"),
+    ]
+    assert "images[4]" in results[4]["detail"]
+    assert all(len(r["predictions"]) == 1 for r in results if "label" in r)
+
+
+def test_a_batch_of_one_is_still_a_list(call, red_jpeg):
+    images = [{"image": base64.b64encode(red_jpeg).decode()}]
+    assert [r["label"] for r in call(**as_json({"images": images})).json["results"]] == ["red"]
+
+
+def test_a_batch_is_fetched_side_by_side(classifier, call, red_jpeg):
+    together = threading.Barrier(4, timeout=5)  # breaks unless four fetches wait at once
+
+    def fetch(url, *, timeout_s):
+        together.wait()
+        return red_jpeg
+
+    app = App(classifier, Settings(), fetch)
+    images = [{"url": f"https://example.com/{i}"} for i in range(4)]
+    results = call(to=app, **as_json({"images": images})).json["results"]
+    assert [r["label"] for r in results] == ["red"] * 4
+
+
+def test_a_batch_over_the_limit_is_refused_with_the_limit(classifier, call):
+    app = App(classifier, Settings(batch_max_items=2), no_fetch)
+    answer = call(to=app, **as_json({"images": [{"url": "https://example.com/"}] * 3}))
+    assert answer.status == 413
+    assert "at most 2" in answer.json["detail"]
+
+
+def test_a_direct_invocation_takes_a_batch_too(app, red_jpeg):
+    made = {"images": [{"image": base64.b64encode(red_jpeg).decode()}, {"image": "eA=="}]}
+    red, failed = app.handle(made, "request-1")["results"]
+    assert (red["label"], failed["status"]) == ("red", 415)
+
+
+def test_an_unforeseen_failure_of_one_fetch_fails_the_batch_and_is_logged(classifier, call, capsys):
+    def fetch(url, *, timeout_s):
+        raise RuntimeError("inside")
+
+    app = App(classifier, Settings(), fetch)
+    assert call(to=app, **as_json({"images": [{"url": "x"}] * 2})).status == 500
+    assert "inside" in capsys.readouterr().out

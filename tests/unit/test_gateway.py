@@ -272,24 +272,25 @@ def test_a_second_request_may_follow_on_one_connection(served, backend):
 
 
 def test_a_client_that_goes_away_leaves_no_traceback(served, backend, capfd):
-    answered, gone = threading.Event(), threading.Event()
+    entered, gone = threading.Event(), threading.Event()
     backend.outcome = {"statusCode": 200, "body": "x" * 4_000_000}
     invoke = backend.invoke
 
     def invoke_once_the_client_is_gone(event):
-        gone.wait(10)
-        answered.set()
+        entered.set()
+        assert gone.wait(10)
         return invoke(event)
 
     backend.invoke = invoke_once_the_client_is_gone
     client = socket.create_connection(("127.0.0.1", served.server_port), timeout=10)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert entered.wait(10)
     client.close()  # with a reset
     gone.set()
-    assert answered.wait(10) or not backend.events
     for thread in threading.enumerate():
         if thread.name.endswith("(process_request_thread)"):
             thread.join(10)
+    assert len(backend.events) == 1
     assert send(f"{served.url}/").status == 200
     assert "Traceback" not in capfd.readouterr().err

@@ -135,16 +135,13 @@ def test_a_size_that_the_scale_does_not_divide_is_not_stretched(size, orientatio
 
 
 @pytest.mark.parametrize("close", [True, False])
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize("size", [(1_600, 1_200), (801, 800), (640, 1_280), (90, 100)])
-@pytest.mark.parametrize("wanted", [20, 40, 48, 96, 200])
-def test_an_image_tells_which_sizes_it_would_be_decoded_to_it_for(
-    file_format, orientation, size, wanted, close
-):
+@pytest.mark.parametrize("size", [(1_600, 1_200), (801, 800), (90, 100)])
+@pytest.mark.parametrize("wanted", [20, 48, 96, 200])
+def test_a_jpeg_tells_which_sizes_it_would_be_decoded_to_it_for(orientation, size, wanted, close):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(four_corners(size), file_format, exif=exif)
+    data = encoded(four_corners(size), "JPEG", exif=exif)
     found = image.decode_scaled(data, max_pixels=3_000_000, for_size=(48, 32), close=close)
     other = decode(data, for_size=(32, wanted), close=close)
     assert found.serves((32, wanted), close=close) == (found.image.size == other.size)

@@ -1,15 +1,12 @@
-"""Every way of naming an image in a request, alone and several at once."""
+"""Every way of naming an image in a request."""
 
 import base64
 import json
-import threading
 
 import pytest
 
 from serving.app import App
-from serving.errors import RemoteFailedError
 from serving.settings import Settings
-from tests.conftest import no_fetch
 from tests.drawn import encoded, picture
 
 BOUNDARY = "----boundary"
@@ -102,115 +99,3 @@ def test_a_form_that_holds_no_image_says_what_is_missing(call, body, headers, sa
     answer = call(body=body, headers=headers)
     assert answer.status == 400
     assert said in answer.json["detail"]
-
-
-# --- batches
-
-
-def test_a_batch_mixes_references_and_each_fails_for_itself(classifier, call, red_jpeg):
-    def fetch(url, *, timeout_s):
-        if "green" in url:
-            return encoded(picture("green"))
-        raise RemoteFailedError("gone")
-
-    app = App(classifier, Settings(), fetch)
-    images = [
-        {"url": "https://example.com/green.jpg"},
-        {"image": base64.b64encode(red_jpeg).decode()},
-        {"url": "https://example.com/gone.jpg"},
-        {"image": "!"},
-        {"picture": "x"},
-        "https://example.com/",
-        {"image": base64.b64encode(encoded(picture("blue"), "WEBP")).decode()},
-    ]
-    answer = call(to=app, **as_json({"images": images, "top_k": 1}))
-    assert answer.status == 200
-    results = answer.json["results"]
-    assert [r.get("label", r.get("status")) for r in results] == [
-        *("green", "red", 502, 400, 400, 400, "blue"),
-    ]
-    assert "images[4]" in results[4]["detail"]
-    assert all(len(r["predictions"]) == 1 for r in results if "label" in r)
-
-
-def test_a_batch_of_one_is_still_a_list(call, red_jpeg):
-    images = [{"image": base64.b64encode(red_jpeg).decode()}]
-    assert [r["label"] for r in call(**as_json({"images": images})).json["results"]] == ["red"]
-
-
-def test_a_batch_gives_the_same_answers_as_its_images_alone(call):
-    colours = ["red", "green", "blue", "red"]
-    images = [
-        {"image": base64.b64encode(encoded(picture(c, seed=i))).decode()}
-        for i, c in enumerate(colours)
-    ]
-    together = call(**as_json({"images": images})).json["results"]
-    alone = [call(**as_json(image)).json for image in images]
-    assert [r["predictions"] for r in together] == [r["predictions"] for r in alone]
-    assert [r["label"] for r in together] == colours
-
-
-def test_what_is_no_picture_is_left_out_of_the_inference(classifier, monkeypatch, call, red_jpeg):
-    sizes = []
-    logits = classifier.logits
-
-    def counted(batch):
-        sizes.append(len(batch))
-        return logits(batch)
-
-    monkeypatch.setattr(classifier, "logits", counted)
-    image = {"image": base64.b64encode(red_jpeg).decode()}
-    call(**as_json({"images": [image, {"image": "eA=="}, image, image]}))
-    assert sizes == [1, 1, 1]
-
-
-def test_a_batch_is_fetched_side_by_side(classifier, call, red_jpeg):
-    together = threading.Barrier(4, timeout=5)  # breaks unless four fetches wait at once
-
-    def fetch(url, *, timeout_s):
-        together.wait()
-        return red_jpeg
-
-    app = App(classifier, Settings(), fetch)
-    images = [{"url": f"https://example.com/{i}"} for i in range(4)]
-    results = call(to=app, **as_json({"images": images})).json["results"]
-    assert [r["label"] for r in results] == ["red"] * 4
-
-
-def test_a_batch_over_the_limit_is_refused_with_the_limit(classifier, call):
-    app = App(classifier, Settings(batch_max_items=2), no_fetch)
-    answer = call(to=app, **as_json({"images": [{"url": "https://example.com/"}] * 3}))
-    assert answer.status == 413
-    assert "at most 2" in answer.json["detail"]
-
-
-def test_a_direct_invocation_takes_a_batch_too(app, red_jpeg):
-    made = {"images": [{"image": base64.b64encode(red_jpeg).decode()}, {"image": "eA=="}]}
-    red, failed = app.handle(made, "request-1")["results"]
-    assert (red["label"], failed["status"]) == ("red", 415)
-
-
-def test_an_unforeseen_failure_of_one_fetch_fails_the_batch_and_is_logged(classifier, call, capsys):
-    def fetch(url, *, timeout_s):
-        raise RuntimeError("inside")
-
-    app = App(classifier, Settings(), fetch)
-    assert call(to=app, **as_json({"images": [{"url": "x"}] * 2})).status == 500
-    assert "inside" in capsys.readouterr().out
-
-
-def test_the_images_of_a_large_batch_are_inferred_one_by_one_and_answered_in_order(
-    app, classifier, monkeypatch
-):
-    sizes, logits = [], type(classifier).logits
-
-    def counted(self, batch):
-        sizes.append(len(batch))
-        return logits(self, batch)
-
-    monkeypatch.setattr(type(classifier), "logits", counted)
-    colours = ["red", "green", "blue", "blue", "green", "red", "green", "red", "blue"]
-    images = [{"image": base64.b64encode(encoded(picture(c))).decode()} for c in colours]
-    answer = app.handle({"images": images}, request_id="request-1")
-    assert [result["label"] for result in answer["results"]] == colours
-    assert sizes == [1] * 9
