@@ -11,7 +11,8 @@ from serving.telemetry import NAMESPACE
 from tests.conftest import no_fetch
 from tests.invocations import event
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 
 def test_every_field_of_a_log_line_is_documented(classifier, capsys, red_jpeg):
@@ -31,3 +32,13 @@ def test_every_type_of_image_that_is_taken_is_documented():
     rows = [line.split("|")[1].strip().upper() for line in text.splitlines() if line[:1] == "|"]
     assert set(image.FORMATS) <= set(rows)
     assert f"off by more than {draft.CLOSE_TOLERANCE} of 255" in text
+
+
+def test_the_bundled_models_card_ends_with_its_notes_whose_figures_are_the_reports():
+    notes = (DOCS / "clothing-model.md").read_text(encoding="utf-8")
+    assert (ROOT / "model" / "MODEL_CARD.md").read_text(encoding="utf-8").endswith("\n\n" + notes)
+    report = json.loads((ROOT / "model" / "report.json").read_text(encoding="utf-8"))
+    figures = report["splits"]["validation"]
+    told = " ".join(notes.partition("## Limits")[0].split())
+    assert f"{figures['correct']} of {figures['photos']} photos are right" in told
+    assert f"loss {figures['loss']:.3f}, calibration error {figures['ece']:.3f}" in told
