@@ -28,7 +28,8 @@ def load_classifier() -> Classifier:
 def build_app(model: Classifier | None = None) -> App:
     """Read the settings and put the service around a model; raises SetupError as above."""
     settings = Settings.from_env(os.environ)
-    return App(model or load_classifier(), settings)
+    function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local")
+    return App(model or load_classifier(), settings, function=function)
 
 
 try:

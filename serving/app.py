@@ -42,7 +42,10 @@ class Route:
 
 
 class App:
-    """The service: a loaded classifier, its limits, and how to fetch what a request refers to."""
+    """The service: a loaded classifier, its limits, and how to fetch what a request refers to.
+
+    `function` is the Lambda function's name, which its metrics are told apart by.
+    """
 
     def __init__(
         self,
@@ -50,11 +53,13 @@ class App:
         settings: Settings,
         fetch_url: FetchUrl | None = None,
         fetch_s3: FetchUrl | None = None,
+        *,
+        function: str = "local",
     ) -> None:
         self._classifier = classifier
         self._settings = settings
         self._predictor = Predictor(classifier, settings, Loader(settings, fetch_url, fetch_s3))
-        self._telemetry = telemetry.Telemetry(classifier.contract.name)
+        self._telemetry = telemetry.Telemetry(function, classifier.contract.name)
         self._routes: dict[tuple[str, str], Route] = {
             ("POST", "/predict"): Route(self._predict, (JSON, TEXT)),
             ("GET", "/"): Route(self._page, (HTML,)),

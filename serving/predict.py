@@ -70,7 +70,6 @@ class Predictor:
         self._settings = settings
         self._load = loader
         self._first = _Model(classifier)
-        self._has_second = classifier.contract.second is not None
         self._second: _Model | None = None  # until an image needs it
 
     def __call__(self, request: Request, *, remaining_s: float = math.inf) -> Response:
@@ -92,7 +91,7 @@ class Predictor:
             _problem_of(item.error) if item.error else self._answer(item, options) for item in items
         ]
         pairs = zip(wanted.items, items, strict=True)
-        log = {"images": [_logged(*pair, has_second=self._has_second) for pair in pairs]}
+        log = {"images": [self._logged(*pair) for pair in pairs]}
         if wanted.is_batch:
             return Response(HTTPStatus.OK, {"results": answers}, log=log)
         if items[0].error:
@@ -216,6 +215,22 @@ class Predictor:
             "timings_ms": item.timings_ms,
         }
 
+    def _logged(self, reference: Reference | ServingError, item: _Item) -> dict[str, Any]:
+        """What the log tells of an image besides its answer.
+
+        Whether it is unsure is by the contract, not by what a request asks for: the share of such
+        images shows whether they are like the trained ones.
+        """
+        if isinstance(reference, ServingError):
+            return {"kind": "unreadable"}
+        facts = {"kind": reference.kind, "bytes": item.size_bytes}
+        if item.error is None:
+            contract = self._classifier.contract
+            facts["unsure"] = bool(item.probabilities.max() < contract.unsure_below)
+            if contract.second is not None:
+                facts["asked_second"] = item.asked_second
+        return facts
+
 
 def identity(classifier: Classifier) -> dict[str, str]:
     """The model's name and version, as every answer states them."""
@@ -258,12 +273,3 @@ class _Stage:
             self._item.error = error
             return True
         return False
-
-
-def _logged(
-    reference: Reference | ServingError, item: _Item, *, has_second: bool
-) -> dict[str, Any]:
-    if isinstance(reference, ServingError):
-        return {"kind": "unreadable"}
-    facts = {"kind": reference.kind, "bytes": item.size_bytes}
-    return facts | {"asked_second": item.asked_second} if has_second and not item.error else facts

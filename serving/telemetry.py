@@ -18,10 +18,12 @@ from serving.events import Request, Response
 
 NAMESPACE = "PhotoClassifier"
 STAGES = ("fetch", "decode", "preprocess", "inference")
-_TOLD = ("label", "unsure", "code", "timings_ms")  # what the log repeats of an answer
+_TOLD = ("label", "code", "timings_ms")  # what the log repeats of an answer
 _MAX_VALUES = 100  # of one metric in one line, by the format's specification
 
-# What makes CloudWatch count labels and errors one by one; everything else is by model alone.
+# By what every metric is told apart: two stacks may serve one model, or one stack two in turn.
+_DIMENSIONS = ("function", "model")
+# What makes CloudWatch count labels and errors one by one; everything else is by these two alone.
 _BY_NAME = {"label": "predictions", "code": "errors"}
 
 
@@ -34,12 +36,15 @@ class Telemetry:
     """Writes the service's log. The first request that it sees was a cold start.
 
     Args:
-        model: the model's name, a dimension of every metric.
+        function: the Lambda function's name.
+        model: the model's name.
         write: takes one line of text.
     """
 
-    def __init__(self, model: str, write: Callable[[str], None] = _write_line) -> None:
-        self._model = model
+    def __init__(
+        self, function: str, model: str, write: Callable[[str], None] = _write_line
+    ) -> None:
+        self._of = dict(zip(_DIMENSIONS, (function, model), strict=True))
         self._write = write
         self._is_cold = True
 
@@ -56,7 +61,7 @@ class Telemetry:
             "method": request.method[:20],
             "path": request.path[:200],
             "status": response.status.value,
-            "model": self._model,
+            **self._of,
             "cold_start": int(self._is_cold),
             "duration_ms": round(duration_ms, 2),
         }
@@ -93,7 +98,7 @@ class Telemetry:
             "level": "INFO",
             "message": _BY_NAME[name],
             "request_id": request_id,
-            "model": self._model,
+            **self._of,
             name: value,
             _BY_NAME[name]: count,
         }
@@ -153,18 +158,18 @@ def _with_directives(
 
 @lru_cache(maxsize=32)  # they are most of the line, and nearly always the same
 def _directives(metrics: tuple[tuple[str, str], ...], counted: tuple[str, ...]) -> str:
-    """JSON, for the units of metrics by model alone, and the names that are counted."""
+    """JSON, for the units of metrics by function and model, and the names that are counted."""
     directives = [
         {
             "Namespace": NAMESPACE,
-            "Dimensions": [["model", name]],
+            "Dimensions": [[*_DIMENSIONS, name]],
             "Metrics": [{"Name": _BY_NAME[name], "Unit": "Count"}],
         }
         for name in counted
     ]
     if metrics:
         named = [{"Name": name, "Unit": unit} for name, unit in metrics]
-        directives.append({"Namespace": NAMESPACE, "Dimensions": [["model"]], "Metrics": named})
+        directives.append({"Namespace": NAMESPACE, "Dimensions": [_DIMENSIONS], "Metrics": named})
     return json.dumps(directives)
 
 

@@ -26,6 +26,9 @@ def logged(classifier, capsys):
     return handle
 
 
+OF = {"function": "local", "model": "tiny"}
+
+
 def reference(colour: str) -> dict[str, str]:
     return {"image": base64.b64encode(encoded(picture(colour))).decode()}
 
@@ -59,9 +62,9 @@ def test_a_prediction_is_one_line_with_all_that_matters(logged, red_jpeg):
 def test_a_predictions_metrics_are_by_model_and_its_label_by_name(logged, red_jpeg):
     (line,) = logged(event("alb", body=red_jpeg))
     made = metrics(line)
-    assert made["predictions"] == ("Count", 1, {"model": "tiny", "label": "red"})
-    assert made["unsure"] == ("Count", 0, {"model": "tiny"})
-    assert made["image_bytes"] == ("Bytes", len(red_jpeg), {"model": "tiny"})
+    assert made["predictions"] == ("Count", 1, {**OF, "label": "red"})
+    assert made["unsure"] == ("Count", 0, OF)
+    assert made["image_bytes"] == ("Bytes", len(red_jpeg), OF)
     for name in ("duration", "fetch", "decode", "preprocess", "inference"):
         unit, value, _ = made[f"{name}_ms"]
         assert unit == "Milliseconds"
@@ -77,10 +80,10 @@ def test_only_the_first_request_is_a_cold_start(logged):
 
 def test_an_error_is_counted_by_its_code(logged):
     (line,) = logged(event("alb", body=b"junk"))
-    assert metrics(line)["errors"] == ("Count", 1, {"model": "tiny", "code": "unsupported_image"})
+    assert metrics(line)["errors"] == ("Count", 1, {**OF, "code": "unsupported_image"})
     assert line["images"] == [{"kind": "body", "bytes": 4, "code": "unsupported_image"}]
     (line,) = logged(event("alb", "GET", "/nowhere"))
-    assert metrics(line)["errors"] == ("Count", 1, {"model": "tiny", "code": "not_found"})
+    assert metrics(line)["errors"] == ("Count", 1, {**OF, "code": "not_found"})
     assert "images" not in line
 
 
@@ -88,11 +91,11 @@ def test_a_batchs_stages_are_lists_and_its_labels_and_errors_are_counted_one_by_
     images = [reference(colour) for colour in ("red", "green", "red")]
     line, *counts = logged({"images": [*images, {"image": "eA=="}]})
     assert len(metrics(line)["inference_ms"][1]) == 3
-    assert metrics(line)["errors"][1:] == (1, {"model": "tiny", "code": "unsupported_image"})
+    assert metrics(line)["errors"][1:] == (1, {**OF, "code": "unsupported_image"})
     made = [metrics(count)["predictions"] for count in counts]
     assert made == [
-        ("Count", 2, {"model": "tiny", "label": "red"}),
-        ("Count", 1, {"model": "tiny", "label": "green"}),
+        ("Count", 2, {**OF, "label": "red"}),
+        ("Count", 1, {**OF, "label": "green"}),
     ]
 
 
@@ -119,7 +122,25 @@ def test_confidence_and_unsure_are_metrics_with_a_value_for_each_image(logged):
     images = [reference("red"), reference("green")]
     line, *_ = logged({"images": [*images, {"image": "eA=="}]})
     made = metrics(line)
-    assert made["unsure"] == ("Count", [0, 0], {"model": "tiny"})
+    assert made["unsure"] == ("Count", [0, 0], OF)
     unit, values, dimensions = made["confidence"]
-    assert (unit, dimensions) == ("None", {"model": "tiny"})
+    assert (unit, dimensions) == ("None", OF)
     assert values == [image["probability"] for image in line["images"][:2]]
+
+
+def test_a_photo_is_counted_as_unsure_by_the_model_whatever_threshold_was_asked_for(
+    logged, red_jpeg
+):
+    for threshold in ("0", "1"):
+        asked = event("alb", body=red_jpeg, query=f"threshold={threshold}")
+        (line,) = logged(asked)
+        assert metrics(line)["unsure"][1] == 0
+        assert line["images"][0]["unsure"] is False
+
+
+def test_a_functions_name_tells_its_metrics_apart(classifier, capsys, red_jpeg):
+    App(classifier, Settings(), no_fetch, function="photos-prod").handle(
+        event("alb", body=red_jpeg), "request-1"
+    )
+    made = metrics(json.loads(capsys.readouterr().out))
+    assert {values["function"] for _, _, values in made.values()} == {"photos-prod"}

@@ -4,6 +4,9 @@ import json
 
 import cfnlint.api
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from cfnlint.config import ManualArgs
 
 from local.backends import ROOT
@@ -123,6 +126,9 @@ def test_no_origin_may_call_unless_it_is_named():
     assert "x-amazon-apigateway-cors" not in properties("ClassifierApi")["Body"]
     cors = properties("ClassifierApi", **SWITCHES["cors"])["Body"]["x-amazon-apigateway-cors"]
     assert cors["allowOrigins"] == ["https://one.example", "https://two.example"]
+    request = AWSRequest("POST", "https://api.example/predict", data=b"jpeg")
+    SigV4Auth(Credentials("id", "secret", "token"), "execute-api", "eu-west-1").add_auth(request)
+    assert {name.lower() for name in request.headers} <= set(cors["allowHeaders"])
 
 
 @pytest.mark.parametrize("auth", AUTHORISATIONS)

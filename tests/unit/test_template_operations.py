@@ -70,6 +70,12 @@ def test_a_raised_release_is_a_new_version_for_the_alias():
     assert version_id(translated(release="Release 2")) != before
 
 
+def test_a_version_goes_once_another_one_took_its_place():
+    """A version's snapshot, which SnapStart takes, costs as long as the version is there."""
+    for template in (translated(), translated(SnapStart="true")):
+        assert template["Resources"][version_id(template)]["DeletionPolicy"] == "Delete"
+
+
 @pytest.mark.parametrize("deployment", source()["Parameters"]["Deployment"]["AllowedValues"])
 def test_three_alarms_roll_a_deployment_back_and_the_hook_comes_before_traffic(deployment):
     resources = decided(Deployment=deployment)
@@ -128,6 +134,11 @@ def test_the_alarms_watch_metrics_that_the_service_writes():
     assert {m["Namespace"] for m in ours} == {telemetry.NAMESPACE}
     assert {m["MetricName"] for m in ours} == {"errors", "confidence", "unsure"}
     assert all(f'"{m["MetricName"]}"' in written for m in ours)
+    # By the function as well: another stack may serve the same model.
+    for metric in ours:
+        by = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
+        assert by["function"] == {"Ref": "ClassifierFunction"}
+        assert by["model"] == source()["Parameters"]["ModelName"]["Default"]
 
 
 def test_lambdas_own_metrics_are_watched_at_the_alias():
