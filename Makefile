@@ -112,7 +112,7 @@ logs: $(VENV)/.ops  ## show a function's last requests; FUNCTION=… [MINUTES=60
 	@$(BIN)/python -m ops.logs "$(FUNCTION)" --minutes $(or $(MINUTES),60)
 
 teardown: $(VENV)/.ops  ## list what deleting a stack removes and leaves; STACK=… YES=1 deletes
-	@$(BIN)/python -m ops.teardown "$(STACK)" $(if $(YES),--yes)
+	@$(BIN)/python -m ops.teardown "$(STACK)" $(if $(filter 1,$(YES)),--yes)
 
 data:  ## clone the clothing photos into data/
 	@[ -d data/clothing-dataset-small ] || git clone --depth 1 \
@@ -128,10 +128,10 @@ bench: $(BENCH_VENV)/.bench  ## measure against peers, ten to fifteen minutes; B
 	@$(BENCH_VENV)/bin/python -m benchmarks.plot
 
 bench-sweep: $(VENV)/.train  ## time the sweep against the workshop's way: DATA=folder [WEIGHTS=file]
-	$(BIN)/python -m benchmarks.sweep --data $(DATA) $(if $(WEIGHTS),--weights $(WEIGHTS))
+	$(BIN)/python -m benchmarks.sweep --data "$(DATA)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
 bench-training: $(VENV)/.train  ## time fine-tuning against the workshop's loop: DATA=folder
-	$(BIN)/python -m benchmarks.training --data $(DATA)
+	$(BIN)/python -m benchmarks.training --data "$(DATA)"
 
 pins: $(VENV)/.tests  ## write requirements.txt anew from requirements.in
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-options --no-header \

@@ -25,7 +25,9 @@ def invoke(functions: Any, function: str, photo: Path) -> tuple[int, str]:
     event = {"image": base64.b64encode(image).decode()}
     done = functions.invoke(FunctionName=function, Payload=json.dumps(event).encode())
     answer = json.loads(done["Payload"].read())
-    is_prediction = "FunctionError" not in done and "predictions" in answer
+    is_prediction = (
+        "FunctionError" not in done and isinstance(answer, dict) and "predictions" in answer
+    )
     return 0 if is_prediction else 1, json.dumps(answer, indent=2, ensure_ascii=False)
 
 

@@ -16,6 +16,8 @@ from serving.settings import Settings
 
 _DRIFT_TOLERANCE = 0.005 + 1e-9  # figures are rounded in the template, some at the half
 _MAX_FUNCTION_NAME = 64  # characters (AWS Lambda API reference, CreateFunction)
+# Parameters whose default is whole, and who takes them takes fractions as well.
+_FRACTIONS = frozenset({"AlarmP99Ms", "ThrottleRatePerSecond"})
 _HOOK_PREFIX = "CodeDeployHook_"
 # What a process takes that has classified a small photo, and what decoding takes at most for each
 # pixel: both WebP's, as measured on 50 megapixels. AVIF takes 11, PNG 9.
@@ -66,12 +68,19 @@ def _document(template: Path) -> dict[str, Any]:
     return document
 
 
+def _members(value: str) -> list[str]:
+    """A list's members as CloudFormation reads them: without the spaces around them."""
+    return [member.strip() for member in value.split(",")]
+
+
 def _check(name: str, value: str, defined: Mapping[str, Any]) -> None:
     """Hold a value to what its parameter's definition allows; raises ValueError naming it."""
     allowed = [str(one) for one in defined.get("AllowedValues", ())]
     if allowed and value not in allowed:
         raise ValueError(f"{name} is {value!r}; it takes {', '.join(allowed)}.")
-    if not re.search(defined.get("AllowedPattern", ""), value):
+    # CloudFormation holds each member of a list to the pattern.
+    parts = _members(value) if defined["Type"] == "CommaDelimitedList" else [value]
+    if not all(re.search(defined.get("AllowedPattern", ""), part) for part in parts):
         raise ValueError(f"{name} is {value!r}; it must match {defined['AllowedPattern']}")
     if defined["Type"] == "Number":
         _check_number(name, value, defined)
@@ -79,13 +88,10 @@ def _check(name: str, value: str, defined: Mapping[str, Any]) -> None:
 
 def _check_number(name: str, value: str, defined: Mapping[str, Any]) -> None:
     low, high = defined.get("MinValue", -math.inf), defined.get("MaxValue", math.inf)
-    kind = type(defined["Default"])
-    try:
-        number = kind(value)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and low <= number <= high):
-        wanted = "a whole number" if kind is int else "a number"
+    is_whole = isinstance(defined["Default"], int) and name not in _FRACTIONS
+    is_number = re.fullmatch(r"-?\d+" if is_whole else r"-?\d+(\.\d+)?", value, re.ASCII)
+    if not (is_number and low <= float(value) <= high):
+        wanted = "a whole number" if is_whole else "a number"
         limits = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of at least {low:g}"
         raise ValueError(f"{name} is {value!r}; it must be {wanted} {limits}.")
 
@@ -101,9 +107,10 @@ def contradictions(p: Mapping[str, str]) -> list[Finding]:
             "set SnapStart=false or ProvisionedConcurrency=0",
         ),
         (
-            is_limited and provisioned > reserved,
-            f"ProvisionedConcurrency {provisioned} exceeds ReservedConcurrency {reserved}",
-            f"set ReservedConcurrency={provisioned} or more",
+            is_limited and 0 < provisioned >= reserved,
+            f"ProvisionedConcurrency {provisioned} leaves nothing of ReservedConcurrency "
+            f"{reserved}: the hook could not ask a new version",
+            f"set ReservedConcurrency={provisioned + 1} or more",
         ),
         (
             reserved == 0,
@@ -111,7 +118,7 @@ def contradictions(p: Mapping[str, str]) -> list[Finding]:
             "set 1 or more, or -1 to reserve none",
         ),
         (
-            p["ApiAuth"] == "JWT" and not (p["JwtIssuer"] and p["JwtAudience"]),
+            p["ApiAuth"] == "JWT" and not (p["JwtIssuer"] and all(_members(p["JwtAudience"]))),
             "ApiAuth JWT lacks JwtIssuer or JwtAudience",
             "set both of them",
         ),

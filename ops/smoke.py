@@ -67,7 +67,7 @@ def problems(endpoint: Endpoint, goldens: Path) -> Iterator[tuple[str, list[str]
     for golden in pretraffic.load(goldens):
         top_k = golden.event["top_k"]
         status, answer = endpoint.send("POST", f"/predict?top_k={top_k}", golden.picture)
-        wrong = pretraffic.differences(golden, answer or {}) if status == 200 else [f"{status}"]
+        wrong = pretraffic.differences(golden, answer) if status == 200 else [f"{status}"]
         yield f"golden picture {golden.name}", wrong
     for name, method, path, body, wanted in _MISTAKES:
         status, problem = endpoint.send(method, path, body)

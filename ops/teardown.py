@@ -8,8 +8,9 @@ from typing import Any
 from ops import aws
 
 _STAYS = (
-    "the bucket and ECR repository that SAM made for uploads (stacks aws-sam-cli-managed-default "
-    "and NAME-…-CompanionStack): `sam delete` removes what it uploaded there",
+    "what SAM uploaded: images in the ECR repository of the stack NAME-…-CompanionStack, and files "
+    "in the bucket of aws-sam-cli-managed-default. `sam delete` INSTEAD of this removes them with "
+    "the stack; once the stack is gone, empty the repository and delete its stack by hand",
     "CloudWatch's metrics, for up to 15 months, and X-Ray's traces, for 30 days, at no cost",
     "photos in S3: the stack never had more than leave to read them",
 )

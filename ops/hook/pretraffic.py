@@ -86,11 +86,13 @@ def softmax(logits: Sequence[float], temperature: float) -> list[float]:
     return [power / sum(powers) for power in powers]
 
 
-def differences(golden: Golden, answer: Answer) -> list[str]:
+def differences(golden: Golden, answer: Any) -> list[str]:
     """What an answer says otherwise than the checkpoint, one line each; empty when it agrees."""
-    if "predictions" not in answer:
-        said = answer.get("detail") or answer.get("errorMessage") or json.dumps(answer)[:200]
-        return [f"{golden.name}: no prediction but: {said}"]
+    if not _is_prediction(answer):
+        said = None
+        if isinstance(answer, dict):
+            said = answer.get("detail") or answer.get("errorMessage")
+        return [f"{golden.name}: no prediction but: {said or json.dumps(answer)[:200]}"]
     found = []
     if answer.get("label") != golden.label:
         found.append(f"{golden.name}: label {answer.get('label')}, expected {golden.label}")
@@ -106,6 +108,16 @@ def differences(golden: Golden, answer: Answer) -> list[str]:
             f"{golden.probabilities[label]:.6f} within {golden.tolerance:g}"
         )
     return found
+
+
+def _is_prediction(answer: Any) -> bool:
+    predictions = answer.get("predictions") if isinstance(answer, dict) else None
+    return isinstance(predictions, list) and all(
+        isinstance(p, dict)
+        and isinstance(p.get("label"), str)
+        and isinstance(p.get("probability"), float | int)
+        for p in predictions
+    )
 
 
 def check(goldens: Sequence[Golden], ask: Ask) -> list[str]:

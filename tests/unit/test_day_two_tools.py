@@ -102,6 +102,7 @@ def test_invoke_fails_for_a_problem_and_for_a_function_that_crashed(tmp_path):
     photo.write_bytes(b"jpeg")
     problem = {"status": 415, "detail": "no image"}
     assert invoke.invoke(answered(problem), "f", photo)[0] == 1
+    assert invoke.invoke(answered(None), "f", photo)[0] == 1
     crashed = answered({"errorMessage": "x"}, FunctionError="Unhandled")
     assert invoke.invoke(crashed, "f", photo)[0] == 1
 

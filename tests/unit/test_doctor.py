@@ -41,10 +41,18 @@ PARAMETERS = {
         {"SnapStart": "true", "ProvisionedConcurrency": "2"},
         "exclude",
     ),
-    "more provisioned than reserved": ({"ProvisionedConcurrency": "9"}, "exceeds"),
+    "more provisioned than reserved": ({"ProvisionedConcurrency": "9"}, "leaves nothing"),
+    "all that is reserved provisioned": (
+        {"ProvisionedConcurrency": "5", "ReservedConcurrency": "5"},
+        "set ReservedConcurrency=6 or more",
+    ),
     "nothing reserved": ({"ReservedConcurrency": "0"}, "no request"),
     "a JWT without issuer": ({"ApiAuth": "JWT", "JwtAudience": "app"}, "lacks JwtIssuer"),
     "a JWT without audience": ({"ApiAuth": "JWT", "JwtIssuer": "https://i.example"}, "lacks"),
+    "an audience without a name": (
+        {"ApiAuth": "JWT", "JwtIssuer": "https://i.example", "JwtAudience": "app,"},
+        "lacks",
+    ),
     "an issuer that nobody asks": ({"JwtIssuer": "https://i.example"}, "does not look at it"),
     "an open API without cap": ({"ReservedConcurrency": "-1"}, "no concurrency caps"),
     "slow beyond the timeout": ({"AlarmP99Ms": "29000"}, "AlarmP99Ms"),
@@ -76,12 +84,28 @@ def test_parameters_that_contradict_are_found(name, checkout, capsys):
         "SnapStart=True",
         "LogRetentionDays=2",
         "JwtIssuer=i.example",
+        "MemorySizeMb=1_769",
+        "PhotoArns=arn:aws:s3:::photos/*,arn:aws:s3:::*",
+        "PhotoArns=arn:aws:s3:::photos/*,*",
     ],
 )
 def test_a_value_that_cloudformation_would_refuse_is_wrong_usage(word, checkout, capsys):
     assert doctor.main([word], checkout) == 2
     name, _, value = word.partition("=")
     assert f"doctor: {name} is {value!r}; it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("AlarmP99Ms=7500.5", "ThrottleRatePerSecond=2.5"),
+        ("PhotoArns=arn:aws:s3:::photos/*, arn:aws:s3:::more/2026/*",),
+        ("ProvisionedConcurrency=4",),
+        ("ProvisionedConcurrency=9", "ReservedConcurrency=-1", "ApiAuth=IAM"),
+    ],
+)
+def test_values_that_cloudformation_takes_are_taken(words, checkout, capsys):
+    assert found(checkout, capsys, *words) == []
 
 
 def with_variable(checkout, name, value):

@@ -30,6 +30,12 @@ def test_an_answer_within_the_tolerance_agrees():
         (answer(red=0.7, green=0.2, violet=0.1), "other classes"),
         ({"status": 415, "detail": "no image"}, "no prediction but: no image"),
         ({"errorMessage": "it crashed"}, "no prediction but: it crashed"),
+        (None, "no prediction but: null"),
+        ([1], "no prediction but: [1]"),
+        (True, "no prediction but: true"),
+        ({"predictions": [0.1, 0.9]}, "no prediction but: {"),
+        ({"predictions": "red"}, "no prediction but: {"),
+        ({"predictions": [{"label": "red"}]}, "no prediction but: {"),
     ],
 )
 def test_an_answer_that_differs_is_told(said, line):
