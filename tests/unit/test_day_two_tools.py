@@ -2,12 +2,14 @@
 
 import io
 import json
+import subprocess
 
 import boto3
 import pytest
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
+from local.backends import ROOT
 from ops import aws, invoke, logs, smoke, teardown
 from tests.loopback import serving
 
@@ -140,3 +142,21 @@ def test_smoke_wants_a_url():
     with pytest.raises(SystemExit) as stop:
         smoke.main(["file:///etc/passwd"])
     assert stop.value.code == 2
+
+
+def commands(target: str, *variables: str) -> str:
+    """What `make` would run."""
+    made = subprocess.run(
+        ["make", "-n", target, *variables], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return made.stdout
+
+
+@pytest.mark.parametrize("yes", ["1", "0", "no", ""])
+def test_a_stack_is_deleted_by_yes_1_alone(yes):
+    assert ("--yes" in commands("teardown", "STACK=photos", f"YES={yes}")) == (yes == "1")
+
+
+@pytest.mark.parametrize("target", ["bench-sweep", "bench-training"])
+def test_a_folder_of_photos_may_have_spaces_in_its_name(target):
+    assert '--data "my photos"' in commands(target, "DATA=my photos")
