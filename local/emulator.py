@@ -63,6 +63,7 @@ class Emulator:
         self._log = log
         self._folder = folder
         self._lock = threading.Lock()
+        self._is_closed = False
         self._start()
 
     def _start(self) -> None:
@@ -83,12 +84,15 @@ class Emulator:
             start_new_session=True,  # Ctrl-C reaches us alone, and `close` ends the emulator
         )
         self._interface = RuntimeInterface(port, timeout_s=self._timeout_s)
-        if not port_answers(port, timeout_s=_START_TIMEOUT_S):
+        # `close` may have come while it started.
+        if self._is_closed or not port_answers(port, timeout_s=_START_TIMEOUT_S):
             self._end()
             raise BackendError("AWS's runtime emulator did not start; its output tells why.")
 
     def invoke(self, event: bytes) -> bytes:
         with self._lock:
+            if self._is_closed:
+                raise BackendError("AWS's runtime emulator was ended.")
             if self._process.poll() is not None:
                 self._end()
                 self._start()
@@ -99,6 +103,8 @@ class Emulator:
                 raise
 
     def close(self) -> None:
+        """End it for good: what still waits for its turn starts no other one."""
+        self._is_closed = True
         self._end()
 
     def _end(self) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import socket
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from benchmarks import init
 
-from local.errors import LocalError
+from local.emulator import Emulator
+from local.errors import BackendError, LocalError
 from local.gateway import MAX_EVENT_BYTES
 from tests.client import send
 from tests.drawn import encoded, picture
@@ -134,6 +136,20 @@ def test_an_emulator_that_was_killed_is_started_anew(faulty):
     faulty.backend._process.kill()
     faulty.backend._process.wait()
     assert send(f"{faulty.url}/").body == b"fine"
+
+
+def test_an_emulator_that_was_closed_is_not_started_anew(tmp_path):
+    with (tmp_path / "log").open("w") as log:
+        emulator = Emulator(
+            handler="tests.e2e.faulty_function.handler",
+            environ=dict(os.environ),
+            timeout_s=5,
+            log=log,
+        )
+        emulator.close()
+        with pytest.raises(BackendError, match="was ended"):
+            emulator.invoke(b'{"rawPath": "/"}')
+        assert emulator._process.poll() is not None
 
 
 def test_a_new_sandbox_is_timed_on_the_function_in_its_folder(tmp_path):
