@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from threading import Lock
 from typing import Any, Protocol
 
 from pybase64 import b64decode
@@ -88,6 +89,7 @@ class Loader:
         self._settings = settings
         self._fetch_url = fetch_url
         self._fetch_s3 = fetch_s3
+        self._making = Lock()  # a batch's images are loaded side by side: one of each for all
 
     def __call__(self, reference: Reference, *, timeout_s: float) -> bytes:
         """The bytes of one image.
@@ -107,18 +109,20 @@ class Loader:
         return _decoded(value, max_bytes=self._settings.body_max_bytes)
 
     def _url(self) -> FetchUrl:
-        if self._fetch_url is None:
-            from serving.fetch import Fetcher  # with http.client, email and ssl behind it
+        with self._making:
+            if self._fetch_url is None:
+                from serving.fetch import Fetcher  # with http.client, email and ssl behind it
 
-            self._fetch_url = Fetcher(self._settings)
-        return self._fetch_url
+                self._fetch_url = Fetcher(self._settings)
+            return self._fetch_url
 
     def _s3(self) -> FetchUrl:
-        if self._fetch_s3 is None:
-            from serving.s3 import S3Fetcher  # boto3 is dear: only for those who ask for it
+        with self._making:
+            if self._fetch_s3 is None:
+                from serving.s3 import S3Fetcher  # boto3 is dear: only for those who ask for it
 
-            self._fetch_s3 = S3Fetcher(self._settings)
-        return self._fetch_s3
+                self._fetch_s3 = S3Fetcher(self._settings)
+            return self._fetch_s3
 
 
 def read(request: Request, settings: Settings) -> Wanted:
@@ -237,8 +241,11 @@ def _decoded(text: str, *, max_bytes: int) -> bytes:
 
 
 def _plain_or_url_safe(text: str) -> bytes:
-    """Plain base64 as it is; only the rare other kind pays for a translated copy."""
+    """Plain base64 as it is; only the rare other kinds pay for a copy: with the URL-safe alphabet,
+    or without the padding, which many leave out there (RFC 4648, sections 5 and 3.2).
+    """
     try:
         return b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        return b64decode(text.translate(_URL_SAFE), validate=True)
+        text = text.translate(_URL_SAFE)
+        return b64decode(text + "=" * (-len(text) % 4), validate=True)

@@ -1,5 +1,7 @@
 """Objects from S3: boto3's own client, with botocore's stub where the network would be."""
 
+import threading
+from contextlib import suppress
 from io import BytesIO
 
 import boto3
@@ -45,6 +47,26 @@ def test_an_object_comes_back_as_it_is(client):
 def test_a_request_may_name_an_object(client, classifier, red_jpeg):
     app = App(classifier, SETTINGS, no_fetch, stubbed(client, red_jpeg, "red.jpg"))
     assert app.handle({"s3": "s3://my-bucket/red.jpg"}, "request-1")["label"] == "red"
+
+
+def test_a_batchs_first_objects_share_one_client(monkeypatch, classifier, red_jpeg):
+    two, made = threading.Barrier(2), []
+
+    class Fetcher:
+        def __init__(self, settings):
+            made.append(self)
+            with suppress(threading.BrokenBarrierError):
+                two.wait(0.3)  # for another that would be made meanwhile
+
+        def __call__(self, url, *, timeout_s):
+            return red_jpeg
+
+    monkeypatch.setattr("serving.s3.S3Fetcher", Fetcher)
+    app = App(classifier, SETTINGS, no_fetch)
+    images = [{"s3": "s3://my-bucket/red.jpg"}] * 4
+    results = app.handle({"images": images}, "request-1")["results"]
+    assert [result["label"] for result in results] == ["red"] * 4
+    assert len(made) == 1
 
 
 def test_an_object_over_the_limit_is_not_read(client):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -29,6 +30,13 @@ def as_json(value):
 # --- base64
 
 
+def unpadded(encode: Callable[[bytes], bytes], data: bytes) -> str:
+    """A file as base64 that would end in padding, without it."""
+    padded = encode(data + b"\0" * ((1 - len(data)) % 3)).decode()
+    assert padded.endswith("==")
+    return padded.rstrip("=")
+
+
 @pytest.mark.parametrize(
     "spelling",
     [
@@ -36,9 +44,14 @@ def as_json(value):
         lambda data: "data:image/jpeg;base64," + base64.b64encode(data).decode(),
         lambda data: "data:;BASE64," + base64.b64encode(data).decode(),
         lambda data: base64.urlsafe_b64encode(data).decode(),
+        lambda data: unpadded(base64.urlsafe_b64encode, data),
+        lambda data: unpadded(base64.b64encode, data),
         lambda data: base64.encodebytes(data).decode(),
     ],
-    ids=["plain", "data URL", "data URL without type", "URL-safe", "broken into lines"],
+    ids=[
+        *("plain", "data URL", "data URL without type", "URL-safe", "URL-safe without padding"),
+        *("without padding", "broken into lines"),
+    ],
 )
 def test_base64_is_taken_in_its_usual_spellings(call, red_jpeg, spelling):
     assert call(**as_json({"image": spelling(red_jpeg)})).json["label"] == "red"
