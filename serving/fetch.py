@@ -118,7 +118,7 @@ class Fetcher:
         if not location:
             raise RemoteFailedError("The URL's server redirects without saying where to.")
         try:
-            return urls.parse(urljoin(target.url, location), self._settings)
+            return urls.parse(urljoin(target.url, urls.of_header(location)), self._settings)
         except (InvalidRequestError, ValueError) as error:
             raise RemoteFailedError(
                 "The URL's server redirects to something that is no URL."

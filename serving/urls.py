@@ -20,6 +20,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\u2000-\u200f\u2028-\u202f\u3000\ufeff\ud800-\udfff\\]")
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")  # RFC 1123, and _ as in the wild
 _KEPT = "/?%:@!$&'()*+,;=~[]"  # what may stand in a path or query as it is (RFC 3986)
+_ASCII_BUT_SPACE = bytes(code for code in range(128) if code != ord(" "))
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
@@ -39,6 +40,13 @@ class Target:
     port: int
     path: str
     address: Address | None
+
+
+def of_header(value: str) -> str:
+    """A URL out of an HTTP header, which http.client reads as Latin-1; servers write UTF-8, and
+    spaces. What no URL may hold stays as it is, for `parse` to refuse.
+    """
+    return quote(value.strip(" \t").encode("latin-1"), safe=_ASCII_BUT_SPACE)
 
 
 def parse(url: str, settings: Settings) -> Target:

@@ -125,6 +125,22 @@ def test_a_redirect_is_followed(status):
         assert server.heads[1].startswith(b"GET /b.jpg?c=1 ")
 
 
+@pytest.mark.parametrize(
+    ("location", "asked"),
+    [
+        ("/für.jpg", "/f%C3%BCr.jpg"),
+        ("/fotoà.jpg?größe=2", "/foto%C3%A0.jpg?gr%C3%B6%C3%9Fe=2"),
+        ("/写真.jpg", "/%E5%86%99%E7%9C%9F.jpg"),
+        ("/a b%20c.jpg ", "/a%20b%20c.jpg"),
+    ],
+)
+def test_a_redirect_is_followed_as_servers_write_it(location, asked):
+    as_sent = location.encode().decode("latin-1")  # which headers are made and read as
+    with serving(redirect(as_sent), response(b"picture")) as server:
+        assert fetch(server.port) == b"picture"
+    assert server.heads[1].decode().startswith(f"GET {asked} HTTP/1.1")
+
+
 def test_three_redirects_are_followed_and_a_fourth_is_not():
     with serving(*[redirect("/b")] * 3, response(b"picture")) as server:
         assert fetch(server.port) == b"picture"
@@ -174,7 +190,7 @@ def test_a_redirects_host_is_resolved_and_checked_anew():
         assert inner.accepted == 0
 
 
-@pytest.mark.parametrize("location", ["http://[", "http://a b/", "http://x:y/"])
+@pytest.mark.parametrize("location", ["http://[", "http://a\\b/", "/a\x7fb", "http://x:y/"])
 def test_a_redirect_to_what_is_no_url_is_a_failed_remote(location):
     with serving(redirect(location)) as server, pytest.raises(RemoteFailedError, match="no URL"):
         fetch(server.port)
