@@ -28,8 +28,9 @@ from serving.sources import FetchUrl, Loader
 JSON, TEXT, HTML = "application/json", "text/plain", "text/html"
 _PAGE = Path(__file__).with_name("page.html")
 
-# API Gateway answers for itself; a function URL and a load balancer leave CORS to the function.
-_CORS_SOURCES = frozenset({Source.FUNCTION_URL, Source.ALB})
+# An HTTP API answers for itself; all else leaves CORS to the function, a REST API included, which
+# passes on what the function says (API Gateway developer guide, "CORS for REST APIs").
+_CORS_SOURCES = frozenset({Source.REST_API, Source.FUNCTION_URL, Source.ALB})
 _PREFLIGHT_MAX_AGE_S = 600
 
 

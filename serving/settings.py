@@ -136,8 +136,8 @@ class Settings:
         frozenset(),
         _origins,
         "list",
-        "Web pages' origins that may call a function URL or load balancer; * is any. "
-        "API Gateway has its own setting.",
+        "Web pages' origins that may call a function URL, a load balancer or a REST API; * is any. "
+        "An HTTP API has its own setting.",
     )
     inference_threads: int = _setting(
         0,
