@@ -58,16 +58,19 @@ class MeteredFile(BytesIO):
 def _load_exif(exif: Image.Exif, data: bytes) -> None:
     """Pillow's `Exif.load`, for whichever plugin calls it, of directories that are not huge.
 
-    60,000 entries take half a second. The SyntaxError is what Pillow itself raises of damaged EXIF.
+    60,000 entries take half a second. Such EXIF and damaged one are as good as none: they say
+    nothing about the pixels, and some plugins would refuse the whole file for them.
     """
     base = 0
     while data.startswith(b"Exif\0\0", base) and base < 12:  # Pillow takes it twice, too
         base += 6
     order: Literal["little", "big"] = "little" if data[base : base + 2] == b"II" else "big"
     start = base + int.from_bytes(data[base + 4 : base + 8], order)
-    if int.from_bytes(data[start : start + 2], order) > _MAX_EXIF_ENTRIES:
-        raise SyntaxError("the EXIF directory is too large")
-    _pillows_load_exif(exif, data)
+    is_huge = int.from_bytes(data[start : start + 2], order) > _MAX_EXIF_ENTRIES
+    try:
+        _pillows_load_exif(exif, b"" if is_huge else data)
+    except Exception:  # noqa: BLE001 - a decoder's fault may be of nearly any kind
+        _pillows_load_exif(exif, b"")
 
 
 _pillows_load_exif = Image.Exif.load

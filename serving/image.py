@@ -66,6 +66,8 @@ _DECODER_FAULTS = (
     UnidentifiedImageError,
 )
 
+_PNG_BIT_DEPTH = 24  # the byte's place in the file: PNG, 11.2.1
+_PHOTOMETRIC_TAG = 262  # TIFF 6.0, PhotometricInterpretation
 _ORIENTATION_TAG = 274  # EXIF 2.32, table 4
 _UPRIGHT_BY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -155,11 +157,17 @@ def decode_scaled(
         with _NO_WARNINGS:
             # Pillow refuses what has more than twice as many, before it prepares for the pixels.
             Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # may be odd
-            image = Image.open(bombs.MeteredFile(data, file_format), formats=(file_format,))
+            image: Image.Image = Image.open(
+                bombs.MeteredFile(data, file_format), formats=(file_format,)
+            )
             bombs.check_cost(image, data, max_pixels)
             file_px = image.size
             scale = _draft(image, for_size, close=close)
             image.load()
+            if file_format == "PNG":
+                _scale_transparency(image, bit_depth=data[_PNG_BIT_DEPTH])
+            elif file_format == "TIFF":
+                image = _black_is_zero(image)
             turn = _turn(image)
             box = draft.filled_part(file_px, scale, turn) if scale else None
             upright = image if turn is None else image.transpose(turn)
@@ -221,6 +229,24 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     return _UPRIGHT_BY_ORIENTATION.get(orientation) if isinstance(orientation, int) else None
 
 
+def _scale_transparency(image: Image.Image, *, bit_depth: int) -> None:
+    """Pillow scales a PNG's pixels to 8 bits, but not the value that the file calls transparent."""
+    through = image.info.get("transparency")
+    if isinstance(through, int) and image.mode == "L" and bit_depth < 8:
+        highest = 2**bit_depth - 1
+        image.info["transparency"] = (through & highest) * 255 // highest
+    elif isinstance(through, tuple) and bit_depth == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in through)
+
+
+def _black_is_zero(image: Image.Image) -> Image.Image:
+    """A TIFF file's grey as all others have it: Pillow leaves 16 bits in which white is 0 so."""
+    is_white_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_TAG) == 0
+    if not (is_white_zero and image.mode.startswith("I;16")):
+        return image
+    return Image.fromarray(65_535 - np.asarray(image).astype(np.uint16))
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
@@ -230,6 +256,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         if isinstance(through := image.info.get("transparency"), int):
             grey[values == through] = 255
         return Image.fromarray(grey).convert("RGB")
+    if image.mode == "F":  # of 0 to 1 or of 0 to 255
+        levels = np.nan_to_num(np.array(image), copy=False)
+        levels *= 255 if levels.max() <= 1 else 1
+        return Image.fromarray(np.clip(levels, 0, 255, out=levels).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         layers = image if image.mode == "RGBA" else image.convert("RGBA")
         paper = Image.new("RGB", layers.size, "white")

@@ -154,6 +154,44 @@ def test_the_transparent_one_of_sixteen_bits_of_grey_is_laid_over_white():
     assert np.asarray(decode(data))[0, :, 0].tolist() == [0, 1, 255, 255]
 
 
+@pytest.mark.parametrize(
+    ("depth", "through", "shown"),
+    [
+        (1, 0, [255, 255, 0, 0]),  # each sample twice the eighth of a byte
+        (2, 1, [0, 255, 170, 255]),
+        (2, 3, [0, 85, 170, 255]),
+        (4, 8, [17, 255, 34, 255]),
+        (4, 0x108, [17, 255, 34, 255]),  # what is above the samples' bits does not count
+    ],
+)
+def test_the_transparent_one_of_few_greys_is_laid_over_white(depth, through, shown):
+    rows = {1: b"\x30", 2: b"\x1b", 4: b"\x18\x2f"}
+    transparent = png_chunk(b"tRNS", struct.pack(">H", through))
+    data = png(4, 1, rows[depth], depth=depth, colour=0, before=transparent)
+    assert np.asarray(decode(data))[0, :, 0].tolist() == [
+        255 if depth == 1 else value for value in shown
+    ]
+
+
+def test_the_transparent_one_of_sixteen_bits_of_colour_is_laid_over_white():
+    pixels = struct.pack(">6H", 0x1234, 0x2345, 0x3456, 0x1234, 0x2345, 0x4456)
+    transparent = png_chunk(b"tRNS", struct.pack(">3H", 0x1234, 0x2345, 0x3456))
+    data = png(2, 1, pixels, depth=16, colour=2, before=transparent)
+    assert np.asarray(decode(data))[0].tolist() == [[255, 255, 255], [0x12, 0x23, 0x44]]
+
+
+def test_sixteen_bits_of_a_tiff_whose_white_is_zero_are_no_negative():
+    values = np.array([[0, 32_768, 65_535]], np.uint16)
+    data = encoded(Image.fromarray(values), "TIFF", tiffinfo={262: 0})
+    assert np.asarray(decode(data))[0, :, 0].tolist() == [255, 127, 0]
+
+
+@pytest.mark.parametrize("values", [[0, 0.5, 1], [0, 127.5, 255]])
+def test_floating_point_may_go_to_1_or_to_255(values):
+    data = encoded(Image.fromarray(np.array([[*values, np.nan]], np.float32)), "TIFF")
+    assert np.asarray(decode(data))[0, :, 0].tolist() == [0, 127, 255, 0]
+
+
 def run_length_encoded(indices: np.ndarray) -> bytes:
     """A BMP of 8 bits of grey in runs of one pixel, BI_RLE8, from the lowest row up."""
     height, width = indices.shape

@@ -64,6 +64,23 @@ def test_damaged_exif_leaves_the_picture_as_it_is(block):
     assert difference(decode(with_exif(block)), four_corners()) <= 4
 
 
+def directory(count: int, entries: int) -> bytes:
+    """EXIF that announces a number of entries and has another."""
+    numbers = b"".join(struct.pack("<HHII", 0x9000 + i, 4, 1, 7) for i in range(entries))
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, count) + numbers + b"\0" * 4
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize(
+    "block",
+    [directory(1_101, 1_101), directory(900, 1), b"Exif\0\0II*\0" + b"\xff" * 20],
+    ids=["too large", "cut short", "elsewhere"],
+)
+def test_exif_that_is_not_read_leaves_a_picture_of_any_format_as_it_is(file_format, block):
+    data = encoded(four_corners(), file_format, exif=block)
+    assert difference(decode(data), decode(encoded(four_corners(), file_format))) == 0
+
+
 def with_exif(block: bytes) -> bytes:
     """A JPEG of four corners whose EXIF is these bytes."""
     data = encoded(four_corners(), "JPEG", quality=100, subsampling=0)
