@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 import tyro
 
-from train.errors import UsageError
+from train.errors import UsageError, require
 
 ChooseOn = Literal["validation", "holdout", "nothing"]
 Augment = Literal["none", "light", "strong", "whole"]
@@ -44,8 +44,8 @@ class DataConfig:
     """Processes that augment photos; -1 takes one per core, 8 at most."""
 
     def __post_init__(self) -> None:
-        _require(0 < self.holdout < 1, "--holdout", "between 0 and 1", self.holdout)
-        _require(self.holdout_seed >= 0, "--holdout-seed", "0 or more", self.holdout_seed)
+        require(0 < self.holdout < 1, "--holdout", "a number between 0 and 1", self.holdout)
+        require(self.holdout_seed >= 0, "--holdout-seed", "a number 0 or more", self.holdout_seed)
 
     @property
     def held_out(self) -> tuple[float, int] | None:
@@ -148,31 +148,31 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         dropout = self.network.dropout
-        _require(0 <= dropout < 1, "--dropout", "from 0 to below 1", dropout)
+        require(0 <= dropout < 1, "--dropout", "a number from 0 to below 1", dropout)
         require_px("--input-px", self.network.input_px)
-        _require(self.network.inner >= 0, "--inner", "0 or more", self.network.inner)
-        _require(self.epochs >= 1, "--epochs", "1 or more", self.epochs)
-        _require(self.batch >= 1, "--batch", "1 or more", self.batch)
-        _require(0 < self.lr < math.inf, "--lr", "above 0 and finite", self.lr)
-        _require(0 <= self.ema < 1, "--ema", "from 0 to below 1", self.ema)
+        require(self.network.inner >= 0, "--inner", "a number 0 or more", self.network.inner)
+        require(self.epochs >= 1, "--epochs", "a number 1 or more", self.epochs)
+        require(self.batch >= 1, "--batch", "a number 1 or more", self.batch)
+        require(0 < self.lr < math.inf, "--lr", "a number above 0 and finite", self.lr)
+        require(0 <= self.ema < 1, "--ema", "a number from 0 to below 1", self.ema)
         weight = self.teacher_weight
-        _require(0 <= weight <= 1, "--teacher-weight", "from 0 to 1", weight)
-        _require(self.teacher_px >= 0, "--teacher-px", "0 or more", self.teacher_px)
+        require(0 <= weight <= 1, "--teacher-weight", "a number from 0 to 1", weight)
+        require(self.teacher_px >= 0, "--teacher-px", "a number 0 or more", self.teacher_px)
         if self.teacher_px and not self.teacher:
             raise UsageError("--teacher-px is the size of a teacher's photos: name one, --teacher.")
-        _require(0 <= self.warmup < 1, "--warmup", "from 0 to below 1", self.warmup)
-        _require(self.patience >= 0, "--patience", "0 or more", self.patience)
-        _require(0 <= self.seed < 2**64, "--seed", "from 0 to below 2^64", self.seed)
-        _require(self.threads >= 0, "--threads", "0 or more", self.threads)
+        require(0 <= self.warmup < 1, "--warmup", "a number from 0 to below 1", self.warmup)
+        require(self.patience >= 0, "--patience", "a number 0 or more", self.patience)
+        require(0 <= self.seed < 2**64, "--seed", "a number from 0 to below 2^64", self.seed)
+        require(self.threads >= 0, "--threads", "a number 0 or more", self.threads)
         smallest_px = min(self.progressive_px, default=1)
-        _require(smallest_px >= 1, "--progressive-px", "1 or more", smallest_px)
+        require(smallest_px >= 1, "--progressive-px", "a number 1 or more", smallest_px)
         smoothing, momentum = self.label_smoothing, self.batchnorm_momentum
-        _require(0 <= smoothing <= 1, "--label-smoothing", "from 0 to 1", smoothing)
-        _require(0 <= momentum <= 1, "--batchnorm-momentum", "from 0 to 1", momentum)
+        require(0 <= smoothing <= 1, "--label-smoothing", "a number from 0 to 1", smoothing)
+        require(0 <= momentum <= 1, "--batchnorm-momentum", "a number from 0 to 1", momentum)
         for name in ("clip_norm", "weight_decay", "head_lr_factor", "mixup", "cutmix"):
             found = getattr(self, name)
             flag = "--" + name.replace("_", "-")
-            _require(0 <= found < math.inf, flag, "0 or more and finite", found)
+            require(0 <= found < math.inf, flag, "a number 0 or more and finite", found)
 
     @property
     def on_features(self) -> bool:
@@ -182,12 +182,8 @@ class FitConfig:
 
 def require_px(flag: str, input_px: int | None) -> None:
     """Raise UsageError for an input size, where one is given, that is too small for a network."""
-    _require(input_px is None or input_px >= SMALLEST_PX, flag, f"{SMALLEST_PX} or more", input_px)
-
-
-def _require(holds: bool, flag: str, takes: str, found: Any) -> None:
-    if not holds:
-        raise UsageError(f"{flag} takes a number {takes}; found {found}.")
+    takes = f"a number {SMALLEST_PX} or more"
+    require(input_px is None or input_px >= SMALLEST_PX, flag, takes, input_px)
 
 
 def require_used(config: FitConfig) -> None:

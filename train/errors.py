@@ -23,3 +23,9 @@ class UsageError(TrainError):
 
 class CheckFailedError(TrainError):
     """A check on the result failed; the message holds the figures."""
+
+
+def require(holds: bool, flag: str, takes: str, found: object) -> None:
+    """Raise UsageError, which names the flag, what it takes and what was given, if not `holds`."""
+    if not holds:
+        raise UsageError(f"{flag} takes {takes}; found {found}.")

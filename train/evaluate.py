@@ -16,7 +16,7 @@ from train import metrics, plots, report
 from train.calibration import held_out_photos
 from train.config import require_px
 from train.data import Manifest
-from train.errors import UsageError
+from train.errors import UsageError, require
 from train.inference import Model, labelled_split, open_model, split_logits
 from train.plots import Picture
 from train.report import Mistake
@@ -48,8 +48,7 @@ class EvaluateConfig:
     """Folder of decoded photos; safe to delete."""
 
     def __post_init__(self) -> None:
-        if self.mistakes < 0:
-            raise UsageError(f"--mistakes takes a number 0 or more; found {self.mistakes}.")
+        require(self.mistakes >= 0, "--mistakes", "a number 0 or more", self.mistakes)
         require_px("--input-px", self.input_px)
 
 

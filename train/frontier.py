@@ -21,8 +21,9 @@ from serving.classifier import Classifier
 from serving.preprocess import normalize
 from train import data
 from train.calibration import fit_temperature, held_out_photos
+from train.config import require_px
 from train.data import Labels, Manifest
-from train.errors import UsageError
+from train.errors import require
 from train.export import write_onnx
 from train.inference import contract_of, split_logits
 from train.metrics import photo_losses
@@ -31,7 +32,6 @@ from train.saved import TrainedModel, load_single
 from train.turns import Clock, medians_in_turns
 
 FRONTIER_FILE = "frontier.json"
-_SMALLEST_PX = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,9 @@ class FrontierConfig:
 
     def __post_init__(self) -> None:
         """Raises UsageError for sizes that no network takes, or that are given twice."""
-        if not self.sizes or min(self.sizes) < _SMALLEST_PX:
-            raise UsageError(f"--sizes takes numbers of {_SMALLEST_PX} or more.")
-        if len(set(self.sizes)) != len(self.sizes):
-            raise UsageError("--sizes takes each number once.")
+        require(bool(self.sizes), "--sizes", "at least one number", "none")
+        require_px("--sizes", min(self.sizes))
+        require(len(set(self.sizes)) == len(self.sizes), "--sizes", "each number once", self.sizes)
 
 
 @dataclass(frozen=True, slots=True)

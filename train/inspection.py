@@ -19,7 +19,7 @@ from tqdm import tqdm
 from serving import image
 from serving.errors import RequestError
 from train.data import MAX_PIXELS, PHOTO_SUFFIXES
-from train.errors import CheckFailedError, UsageError
+from train.errors import CheckFailedError, UsageError, require
 from train.file_names import shown
 from train.photo import UPRIGHT, describe_image, orientation
 
@@ -57,10 +57,8 @@ class InspectConfig:
     """Lines of each kind of finding; the rest are counted."""
 
     def __post_init__(self) -> None:
-        if self.input_px < 1:
-            raise UsageError(f"--input-px takes a number 1 or more; found {self.input_px}.")
-        if self.show < 1:
-            raise UsageError(f"--show takes a number 1 or more; found {self.show}.")
+        require(self.input_px >= 1, "--input-px", "a number 1 or more", self.input_px)
+        require(self.show >= 1, "--show", "a number 1 or more", self.show)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import tyro
 
 from serving.classifier import softmax
 from serving.settings import Settings
-from train.errors import CheckFailedError, UsageError
+from train.errors import CheckFailedError, UsageError, require
 from train.inference import Model, image_logits, open_model, pixels_of_files
 from train.photo import naming, read_image
 
@@ -41,8 +41,7 @@ def predict(config: PredictConfig) -> None:
         UsageError: the model cannot be opened, or no image is named, or the only one is none.
         CheckFailedError: of several images one or more could not be read; the others are answered.
     """
-    if config.top_k < 1:
-        raise UsageError(f"--top-k takes a number 1 or more; found {config.top_k}.")
+    require(config.top_k >= 1, "--top-k", "a number 1 or more", config.top_k)
     model, images = _model_and_images(config)
     unread = 0
     for source in images:

@@ -28,7 +28,7 @@ from train.channels import Hidden
 from train.config import FitConfig
 from train.data import Pixels
 from train.elimination import Layer, eliminate, made_up
-from train.errors import UsageError
+from train.errors import UsageError, require
 from train.lineage import Training
 from train.network import Network
 from train.reconstruction import drawn_places, reconstruct, rows_at, with_constant
@@ -101,8 +101,7 @@ def prune(config: PruneConfig) -> None:
 
 
 def _opened(config: PruneConfig) -> TrainedModel:
-    if not 0 < config.share < 1:
-        raise UsageError(f"--share takes a number between 0 and 1; found {config.share}.")
+    require(0 < config.share < 1, "--share", "a number between 0 and 1", config.share)
     if (config.out / runs.MODEL).is_file():
         raise UsageError(f"{config.out} holds a run already: give another --out.")
     runs.require_writable(config.out, "--out")

@@ -23,7 +23,7 @@ import tyro
 from serving.classifier import Classifier
 from train.candidates import Method, Weights, recipes
 from train.draw import Photos, choose_photos
-from train.errors import CheckFailedError, UsageError
+from train.errors import CheckFailedError, UsageError, require
 from train.export import ONNX_FILE, write_models
 from train.gate import Limits
 from train.gated import INT8_FILE, QUANTIZE_JSON, SECOND_INT8_FILE
@@ -65,10 +65,9 @@ class QuantizeConfig:
     """Folder of decoded photos; safe to delete."""
 
     def __post_init__(self) -> None:
-        if self.photos < 1:
-            raise UsageError(f"--photos takes a number 1 or more; found {self.photos}.")
-        if min(self.float_first, default=-1) < 0:
-            raise UsageError("--float-first takes numbers 0 or more, at least one.")
+        require(self.photos >= 1, "--photos", "a number 1 or more", self.photos)
+        require(bool(self.float_first), "--float-first", "at least one number", "none")
+        require(min(self.float_first) >= 0, "--float-first", "numbers 0 or more", self.float_first)
         if not self.methods or not self.weights:
             raise UsageError("--methods and --weights each take at least one name.")
 

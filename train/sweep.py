@@ -25,9 +25,9 @@ from tqdm import tqdm
 from serving.preprocess import PreprocessSpec
 from train import data, runs, sweep_report
 from train.comparison import SettingResult, compare
-from train.config import DataConfig, NetworkConfig, to_json
+from train.config import DataConfig, NetworkConfig, require_px, to_json
 from train.data import Manifest
-from train.errors import UsageError
+from train.errors import require
 from train.features import cached_features
 from train.network import make_head, pretrained_backbone, require_size
 from train.stacked import Rows, Setting, Training, answers, stacks, train_stack
@@ -66,34 +66,27 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         for flag, values in (("lr", self.lr), ("inner", self.inner), ("dropout", self.dropout)):
-            _require(bool(values), f"--{flag}", "at least one value", "none")
-            _require(len(set(values)) == len(values), f"--{flag}", "each value once", values)
-        _require(len(set(self.seeds)) == len(self.seeds), "--seeds", "each value once", self.seeds)
-        _require(bool(self.seeds), "--seeds", "at least one value", "none")
-        _require(min(self.seeds) >= 0, "--seeds", "numbers of 0 or more", self.seeds)
+            require(bool(values), f"--{flag}", "at least one value", "none")
+            require(len(set(values)) == len(values), f"--{flag}", "each value once", values)
+        require(len(set(self.seeds)) == len(self.seeds), "--seeds", "each value once", self.seeds)
+        require(bool(self.seeds), "--seeds", "at least one value", "none")
+        require(min(self.seeds) >= 0, "--seeds", "numbers 0 or more", self.seeds)
         rates = all(0 < lr < math.inf for lr in self.lr)
-        _require(rates, "--lr", "finite numbers above 0", self.lr)
-        _require(min(self.inner) >= 0, "--inner", "numbers of 0 or more", self.inner)
+        require(rates, "--lr", "finite numbers above 0", self.lr)
+        require(min(self.inner) >= 0, "--inner", "numbers 0 or more", self.inner)
         fractions = all(0 <= share < 1 for share in self.dropout)
-        _require(fractions, "--dropout", "numbers from 0 to below 1", self.dropout)
-        _require(
-            self.data.choose_on != "nothing", "--choose-on", "validation or holdout", "nothing"
-        )
-        _require(self.input_px >= 32, "--input-px", "a number of 32 or more", self.input_px)
-        _require(self.epochs >= 1, "--epochs", "a number of 1 or more", self.epochs)
-        _require(self.batch >= 1, "--batch", "a number of 1 or more", self.batch)
-        _require(self.threads >= 0, "--threads", "a number of 0 or more", self.threads)
-        _require(0 < self.alpha < 1, "--alpha", "a number between 0 and 1", self.alpha)
+        require(fractions, "--dropout", "numbers from 0 to below 1", self.dropout)
+        require(self.data.choose_on != "nothing", "--choose-on", "validation or holdout", "nothing")
+        require_px("--input-px", self.input_px)
+        require(self.epochs >= 1, "--epochs", "a number 1 or more", self.epochs)
+        require(self.batch >= 1, "--batch", "a number 1 or more", self.batch)
+        require(self.threads >= 0, "--threads", "a number 0 or more", self.threads)
+        require(0 < self.alpha < 1, "--alpha", "a number between 0 and 1", self.alpha)
 
     def settings(self) -> list[Setting]:
         """Every combination of head size, dropout and learning rate, simplest head first."""
         heads = itertools.product(sorted(self.inner), sorted(self.dropout), sorted(self.lr))
         return [Setting(lr, inner, dropout) for inner, dropout, lr in heads]
-
-
-def _require(holds: bool, flag: str, takes: str, found: object) -> None:
-    if not holds:
-        raise UsageError(f"{flag} takes {takes}; found {found}.")
 
 
 def sweep(config: SweepConfig) -> None:
