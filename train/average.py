@@ -56,9 +56,7 @@ def average(config: AverageConfig) -> None:
     """
     if len(config.runs) < 2:
         raise UsageError("An average takes two runs or more: train average RUN RUN --out RUN.")
-    if (config.out / runs.MODEL).is_file():
-        raise UsageError(f"{config.out} holds a run already: give another --out.")
-    runs.require_writable(config.out, "--out")
+    runs.require_free(config.out)
     members = [load_single(run) for run in config.runs]
     networks = [member.network for member in members]
     for run, member in zip(config.runs[1:], members[1:], strict=True):

@@ -99,9 +99,7 @@ def cascade(config: CascadeConfig) -> None:
             classes, or --out holds a run.
         ContractError: --like is no file that serving can honour.
     """
-    if (config.out / runs.MODEL).is_file():
-        raise UsageError(f"{config.out} holds a run already: give another --out.")
-    runs.require_writable(config.out, "--out")
+    runs.require_free(config.out)
     if config.tuned_on is not None and (config.first_px or config.second_px):
         raise UsageError("--first-px and --second-px are the sibling's: leave out --tuned-on.")
     if config.tuned_on is not None and config.like is not None:

@@ -102,9 +102,7 @@ def prune(config: PruneConfig) -> None:
 
 def _opened(config: PruneConfig) -> TrainedModel:
     require(0 < config.share < 1, "--share", "a number between 0 and 1", config.share)
-    if (config.out / runs.MODEL).is_file():
-        raise UsageError(f"{config.out} holds a run already: give another --out.")
-    runs.require_writable(config.out, "--out")
+    runs.require_free(config.out)
     trained = load_single(config.run)
     name, known = trained.config.network.backbone, channels.BACKBONES
     if name not in known:

@@ -71,6 +71,17 @@ def require_writable(folder: Path, flag: str = "") -> None:
                 each.rmdir()
 
 
+def require_free(out: Path) -> None:
+    """Make sure that a new run can be left in the folder that `--out` names.
+
+    Raises:
+        UsageError: it holds a run already, or cannot be written into.
+    """
+    if (out / MODEL).is_file():
+        raise UsageError(f"{out} holds a run already: give another --out.")
+    require_writable(out, "--out")
+
+
 def reason(error: BaseException) -> str:
     """What the operating system said, also where a library raised its own error over it."""
     cause: BaseException | None = error
