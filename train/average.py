@@ -25,12 +25,14 @@ from train.errors import UsageError
 from train.lineage import Training
 from train.loaders import EpochOrder
 from train.network import Network
-from train.saved import TrainedModel, load_single
+from train.saved import TrainedModel, load_single, require_alike
 from train.transforms import base_spec, normalize_on_device
 
 # A channel's mean and variance over so many photos, each with its thousands of positions, do not
 # move any more.
 _BATCHNORM_PHOTOS = 1_024
+
+_TAKES = "only runs of one network on the same photos can be averaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,7 @@ def average(config: AverageConfig) -> None:
     runs.require_free(config.out)
     members = [load_single(run) for run in config.runs]
     networks = [member.network for member in members]
-    for run, member in zip(config.runs[1:], members[1:], strict=True):
-        _refuse_stranger(config.runs[0], members[0], run, member)
+    _require_one_network(config.runs, members)
     counts = [len(member.members) for member in members]
     # What any of them trained has statistics to measure: the fewest frozen stages.
     freest = min(members, key=lambda member: member.config.network.frozen_stages)
@@ -107,18 +108,11 @@ def mean_weights(networks: Sequence[Network], counts: Sequence[int]) -> dict[str
     }
 
 
-def _refuse_stranger(first_run: Path, first: TrainedModel, run: Path, other: TrainedModel) -> None:
-    for what, one, another in (
-        ("classes", first.classes, other.classes),
-        ("a network", _shape(first.config), _shape(other.config)),
-        ("photos", first.manifest_sha256, other.manifest_sha256),
-        ("held-out photos", first.config.data.held_out, other.config.data.held_out),
-    ):
-        if one != another:
-            raise UsageError(
-                f"{run} has other {what.removeprefix('a ')} than {first_run}: "
-                "only runs of one network on the same photos can be averaged."
-            )
+def _require_one_network(folders: Sequence[Path], members: Sequence[TrainedModel]) -> None:
+    require_alike(folders, members, _TAKES)
+    for folder, member in zip(folders, members, strict=True):
+        if _shape(member.config) != _shape(members[0].config):
+            raise UsageError(f"{folder} has another network than {folders[0]}: {_TAKES}.")
 
 
 def _head(run: Training) -> object:

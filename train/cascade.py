@@ -32,7 +32,14 @@ from train.data import Manifest
 from train.errors import UsageError
 from train.inference import TorchModel, contract_of, labelled_split, split_logits
 from train.metrics import Targets, photo_losses, share_right
-from train.saved import CascadeRule, TrainedCascade, TrainedModel, load_model, load_single
+from train.saved import (
+    CascadeRule,
+    TrainedCascade,
+    TrainedModel,
+    load_model,
+    load_single,
+    require_alike,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,7 @@ def cascade(config: CascadeConfig) -> None:
         raise UsageError("--tuned-on and --like both give the rule: leave one out.")
     folders = (config.first, config.second)
     parts = [load_single(run) for run in folders]
-    _require_alike(config, parts)
+    require_alike(folders, parts, "a cascade takes two runs on the same photos")
     if config.tuned_on is None:
         tuned = _tune(config, parts)
         rule, figures = tuned.rule, asdict(tuned)
@@ -115,20 +122,6 @@ def cascade(config: CascadeConfig) -> None:
         rule, figures = _rule_of(config.tuned_on, parts), {"tuned_on": config.tuned_on.name}
     _save(config, parts, rule, figures)
     print(f"The cascade is {config.out / runs.MODEL}")
-
-
-def _require_alike(config: CascadeConfig, parts: Sequence[TrainedModel]) -> None:
-    one, other = parts
-    for what, its, another in (
-        ("classes", one.classes, other.classes),
-        ("photos", one.manifest_sha256, other.manifest_sha256),
-        ("held-out photos", one.config.data.held_out, other.config.data.held_out),
-    ):
-        if its != another:
-            raise UsageError(
-                f"{config.second} has other {what} than {config.first}: a cascade takes two runs "
-                "on the same photos."
-            )
 
 
 def _rule_of(run: Path, parts: Sequence[TrainedModel]) -> CascadeRule:

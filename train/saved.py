@@ -1,5 +1,6 @@
 """A run's folder in, the model that it keeps out: one trained network, or a cascade of two."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,23 @@ def load_single(run: Path) -> TrainedModel:
     if "cascade" in saved:
         raise UsageError(f"{run} is a cascade of two networks: name a run of one.")
     return _read_single(saved)
+
+
+def require_alike(folders: Sequence[Path], models: Sequence[TrainedModel], why: str) -> None:
+    """Make sure that all runs were trained to tell the same classes by the same photos.
+
+    Raises:
+        UsageError: a run has others than the first; the message names both, and ends in `why`.
+    """
+    first = models[0]
+    for folder, model in zip(folders[1:], models[1:], strict=True):
+        for what, its, wanted in (
+            ("classes", model.classes, first.classes),
+            ("photos", model.manifest_sha256, first.manifest_sha256),
+            ("held-out photos", model.config.data.held_out, first.config.data.held_out),
+        ):
+            if its != wanted:
+                raise UsageError(f"{folder} has other {what} than {folders[0]}: {why}.")
 
 
 def _read(run: Path) -> dict[str, Any]:

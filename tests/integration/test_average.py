@@ -110,7 +110,7 @@ def test_one_run_or_a_taken_folder_is_refused(
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"network": NETWORK | {"inner": 8}}, "other network"),
+        ({"network": NETWORK | {"inner": 8}}, "another network"),
         ({"network": NETWORK, "reading": {"choose_on": "holdout"}}, "other (held-out )?photos"),
     ],
 )
