@@ -21,10 +21,12 @@ from tqdm import tqdm
 from serving.preprocess import PreprocessSpec, scale_and_offset
 from train import checkpoints, data, loaders, runs
 from train.config import FitConfig
+from train.data import Manifest
 from train.errors import UsageError
 from train.lineage import Training
 from train.loaders import EpochOrder
 from train.network import Network
+from train.run_photos import training_photos
 from train.saved import TrainedModel, load_single, require_alike
 from train.transforms import base_spec, normalize_on_device
 
@@ -70,7 +72,8 @@ def average(config: AverageConfig) -> None:
     root = config.data or first.data.data
     fitted = replace(first, out=config.out, data=replace(first.data, data=root, cache=config.cache))
     if first.network.train_backbone:
-        _measure_batchnorm(network, fitted, members[0].manifest_sha256)
+        training = training_photos(fitted.data, members[0], config.runs[0])
+        _measure_batchnorm(network, fitted, training)
     _save(fitted, network, members)
     _warn_of_heads(members)
     print(f"The mean of {sum(counts)} runs is {config.out / runs.MODEL}")
@@ -132,11 +135,8 @@ def _shape(config: FitConfig) -> tuple[object, ...]:
     )
 
 
-def _measure_batchnorm(network: Network, config: FitConfig, manifest_sha256: str) -> None:
+def _measure_batchnorm(network: Network, config: FitConfig, training: Manifest) -> None:
     """Replace batch-norm's running statistics by their mean over augmented training photos."""
-    manifest, training, _ = data.divide(config.data)
-    if manifest.sha256() != manifest_sha256:
-        raise UsageError(f"{config.data.data} does not hold the photos that the runs trained on.")
     spec = PreprocessSpec(height_px=config.network.input_px, width_px=config.network.input_px)
     labels = training.labels()
     size = config.progressive_px[-1] if config.progressive_px else config.network.input_px

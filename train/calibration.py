@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from serving.classifier import Classifier, softmax
-from train import data, metrics
+from train import metrics
 from train.data import Manifest
 from train.errors import UsageError
 from train.inference import TorchModel, contract_of, split_logits
 from train.metrics import Targets
+from train.run_photos import held_out_photos
 from train.saved import Trained, TrainedCascade, load_model
 
 # The rule for "unsure": of the answers that are not, this share is right.
@@ -114,36 +115,6 @@ def _calibrated(
     before = split_logits(TorchModel(cold, contract_of(cold)), photos, cache)
     ece = metrics.expected_calibration_error(softmax(before.astype(np.float64)), targets)
     return replace(fitted, ece_before=ece)
-
-
-def held_out_photos(trained: Trained, run: Path, cache: Path, root: Path | None = None) -> Manifest:
-    """The photos that a run kept out of training, drawn again from its settings.
-
-    They are looked for in `root`, if it is given, and where the run was trained. The hash of the
-    names and contents tells whether they are the same.
-
-    Raises:
-        UsageError: the run held nothing out, or its photos are in neither folder.
-    """
-    config = trained.config.data
-    if config.choose_on != "holdout":
-        raise UsageError(
-            f"{run} held no photos out. Train the same recipe with --choose-on holdout and name "
-            "that run."
-        )
-    folders = list(dict.fromkeys([root or config.data, config.data]))
-    for folder in folders:
-        if (folder / "train").is_dir():
-            scanned = data.scan(folder, ("train",))
-            manifest = data.without_unreadable(scanned, cache, strict=False)
-            if manifest.sha256() == trained.manifest_sha256:
-                return data.hold_out(manifest, config.holdout, config.holdout_seed)[1]
-    found = " nor ".join(map(str, folders))
-    holds = f"Neither {found} holds" if len(folders) > 1 else f"{found} does not hold"
-    raise UsageError(
-        f"{holds} the photos that {run} was trained on, so that those it held out cannot be told "
-        "from the others. If they were moved unchanged, name their folder, --data DIR."
-    )
 
 
 def fit_calibration(

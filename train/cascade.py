@@ -25,13 +25,13 @@ from train.calibration import (
     answers_of,
     faultless_note,
     fit_temperature,
-    held_out_photos,
 )
 from train.config import require_px, to_json
 from train.data import Manifest
 from train.errors import UsageError
 from train.inference import TorchModel, contract_of, labelled_split, split_logits
 from train.metrics import Targets, photo_losses, share_right
+from train.run_photos import held_out_photos
 from train.saved import (
     CascadeRule,
     TrainedCascade,

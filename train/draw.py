@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from train.calibration import held_out_photos
 from train.data import Manifest
 from train.errors import UsageError
 from train.inference import labelled_split
+from train.run_photos import held_out_photos
 from train.saved import Trained, load_model
 
 # Without a sibling, about this many photos of train judge the candidates: 99 % is three changed.

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier, softmax
 from serving.contract import Contract
 from train import metrics, plots, report
-from train.calibration import held_out_photos
 from train.config import require_px
 from train.data import Manifest
 from train.errors import UsageError, require
 from train.inference import Model, labelled_split, open_model, split_logits
 from train.plots import Picture
 from train.report import Mistake
+from train.run_photos import held_out_photos
 from train.runs import RECORD, read_json, require_writable, write_bytes, write_json
 from train.saved import load_model
 

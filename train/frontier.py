@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier
 from serving.preprocess import normalize
 from train import data
-from train.calibration import fit_temperature, held_out_photos
+from train.calibration import fit_temperature
 from train.config import require_px
 from train.data import Labels, Manifest
 from train.errors import require
 from train.export import write_onnx
 from train.inference import contract_of, split_logits
 from train.metrics import photo_losses
+from train.run_photos import held_out_photos
 from train.runs import write_json
 from train.saved import TrainedModel, load_single
 from train.turns import Clock, medians_in_turns

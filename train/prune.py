@@ -32,6 +32,7 @@ from train.errors import UsageError, require
 from train.lineage import Training
 from train.network import Network
 from train.reconstruction import drawn_places, reconstruct, rows_at, with_constant
+from train.run_photos import training_photos
 from train.saved import TrainedModel, load_single
 
 _PHOTOS, _BATCH = 512, 16
@@ -113,9 +114,8 @@ def _opened(config: PruneConfig) -> TrainedModel:
 def _training_pixels(config: PruneConfig, trained: TrainedModel) -> tuple[Pixels, PreprocessSpec]:
     """The photos that the run was trained on, at its input's size."""
     root = config.data or trained.config.data.data
-    manifest, training, _ = data.divide(replace(trained.config.data, data=root, cache=config.cache))
-    if manifest.sha256() != trained.manifest_sha256:
-        raise UsageError(f"{root} does not hold the photos that {config.run} was trained on.")
+    reading = replace(trained.config.data, data=root, cache=config.cache)
+    training = training_photos(reading, trained, config.run)
     px = trained.config.network.input_px
     spec = PreprocessSpec(height_px=px, width_px=px)
     return data.pixels(training, spec, config.cache), spec

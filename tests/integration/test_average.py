@@ -10,11 +10,11 @@ from tests.training import tiny_config
 from train import runs
 from train.average import AverageConfig, average
 from train.bundle import BundleConfig, bundle
-from train.calibration import held_out_photos
 from train.errors import UsageError
 from train.evaluate import EvaluateConfig, evaluate
 from train.export import ExportConfig, export
 from train.fit import fit
+from train.run_photos import held_out_photos
 from train.saved import load_single
 
 pytestmark = pytest.mark.slow

@@ -17,7 +17,7 @@ from tests.training import tiny_config
 from train import runs
 from train.average import AverageConfig, average
 from train.bundle import BundleConfig, bundle
-from train.calibration import calibrate, held_out_photos
+from train.calibration import calibrate
 from train.cascade import CascadeConfig, cascade
 from train.errors import UsageError
 from train.evaluate import EvaluateConfig, evaluate
@@ -31,6 +31,7 @@ from train.inference import (
     split_logits,
 )
 from train.metrics import expected_calibration_error
+from train.run_photos import held_out_photos
 from train.saved import TrainedCascade, load_model
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,8 @@ import pytest
 from tests.drawn import encoded, picture, write_class_folders
 from tests.training import tiny_config
 from train.__main__ import main
-from train.calibration import held_out_photos
 from train.fit import fit
+from train.run_photos import held_out_photos
 from train.runs import read_json
 from train.saved import load_single
 
