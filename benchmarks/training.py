@@ -99,7 +99,7 @@ def workshop_per_s(config: Config, manifest: Manifest) -> float:
     torch.manual_seed(0)
     model: nn.Module = build(config.network, len(manifest.classes)).to(device()).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
-    files = PhotoFiles(manifest, PreprocessSpec(config.input_px, config.input_px))
+    files = PhotoFiles(manifest, PreprocessSpec.square(config.input_px))
     loader = DataLoader(files, batch_size=config.batch, shuffle=True)
     epochs = chain.from_iterable(repeat(loader))
     photos, started = 0, 0.0

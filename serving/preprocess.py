@@ -72,6 +72,11 @@ class PreprocessSpec:
     exif: str = EXIF
     layout: str = LAYOUT
 
+    @classmethod
+    def square(cls, px: int) -> "PreprocessSpec":
+        """The usual rules for an input of `px` by `px` pixels."""
+        return cls(height_px=px, width_px=px)
+
     @property
     def size_px(self) -> tuple[int, int]:
         """Width and height, in Pillow's order; what `serving.image.decode` takes as `for_size`."""

@@ -137,7 +137,7 @@ def _shape(config: FitConfig) -> tuple[object, ...]:
 
 def _measure_batchnorm(network: Network, config: FitConfig, training: Manifest) -> None:
     """Replace batch-norm's running statistics by their mean over augmented training photos."""
-    spec = PreprocessSpec(height_px=config.network.input_px, width_px=config.network.input_px)
+    spec = PreprocessSpec.square(config.network.input_px)
     labels = training.labels()
     size = config.progressive_px[-1] if config.progressive_px else config.network.input_px
     pixels = data.pixels(training, base_spec(spec), config.data.cache)

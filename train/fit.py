@@ -50,7 +50,7 @@ def fit(config: FitConfig) -> None:
     with accelerator.main_process_first():
         manifest, training, choosing = data.divide(config.data)
     classes = manifest.classes
-    spec = PreprocessSpec(height_px=config.network.input_px, width_px=config.network.input_px)
+    spec = PreprocessSpec.square(config.network.input_px)
     training_labels = training.labels()
     order = EpochOrder(len(training_labels), config.seed)
 

@@ -122,7 +122,7 @@ def _contract(trained: TrainedModel, input_px: int) -> Contract:
     return Contract(
         name=f"{config.data.data.resolve().name}-{config.network.backbone}",
         classes=trained.classes,
-        preprocess=PreprocessSpec(height_px=input_px, width_px=input_px),
+        preprocess=PreprocessSpec.square(input_px),
         manifest_sha256=trained.manifest_sha256,
     )
 

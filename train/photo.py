@@ -74,7 +74,7 @@ def describe_image(source: str, input_px: int) -> list[str]:
         turn = orientation(opened)
         first = f"{opened.format}, mode {opened.mode}, {opened.width} x {opened.height} pixels"
     pixels = np.asarray(picture)  # (H, W, 3) uint8
-    spec = PreprocessSpec(height_px=input_px, width_px=input_px)
+    spec = PreprocessSpec.square(input_px)
     stretched = file_pixels(content, spec, settings.image_max_pixels)  # (S, S, 3) uint8
     batch = normalize(stretched[None], spec)  # (1, 3, S, S) float32
     turned = "upright" if turn == UPRIGHT else f"turned upright (EXIF {turn})"

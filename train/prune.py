@@ -117,7 +117,7 @@ def _training_pixels(config: PruneConfig, trained: TrainedModel) -> tuple[Pixels
     reading = replace(trained.config.data, data=root, cache=config.cache)
     training = training_photos(reading, trained, config.run)
     px = trained.config.network.input_px
-    spec = PreprocessSpec(height_px=px, width_px=px)
+    spec = PreprocessSpec.square(px)
     return data.pixels(training, spec, config.cache), spec
 
 

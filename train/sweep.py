@@ -142,7 +142,7 @@ def _frozen(
         return make_head(width, classes, inner=inner, dropout=dropout)
 
     backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    spec = PreprocessSpec(height_px=config.input_px, width_px=config.input_px)
+    spec = PreprocessSpec.square(config.input_px)
     rows = []
     for part in parts:
         features = cached_features(backbone, part, spec, config.data.cache, device)

@@ -63,7 +63,7 @@ def test_batchnorm_is_measured_on_the_photos_not_averaged(
     from train import data
 
     photos = data.scan(drawn_data).split("train")
-    pixels = data.pixels(photos, PreprocessSpec(height_px=32, width_px=32), photo_cache)
+    pixels = data.pixels(photos, PreprocessSpec.square(32), photo_cache)
     backbone: Any = load_single(averaged).network.backbone
     with torch.inference_mode():
         entering = backbone.conv1(

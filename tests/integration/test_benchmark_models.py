@@ -26,7 +26,7 @@ PX = 64
 CONTRACT = Contract(
     name="drawn",
     classes=("hat", "shoe", "skirt"),
-    preprocess=PreprocessSpec(height_px=PX, width_px=PX),
+    preprocess=PreprocessSpec.square(PX),
 )
 
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 CONTRACT = Contract(
     name="drawn",
     classes=("hat", "shoe", "skirt"),
-    preprocess=PreprocessSpec(height_px=64, width_px=64),
+    preprocess=PreprocessSpec.square(64),
 )
 
 

@@ -48,7 +48,7 @@ def pruned(whole: Path, photo_cache: Path) -> Path:
 @torch.no_grad()
 def answers(run: Path, root: Path, cache: Path) -> torch.Tensor:
     """(N, C) probabilities of the photos of validation."""
-    spec = PreprocessSpec(height_px=PX, width_px=PX)
+    spec = PreprocessSpec.square(PX)
     pixels = data.pixels(data.scan(root).split("validation"), spec, cache)
     images = torch.from_numpy(normalize(pixels, spec))
     probabilities: torch.Tensor = load_single(run).network(images).softmax(dim=1)

@@ -30,7 +30,7 @@ def main(out: Path, run: Path, root: Path, cache: Path) -> None:
 
     photos = data.scan(root, ("validation",))
     photos = data.Manifest(photos.root, photos.classes, photos.photos[:17])
-    spec = PreprocessSpec(height_px=32, width_px=32)
+    spec = PreprocessSpec.square(32)
     pixels = data.pixels(photos, spec, cache)
     evaluation = accelerator.prepare(loaders.evaluation_loader(pixels, photos.labels(), batch=4))
     scale, offset = (torch.from_numpy(c).view(3, 1, 1) for c in scale_and_offset(spec))

@@ -13,7 +13,7 @@ from train import candidates
 from train.bias_correction import correct_biases, layer_means
 from train.candidates import Quantizer, Recipe
 
-SPEC = PreprocessSpec(height_px=8, width_px=8)
+SPEC = PreprocessSpec.square(8)
 LAYERS = ("first", "second", "last")
 
 

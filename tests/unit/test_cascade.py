@@ -113,7 +113,7 @@ class Drawn:
 
 
 def contract_at(px: int, temperature: float, second: Second | None = None) -> Contract:
-    spec = PreprocessSpec(height_px=px, width_px=px)
+    spec = PreprocessSpec.square(px)
     return Contract("drawn", CLASSES, spec, temperature=temperature, second=second)
 
 

@@ -85,7 +85,7 @@ def test_a_file_that_is_no_model_is_refused_by_its_path(tmp_path):
 def test_a_size_that_the_network_does_not_have_is_refused(tmp_path):
     path = write_tiny_model(tmp_path / "m.onnx")
     model = onnx.load(str(path))
-    other = {**GOOD, "preprocess": PreprocessSpec(height_px=8, width_px=8).to_json()}
+    other = {**GOOD, "preprocess": PreprocessSpec.square(8).to_json()}
     helper.set_model_props(model, {METADATA_KEY: json.dumps(other)})
     onnx.save(model, str(path))
     with pytest.raises(ContractError, match="'preprocess' asks for"):

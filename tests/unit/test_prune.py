@@ -10,7 +10,7 @@ from tests.networks import drawn_network
 from train.channels import counts, hidden_channels
 from train.prune import leave_out, measure
 
-SPEC = PreprocessSpec(height_px=64, width_px=64)
+SPEC = PreprocessSpec.square(64)
 
 
 def test_a_channel_that_is_the_same_everywhere_is_made_up_for_by_a_shift():
