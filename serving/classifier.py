@@ -82,7 +82,7 @@ class Classifier:
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """(N, C) logits -> (N, C) calibrated probabilities, each row summing to 1."""
-        return softmax(np.divide(logits, self.contract.temperature, dtype=np.float64))
+        return calibrated(logits, self.contract)
 
     def asks_second(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(N, C) probabilities of this model -> (N,): where the second is to be asked as well."""
@@ -107,6 +107,14 @@ class Classifier:
         named = zip(self.contract.classes, probabilities.tolist(), strict=True)
         likeliest = sorted(named, key=itemgetter(1), reverse=True)[:k]  # stable, as to equals
         return [Prediction(label, probability) for label, probability in likeliest]
+
+
+def calibrated(logits: NDArray[np.floating[Any]], contract: Contract) -> NDArray[np.float64]:
+    """(N, C) logits of a contract's model -> (N, C) float64, each row summing to 1.
+
+    The softmax of the logits over the contract's temperature, taken in float64.
+    """
+    return softmax(np.divide(logits, contract.temperature, dtype=np.float64))
 
 
 def is_second_asked(contract: Contract, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -97,8 +97,7 @@ def answers_of(file: Path, photos: Manifest, cache: Path) -> tuple[NDArray[np.fl
     model = Classifier.load(file)
     if model.contract.classes != photos.classes:
         raise UsageError(f"{file} has other classes than the photos in {photos.root}.")
-    logits = split_logits(model, photos, cache).astype(np.float64)
-    return softmax(logits / model.contract.temperature), model.version
+    return model.probabilities(split_logits(model, photos, cache)), model.version
 
 
 def _calibrated(

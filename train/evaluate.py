@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from serving.classifier import Classifier, softmax
+from serving.classifier import Classifier, calibrated
 from serving.contract import Contract
 from train import metrics, plots, report
 from train.config import require_px
@@ -68,7 +68,7 @@ def evaluate(config: EvaluateConfig) -> None:
     figures = make_report(model.contract, {config.split: (logits, photos)})
     if isinstance(model, Classifier):
         figures["version"] = model.version
-    probabilities = softmax(logits.astype(np.float64) / model.contract.temperature)
+    probabilities = calibrated(logits, model.contract)
     mistakes = confident_mistakes(probabilities, photos, config.mistakes)
     split = figures["splits"][config.split]
     split["mistakes"] = [mistake.to_json() for mistake in mistakes]

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving.classifier import Classifier, softmax
+from serving.classifier import Classifier, calibrated
 from serving.contract import Contract
 from serving.preprocess import normalize
 from train.data import PHOTO_SUFFIXES
@@ -48,8 +48,7 @@ def golden_logits(
     if not pictures:
         raise UsageError("There is no golden picture: name a folder of JPEGs, --pictures DIR.")
     expected, actual = (image_logits(m, _pixels_of(pictures)) for m in (model, classifier))
-    wanted = softmax(expected.astype(np.float64) / classifier.contract.temperature)
-    off = np.abs(wanted - classifier.probabilities(actual)).max()
+    off = np.abs(classifier.probabilities(expected) - classifier.probabilities(actual)).max()
     relabelled = int((expected.argmax(axis=1) != actual.argmax(axis=1)).sum())
     if relabelled or not off <= tolerance:
         raise CheckFailedError(
@@ -110,8 +109,7 @@ def clear_pictures(reference: Model, served: Classifier, pictures: Sequence[Path
         return list(pictures)
     batch = normalize(_pixels_of(pictures)(contract.preprocess), contract.preprocess)
     expected, top = (  # (N,) each
-        softmax(m.logits(batch).astype(np.float64) / contract.temperature).max(axis=1)
-        for m in (reference, served)
+        calibrated(m.logits(batch), contract).max(axis=1) for m in (reference, served)
     )
     margin = np.maximum(FLOAT32_TOLERANCE, 2 * np.abs(expected - top))  # (N,)
     clear = np.abs(top - contract.second.sure_above) > margin

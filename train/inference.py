@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from serving.classifier import Classifier, both, is_second_asked, softmax
+from serving.classifier import Classifier, both, calibrated, is_second_asked
 from serving.contract import Contract, Second
 from serving.preprocess import PreprocessSpec, normalize
 from train import data
@@ -141,13 +141,13 @@ def image_logits(model: Model, pixels_of: PixelsOf) -> NDArray[np.float32]:
     logits = _own_logits(model, pixels_of(contract.preprocess))
     if contract.second is None:
         return logits
-    own = softmax(logits.astype(np.float64) / contract.temperature)  # (N, C)
+    own = calibrated(logits, contract)  # (N, C)
     asked = np.flatnonzero(is_second_asked(contract, own))
     if len(asked):
         second = model.second()
         pixels = pixels_of(second.contract.preprocess)[asked]
-        its = _own_logits(second, pixels).astype(np.float64) / second.contract.temperature
-        logits[asked] = contract.temperature * np.log(both(own[asked], softmax(its)))
+        its = calibrated(_own_logits(second, pixels), second.contract)
+        logits[asked] = contract.temperature * np.log(both(own[asked], its))
     return logits
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from serving.classifier import softmax
+from serving.classifier import calibrated, softmax
 from serving.contract import Contract
 
 # Two-sided 95 %: the standard normal's 97.5 % quantile.
@@ -70,8 +70,7 @@ def figures(
 ) -> dict[str, Any]:
     """Everything that a report says of (N, C) logits for (N,) labels, as JSON values."""
     wide = logits.astype(np.float64)
-    scaled = wide / contract.temperature
-    probabilities = softmax(scaled)  # (N, C)
+    probabilities = calibrated(logits, contract)  # (N, C)
     predicted = logits.argmax(axis=1)
     correct = int((predicted == labels).sum())
     rows = per_class(predicted, labels, contract.classes)
@@ -81,7 +80,7 @@ def figures(
         "accuracy": correct / len(labels),
         "accuracy_interval_95": list(wilson_interval(correct, len(labels))),
         "macro_f1": float(np.mean([row["f1"] for row in rows.values() if row["photos"]])),
-        "loss": cross_entropy(scaled, labels),
+        "loss": cross_entropy(wide / contract.temperature, labels),
         "temperature": contract.temperature,
         "ece": expected_calibration_error(probabilities, labels),
         # Of two models each has a temperature of its own: these are not the logits of one.

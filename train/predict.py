@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from serving.classifier import softmax
+from serving.classifier import calibrated
 from serving.settings import Settings
 from train.errors import CheckFailedError, UsageError, require
 from train.inference import Model, image_logits, open_model, pixels_of_files
@@ -64,8 +64,8 @@ def _answer(model: Model, source: str, top_k: int) -> list[str]:
     with naming(source):
         files = [read_image(source, settings)]
         pixels_of = partial(pixels_of_files, files, max_pixels=settings.image_max_pixels)
-        logits = image_logits(model, pixels_of).astype(np.float64)  # (1, C)
-    probabilities = softmax(logits / contract.temperature)[0]  # (C,)
+        logits = image_logits(model, pixels_of)  # (1, C)
+    probabilities = calibrated(logits, contract)[0]  # (C,)
     unsure = probabilities.max() < contract.unsure_below
     return [
         f"{source}: unsure, below {contract.unsure_below:g}" if unsure else source,
