@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier, calibrated
 from serving.contract import Contract
 from serving.preprocess import normalize
-from train.data import PHOTO_SUFFIXES
+from train.data import MAX_PIXELS, PHOTO_SUFFIXES
 from train.errors import CheckFailedError, UsageError
 from train.inference import Model, PixelsOf, TorchModel, image_logits, pixels_of_files
 from train.runs import read_json, write_json, write_whole
@@ -32,7 +32,6 @@ EXPECTATIONS = "expectations.json"
 FLOAT32_TOLERANCE, INT8_TOLERANCE = 1e-3, 2e-2
 
 _FORMAT = 1
-_MAX_PIXELS = 50_000_000
 
 
 def golden_logits(
@@ -151,7 +150,7 @@ class LiteralModel:
 
 def _pixels_of(pictures: Sequence[Path]) -> PixelsOf:
     files = [path.read_bytes() for path in pictures]
-    return partial(pixels_of_files, files, max_pixels=_MAX_PIXELS)
+    return partial(pixels_of_files, files, max_pixels=MAX_PIXELS)
 
 
 def require_golden_folder(folder: Path, pictures: Path) -> None:
