@@ -69,6 +69,7 @@ _DECODER_FAULTS = (
 _PNG_BIT_DEPTH = 24  # the byte's place in the file: PNG, 11.2.1
 _PHOTOMETRIC_TAG = 262  # TIFF 6.0, PhotometricInterpretation
 _ORIENTATION_TAG = 274  # EXIF 2.32, table 4
+UPRIGHT = 1
 _UPRIGHT_BY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -101,7 +102,7 @@ class _NoWarnings:
                 self._caught.__exit__(None, None, None)
 
 
-_NO_WARNINGS = _NoWarnings()  # Pillow warns of damaged metadata, which is not used
+NO_WARNINGS = _NoWarnings()  # Pillow warns of damaged metadata, which is not used
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def decode_scaled(
     if file_format == "PNG":
         bombs.check_chunks(data)
     try:
-        with _NO_WARNINGS:
+        with NO_WARNINGS:
             # Pillow refuses what has more than twice as many, before it prepares for the pixels.
             Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # may be odd
             image: Image.Image = Image.open(
@@ -168,7 +169,7 @@ def decode_scaled(
                 _scale_transparency(image, bit_depth=data[_PNG_BIT_DEPTH])
             elif file_format == "TIFF":
                 image = _black_is_zero(image)
-            turn = _turn(image)
+            turn = _UPRIGHT_BY_ORIENTATION.get(orientation(image))
             box = draft.filled_part(file_px, scale, turn) if scale else None
             upright = image if turn is None else image.transpose(turn)
             return Decoded(_to_rgb(upright), file_px, scale, box)
@@ -220,13 +221,16 @@ def _draft(image: Image.Image, for_size: tuple[int, int] | None, *, close: bool)
     return scale
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What turns the image upright; None where it is."""
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an opened file, 1 to 8; UPRIGHT where it has none, or a damaged one.
+
+    Of a TIFF that is loaded it is UPRIGHT: Pillow has turned it already.
+    """
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)  # Pillow has turned TIFF files already
+        value = image.getexif().get(_ORIENTATION_TAG)
     except _DECODER_FAULTS:
-        return None  # a damaged EXIF block says nothing about the pixels, which are whole
-    return _UPRIGHT_BY_ORIENTATION.get(orientation) if isinstance(orientation, int) else None
+        return UPRIGHT  # a damaged EXIF block says nothing about the pixels, which are whole
+    return value if isinstance(value, int) and value in _UPRIGHT_BY_ORIENTATION else UPRIGHT
 
 
 def _scale_transparency(image: Image.Image, *, bit_depth: int) -> None:

@@ -1,9 +1,12 @@
 """Pictures through the decoder, and how far it is off."""
 
+import struct
+
 import numpy as np
 from PIL import Image
 
 from serving import image
+from tests.drawn import encoded
 
 CORNERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
 
@@ -29,3 +32,9 @@ def four_corners(size=(48, 32)) -> Image.Image:
     drawn.paste(CORNERS["green"], (half[0], 0, size[0], half[1]))
     drawn.paste(CORNERS["blue"], (*half, *size))
     return drawn
+
+
+def with_exif(block: bytes) -> bytes:
+    """A JPEG of four corners whose EXIF is these bytes."""
+    data = encoded(four_corners(), "JPEG", quality=100, subsampling=0)
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:]

@@ -5,7 +5,6 @@ one line each with what to do; the counts and sizes above them are for orientati
 """
 
 import hashlib
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from serving.errors import RequestError
 from train.data import MAX_PIXELS, PHOTO_SUFFIXES
 from train.errors import CheckFailedError, UsageError, require
 from train.file_names import shown
-from train.photo import UPRIGHT, describe_image, orientation
+from train.photo import describe_image, opened
 
 # Fewer photos than this teach a class little, and measure it even less: with nine photos all
 # right, the 95 % interval of a recall still begins at 0.70.
@@ -134,9 +133,9 @@ def inspect_file(root: Path, path: Path) -> Inspected:
         picture = image.decode(content, max_pixels=MAX_PIXELS)
     except RequestError as error:
         return Inspected(name, split, label, sha256, fault=error.detail)
-    with Image.open(io.BytesIO(content), formats=image.FORMATS) as opened:
-        file_format = _SAME_AS.get(str(opened.format), str(opened.format))
-        turned = orientation(opened) != UPRIGHT
+    with opened(content) as file:
+        file_format = _SAME_AS.get(str(file.format), str(file.format))
+        turned = image.orientation(file) != image.UPRIGHT
     return Inspected(name, split, label, sha256, file_format, picture.width, picture.height, turned)
 
 

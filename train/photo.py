@@ -19,9 +19,6 @@ from serving.settings import Settings
 from train.data import file_pixels
 from train.errors import UsageError
 
-_ORIENTATION_TAG = 0x0112  # EXIF 2.32, table 4
-UPRIGHT = 1
-
 
 def read_image(source: str, settings: Settings) -> bytes:
     """The bytes of a file, or of what an http(s) URL points to.
@@ -51,13 +48,14 @@ def naming(source: str) -> Iterator[None]:
         raise UsageError(f"{source}: {error.detail}") from error
 
 
-def orientation(opened: Image.Image) -> int:
-    """The EXIF orientation of an opened file, 1 to 8; UPRIGHT where it says none."""
-    try:
-        value = opened.getexif().get(_ORIENTATION_TAG, UPRIGHT)
-    except (OSError, ValueError, SyntaxError, KeyError, TypeError):
-        return UPRIGHT  # serving passes over a damaged EXIF block as well
-    return value if isinstance(value, int) and UPRIGHT <= value <= 8 else UPRIGHT
+@contextmanager
+def opened(content: bytes) -> Iterator[Image.Image]:
+    """A file that serving decodes, opened to be asked what it says of itself; not decoded."""
+    with (
+        image.NO_WARNINGS,  # of damaged metadata, and of photos that serving takes as too large
+        Image.open(BytesIO(content), formats=image.FORMATS) as file,
+    ):
+        yield file
 
 
 def describe_image(source: str, input_px: int) -> list[str]:
@@ -70,14 +68,14 @@ def describe_image(source: str, input_px: int) -> list[str]:
     with naming(source):
         content = read_image(source, settings)
         picture = image.decode(content, max_pixels=settings.image_max_pixels)
-    with Image.open(BytesIO(content), formats=image.FORMATS) as opened:
-        turn = orientation(opened)
-        first = f"{opened.format}, mode {opened.mode}, {opened.width} x {opened.height} pixels"
+    with opened(content) as file:
+        turn = image.orientation(file)
+        first = f"{file.format}, mode {file.mode}, {file.width} x {file.height} pixels"
     pixels = np.asarray(picture)  # (H, W, 3) uint8
     spec = PreprocessSpec.square(input_px)
     stretched = file_pixels(content, spec, settings.image_max_pixels)  # (S, S, 3) uint8
     batch = normalize(stretched[None], spec)  # (1, 3, S, S) float32
-    turned = "upright" if turn == UPRIGHT else f"turned upright (EXIF {turn})"
+    turned = "upright" if turn == image.UPRIGHT else f"turned upright (EXIF {turn})"
     corners = {
         "top left": pixels[0, 0],
         "top right": pixels[0, -1],

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from serving import bombs
-from tests.decoding import decode, difference, four_corners
+from tests.decoding import decode, difference, four_corners, with_exif
 from tests.drawn import encoded
 
 # EXIF 2.32, "Orientation": where the file's row 0 and column 0 are in the picture as it is seen.
@@ -79,12 +79,6 @@ def directory(count: int, entries: int) -> bytes:
 def test_exif_that_is_not_read_leaves_a_picture_of_any_format_as_it_is(file_format, block):
     data = encoded(four_corners(), file_format, exif=block)
     assert difference(decode(data), decode(encoded(four_corners(), file_format))) == 0
-
-
-def with_exif(block: bytes) -> bytes:
-    """A JPEG of four corners whose EXIF is these bytes."""
-    data = encoded(four_corners(), "JPEG", quality=100, subsampling=0)
-    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + data[2:]
 
 
 def test_no_thread_is_warned_while_another_one_ends_decoding(monkeypatch):

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from tests.decoding import four_corners, with_exif
 from tests.drawn import encoded, picture
 from tests.photo_folder import write_photo, write_photos
 from train.__main__ import main
@@ -61,6 +62,22 @@ def test_photos_that_lie_on_their_side_are_counted_and_are_no_problem(folder):
     (folder / "train/red/lying.jpg").write_bytes(encoded(lying, exif=exif))
     assert "EXIF orientation: 1 " in "\n".join(overview(read_folder(folder)))
     assert found_in(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [  # of what is cut short, Pillow raises a struct.error; of the other block, it warns
+        ("a.png", encoded(four_corners(), "PNG", exif=b"Exif\0\0MM\0*\0\xa0")),
+        ("a.jpg", with_exif(b"Exif\0\0MM\0*\0\0\0\x08\0\x05")),
+    ],
+    ids=["cut short", "damaged"],
+)
+def test_a_photo_with_damaged_exif_is_taken_as_serving_takes_it(folder, name, content, capsys):
+    file = folder / "train/red" / name
+    file.write_bytes(content)
+    assert found_in(folder) == []
+    assert main(["inspect", "--image", str(file)]) == 0
+    assert "48 x 32 pixels, upright" in capsys.readouterr().out
 
 
 def test_the_same_photo_in_two_splits_is_found_under_another_name(folder):
