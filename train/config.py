@@ -89,6 +89,7 @@ class FitConfig:
     data: Annotated[DataConfig, tyro.conf.arg(name="")]
     network: Annotated[NetworkConfig, tyro.conf.arg(name="")] = field(default_factory=NetworkConfig)
     epochs: int = 10
+    """Passes over the photos of train."""
     batch: int = 32
     """Photos in a step, over all processes together."""
     lr: float = 1e-3
@@ -96,14 +97,21 @@ class FitConfig:
     head_lr_factor: float = 5.0
     """Where the backbone is trained, the head learns this many times faster."""
     optimizer: Optimizer = "adam"
+    """`sgd` is with Nesterov's momentum of 0.9."""
     weight_decay: float = 0.0
+    """How strongly weights are drawn to 0; biases and those of normalisation never are."""
     schedule: Schedule = "constant"
+    """Of the learning rate. `onecycle`: up, then down to nearly 0; `cosine`: up in a line, then
+    down to 0, both along a cosine; `step`: a tenth after each third."""
     warmup: float = 0.2
     """Share of the steps over which one-cycle and cosine raise the learning rate."""
     label_smoothing: float = 0.0
+    """Share of each label that is spread over all classes."""
     class_weights: bool = False
     """Weigh each class by the inverse of its share of train."""
     augment: Augment = "none"
+    """`light`: small turns, crops of 0.9 to 1, flips; `strong`: crops of 0.5 to 1, flips, jittered
+    colours, erasing; `whole`: turns, moves and shears but no crops, stronger jitter, erasing."""
     progressive_px: tuple[int, ...] = ()
     """Sizes of the training photos, one after another over the epochs in equal parts; empty trains
     at the input's size throughout."""
@@ -132,6 +140,7 @@ class FitConfig:
     keep: Literal["best", "last"] = "best"
     """Which epoch's weights the run's model has."""
     seed: int = 0
+    """Draws all that is random: starting weights, the photos' order and variants, dropout."""
     deterministic: bool = False
     """Use only algorithms that give the same bits each time, also on a GPU."""
     precision: Precision = "auto"

@@ -57,6 +57,7 @@ class SweepConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each setting is trained once with each seed."""
     epochs: int = 10
+    """Passes over the photos of train, the same number in each training."""
     batch: int = 32
     """Photos in a step."""
     alpha: float = 0.05
