@@ -1,10 +1,11 @@
 """How a model came to be: its training's settings, and those of the runs that it started from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
-from train.config import FitConfig, from_json, to_command, to_json
+from train.config import DataConfig, FitConfig, NetworkConfig, from_json, to_json
 
 _STARTED_FROM = "started_from"
 _TAUGHT_BY = "taught_by"
@@ -131,3 +132,48 @@ def _add_run(
 
 def _numbered(names: Mapping[tuple[Training, ...], str]) -> str:
     return f"RUN{sum(name.startswith('RUN') for name in names.values()) + 1}"
+
+
+def to_command(config: FitConfig) -> str:
+    """The command that trains with these settings anew.
+
+    Places that differ from machine to machine stand in capitals: DIR, RUN, START, TEACHER1, and
+    FILE where the weights were a file.
+    """
+    words = ["python -m train fit --data DIR --out RUN"]
+    for part, defaults in (
+        (config.data, DataConfig(data=config.data.data)),
+        (config.network, NetworkConfig()),
+        (config, FitConfig(out=config.out, data=config.data)),
+    ):
+        for setting in fields(part):
+            value = getattr(part, setting.name)
+            if (
+                is_dataclass(value)
+                or setting.name in _NOT_SAID
+                or value == getattr(defaults, setting.name)
+            ):
+                continue
+            words.append(_as_flag(setting.name, value))
+    return " ".join(words)
+
+
+# Where things lie and how fast they are read changes nothing in what is trained, and the channels
+# come with the run that it starts from.
+_PLACES = frozenset({"out", "data", "cache", "workers", "threads", "resume", "tensorboard"})
+_NOT_SAID = _PLACES | {"hidden"}
+
+
+def _as_flag(name: str, value: Any) -> str:
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return flag if value else flag.replace("--", "--no-", 1)
+    if name == "teacher":
+        return " ".join([flag, *(f"TEACHER{n}" for n in range(1, len(value) + 1))])
+    if isinstance(value, tuple):
+        return " ".join([flag, *(str(item) for item in value)])
+    if name == "weights" and (Path(value).suffix or "/" in value):
+        return f"{flag} FILE"
+    if name == "start":
+        return f"{flag} START"
+    return f"{flag} {value}"

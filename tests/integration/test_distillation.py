@@ -11,10 +11,11 @@ import torch
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
 from train import runs
-from train.config import DataConfig, FitConfig, from_json, to_command, to_json
+from train.config import DataConfig, FitConfig, from_json, to_json
 from train.distillation import Teacher, distillation_loss, joint_teacher
 from train.errors import UsageError
 from train.fit import fit
+from train.lineage import to_command
 from train.saved import load_single
 from train.transforms import at_size
 

@@ -8,9 +8,10 @@ import pytest
 import tyro
 
 from train.__main__ import VERBS, main
-from train.config import FitConfig, from_json, to_command, to_json
+from train.config import FitConfig, from_json, to_json
 from train.errors import CheckFailedError, UsageError
 from train.export import compare, require_parity
+from train.lineage import to_command
 
 
 def parse(*flags: str) -> FitConfig:
