@@ -196,7 +196,7 @@ def require_px(flag: str, input_px: int | None) -> None:
 
 
 def require_used(config: FitConfig) -> None:
-    """Raise UsageError for an option that would change nothing in this training.
+    """Raise UsageError for an option that would change nothing in this training, or cannot.
 
     Apart from the config's own checks: runs of before have such options saved, and still load.
     """
@@ -209,6 +209,8 @@ def require_used(config: FitConfig) -> None:
     usual = FitConfig(out=config.out, data=config.data)
     if config.teacher_weight != usual.teacher_weight and not config.teacher:
         raise UsageError("--teacher-weight is a teacher's share of the loss: name one, --teacher.")
+    if config.teacher and config.on_features:
+        raise UsageError("--teacher looks at photos: it takes --train-backbone or --augment.")
     if config.patience and config.data.choose_on == "nothing":
         raise UsageError("--patience compares epochs: leave it out with --choose-on nothing.")
     sizes = len(config.progressive_px)

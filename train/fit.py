@@ -103,8 +103,6 @@ def fit(config: FitConfig) -> None:
     scale, offset = (torch.from_numpy(c).view(3, 1, 1).to(device) for c in scale_and_offset(spec))
     teach = None
     if teachers:
-        if on_features:
-            raise UsageError("--teacher looks at photos: it takes --train-backbone or --augment.")
         teach = joint_teacher([t.network.to(device) for t in teachers], compiled=config.compile)
 
     state = checkpoints.TrainingState(

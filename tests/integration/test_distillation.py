@@ -168,10 +168,11 @@ def test_a_teacher_of_other_classes_is_refused_by_name(
 
 
 def test_a_head_on_cached_features_takes_no_teacher(
-    tiny_run: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
+    tiny_run: Path, drawn_data: Path, tmp_path: Path
 ):
     with pytest.raises(UsageError, match="--teacher looks at photos"):
-        fit(tiny_config(drawn_data, photo_cache, tmp_path / "out", teacher=(str(tiny_run),)))
+        fit(tiny_config(drawn_data, tmp_path / "cache", tmp_path / "out", teacher=(str(tiny_run),)))
+    assert not any(tmp_path.iterdir())  # it is refused before a photo is cached
 
 
 def test_a_missing_teacher_is_refused(drawn_data: Path, photo_cache: Path, tmp_path: Path):

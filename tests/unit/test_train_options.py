@@ -77,6 +77,7 @@ def settings(**changes) -> FitConfig:
         ({"progressive_px": (32,)}, "--progressive-px"),
         ({"teacher_weight": 0.6}, "--teacher-weight"),
         ({"patience": 2, "reading": {"choose_on": "nothing"}}, "--patience"),
+        ({"teacher": ("run",)}, "--teacher looks at photos"),
         ({"progressive_px": (32, 40, 48, 56), "augment": "light"}, "--progressive-px"),
     ],
 )
