@@ -139,10 +139,9 @@ def _measure_batchnorm(network: Network, config: FitConfig, training: Manifest) 
     """Replace batch-norm's running statistics by their mean over augmented training photos."""
     spec = PreprocessSpec.square(config.network.input_px)
     labels = training.labels()
-    size = config.progressive_px[-1] if config.progressive_px else config.network.input_px
     pixels = data.pixels(training, base_spec(spec), config.data.cache)
     loader = loaders.photo_loader(
-        config, pixels, labels, size, EpochOrder(len(labels), config.seed)
+        config, pixels, labels, config.training_px[-1], EpochOrder(len(labels), config.seed)
     )
     scale, offset = (torch.from_numpy(c).view(3, 1, 1) for c in scale_and_offset(spec))
 

@@ -184,6 +184,11 @@ class FitConfig:
             require(0 <= found < math.inf, flag, "a number 0 or more and finite", found)
 
     @property
+    def training_px(self) -> tuple[int, ...]:
+        """The sizes that the network trains at, one after another."""
+        return self.progressive_px or (self.network.input_px,)
+
+    @property
     def on_features(self) -> bool:
         """Whether the head is trained on features computed once, and no photo is looked at."""
         return not self.network.train_backbone and self.augment == "none"

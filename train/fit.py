@@ -18,7 +18,6 @@ from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from serving.preprocess import PreprocessSpec, scale_and_offset
@@ -28,10 +27,9 @@ from train.data import Labels
 from train.distillation import distillation_loss, joint_teacher
 from train.divergence import require_finite
 from train.errors import UsageError
-from train.features import cached_features
 from train.lineage import Training
-from train.loaders import EpochOrder, evaluation_loader, mixed_seed
-from train.transforms import at_size, base_spec, batch_mixing, normalize_on_device
+from train.loaders import Batches, EpochOrder, mixed_seed
+from train.transforms import at_size, batch_mixing, normalize_on_device
 
 
 def fit(config: FitConfig) -> None:
@@ -58,8 +56,8 @@ def fit(config: FitConfig) -> None:
     torch.manual_seed(config.seed)
     if config.network.head_seed is not None:
         torch.manual_seed(config.network.head_seed)
-    weights_from = replace(config.network, weights="none") if config.start else config.network
-    whole = network.build(weights_from, len(classes))
+    shape = replace(config.network, weights="none") if config.start else config.network
+    whole = network.build(shape, len(classes))
     started_from = predecessors.take_start(config, manifest, whole) if config.start else ()
     teachers = predecessors.open_teachers(config, manifest)
     lineage = Training(config, started_from, tuple(teacher.members for teacher in teachers))
@@ -67,39 +65,22 @@ def fit(config: FitConfig) -> None:
     network.require_trainable(whole, config, config.batch // accelerator.num_processes)
     on_features = config.on_features
     trained: nn.Module = whole.head if on_features else whole
-    sizes = config.progressive_px or (config.network.input_px,)
-    cropped_from = base_spec(spec, at_least_px=config.teacher_px)
     with accelerator.main_process_first():
-        if on_features:
-            rows = cached_features(whole.backbone, training, spec, config.data.cache, device)
-            features = torch.from_numpy(rows)
-            stages = [loaders.feature_loader(config, features, training_labels, order)]
-        else:
-            pixels = data.pixels(training, cropped_from, config.data.cache)
-            stages = [
-                loaders.photo_loader(config, pixels, training_labels, size, order)
-                for size in (max(size, config.teacher_px) for size in sizes)
-            ]
-        evaluation = None
-        if choosing is not None and on_features:
-            rows = cached_features(whole.backbone, choosing, spec, config.data.cache, device)
-            evaluation = evaluation_loader(torch.from_numpy(rows), choosing.labels())
-        elif choosing is not None:
-            pixels = data.pixels(choosing, spec, config.data.cache)
-            evaluation = evaluation_loader(pixels, choosing.labels())
+        loaders_by_size = loaders.training_loaders(config, whole.backbone, training, order, device)
+        evaluation = loaders.choosing_loader(config, whole.backbone, choosing, device)
 
-    steps = sum(len(stages[epoch * len(stages) // config.epochs]) for epoch in range(config.epochs))
+    steps = sum(len(loaders_by_size[_which_size(config, epoch)]) for epoch in range(config.epochs))
     optimizer = optim.make_optimizer(config, whole)
     schedule = optim.make_schedule(config, optimizer, steps)
     average = optim.moving_average(trained.to(device), config.ema) if config.ema else None
     model, optimizer = accelerator.prepare(trained, optimizer)
     # The same weights through a fused graph; checkpoints and the average see the module itself.
     forward = _compiled(model, device) if config.compile else model
-    stages = [accelerator.prepare(loader) for loader in stages]
+    loaders_by_size = [accelerator.prepare(loader) for loader in loaders_by_size]
     evaluation = accelerator.prepare(evaluation) if evaluation else None
     kept = average.module if average else trained  # whose weights become the run's model
     mixing = batch_mixing(config.mixup, config.cutmix, len(classes))
-    weights = _class_weights(training_labels, len(classes)).to(device)
+    class_weights = _class_weights(training_labels, len(classes)).to(device)
     scale, offset = (torch.from_numpy(c).view(3, 1, 1).to(device) for c in scale_and_offset(spec))
     teach = None
     if teachers:
@@ -122,8 +103,8 @@ def fit(config: FitConfig) -> None:
             break
         torch.manual_seed(mixed_seed(config.seed, epoch, accelerator.process_index))
         order.epoch = epoch
-        stage = epoch * len(stages) // config.epochs
-        loader = stages[stage]
+        which = _which_size(config, epoch)
+        loader, size_px = loaders_by_size[which], config.training_px[which]
         model.train()
         started = time.perf_counter()
         total_loss = torch.zeros((), device=device)
@@ -144,13 +125,13 @@ def fit(config: FitConfig) -> None:
                 inputs, targets = mixing(inputs, labels)  # targets become (B, C) float32
             larger = inputs  # what a teacher sees; the network itself its training size
             if not on_features:
-                inputs = at_size(inputs, sizes[stage])
+                inputs = at_size(inputs, size_px)
             with accelerator.autocast():
                 logits = forward(inputs)  # (B, C)
                 loss = cross_entropy(
                     logits,
                     targets,
-                    weight=weights if config.class_weights else None,
+                    weight=class_weights if config.class_weights else None,
                     label_smoothing=config.label_smoothing,
                 )
                 if teach is not None:
@@ -218,6 +199,11 @@ def _accelerator(config: FitConfig) -> Accelerator:
     return accelerator
 
 
+def _which_size(config: FitConfig, epoch: int) -> int:
+    """The number of an epoch's size: each in turn, over equal parts of the epochs."""
+    return epoch * len(config.training_px) // config.epochs
+
+
 def _precision(config: FitConfig) -> str:
     """bf16 only where the processor multiplies it itself: elsewhere it is many times slower."""
     if config.precision != "auto":
@@ -258,7 +244,7 @@ def _set_batchnorm_momentum(module: nn.Module, momentum: float) -> None:
 @torch.inference_mode()
 def _evaluate(
     kept: nn.Module,
-    evaluation: DataLoader[tuple[Tensor, Tensor]],
+    evaluation: Batches,
     normalization: tuple[Tensor, Tensor],
     accelerator: Accelerator,
 ) -> dict[str, float]:

@@ -7,13 +7,19 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 from torchvision.transforms import v2
 
+from serving.preprocess import PreprocessSpec
+from train import data
 from train.config import FitConfig
-from train.data import Labels, Pixels
-from train.transforms import augmentation
+from train.data import Labels, Manifest, Pixels
+from train.features import cached_features
+from train.transforms import augmentation, base_spec
+
+Batches = DataLoader[tuple[Tensor, Tensor]]
+"""Batches of photos or of their features, and their labels."""
 
 # (epoch, index): which photo, and for which of its random variants.
 Draw = tuple[int, int]
@@ -77,9 +83,42 @@ def mixed_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def training_loaders(
+    config: FitConfig,
+    backbone: nn.Module,
+    photos: Manifest,
+    order: EpochOrder,
+    device: torch.device,
+) -> list[Batches]:
+    """Of each training size its batches; of features, which have none, one loader."""
+    spec, labels = PreprocessSpec.square(config.network.input_px), photos.labels()
+    if config.on_features:
+        rows = cached_features(backbone, photos, spec, config.data.cache, device)
+        return [feature_loader(config, torch.from_numpy(rows), labels, order)]
+    cropped_from = base_spec(spec, at_least_px=config.teacher_px)
+    pixels = data.pixels(photos, cropped_from, config.data.cache)
+    return [
+        photo_loader(config, pixels, labels, max(size, config.teacher_px), order)
+        for size in config.training_px
+    ]
+
+
+def choosing_loader(
+    config: FitConfig, backbone: nn.Module, photos: Manifest | None, device: torch.device
+) -> Batches | None:
+    """Batches of the photos, or of their features, that the epochs are compared on."""
+    if photos is None:
+        return None
+    spec, cache = PreprocessSpec.square(config.network.input_px), config.data.cache
+    if config.on_features:
+        rows = cached_features(backbone, photos, spec, cache, device)
+        return evaluation_loader(torch.from_numpy(rows), photos.labels())
+    return evaluation_loader(data.pixels(photos, spec, cache), photos.labels())
+
+
 def photo_loader(
     config: FitConfig, pixels: Pixels, labels: Labels, size_px: int, order: EpochOrder
-) -> DataLoader[tuple[Tensor, Tensor]]:
+) -> Batches:
     """Augmented training batches: ((B, 3, size_px, size_px) uint8, (B,) int64)."""
     transform = augmentation(config.augment, size_px)
     workers = config.data.workers if config.data.workers >= 0 else min(8, _cores())
@@ -101,14 +140,12 @@ def _cores() -> int:
 
 def feature_loader(
     config: FitConfig, features: Tensor, labels: Labels, order: EpochOrder
-) -> DataLoader[tuple[Tensor, Tensor]]:
+) -> Batches:
     """Training batches of cached features: ((B, F) float32, (B,) int64)."""
     return DataLoader(FeatureRows(features, labels), batch_size=config.batch, sampler=order)
 
 
-def evaluation_loader(
-    inputs: Tensor | Pixels, labels: Labels, *, batch: int = 64
-) -> DataLoader[tuple[Tensor, Tensor]]:
+def evaluation_loader(inputs: Tensor | Pixels, labels: Labels, *, batch: int = 64) -> Batches:
     """All inputs once, in order: pixels ((B, 3, H, W) uint8) or features ((B, F)), and labels."""
     if isinstance(inputs, Tensor):
         dataset: Dataset[tuple[Tensor, Tensor]] = TensorDataset(inputs, torch.from_numpy(labels))  # type: ignore[assignment]

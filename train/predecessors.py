@@ -19,8 +19,7 @@ def open_teachers(config: FitConfig, manifest: Manifest) -> tuple[TrainedModel, 
             photos that this training holds out, or does not take photos of the training's size.
     """
     teachers = tuple(_open("--teacher", Path(run), config, manifest) for run in config.teacher)
-    sizes = config.progressive_px or (config.network.input_px,)
-    for size in {max(size, config.teacher_px) for size in sizes}:
+    for size in {max(size, config.teacher_px) for size in config.training_px}:
         for run, teacher in zip(config.teacher, teachers, strict=True):
             backbone = f"the {teacher.config.network.backbone} of --teacher {run}"
             require_size(teacher.network, backbone, size, f"--teacher-px {size}")
