@@ -36,7 +36,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class HeadTraining:
     """One training of a setting: the seed draws its starting weights, order and dropout."""
 
     setting: Setting
@@ -81,8 +81,10 @@ class StackedHeads(nn.Module):
 
 
 def stacks(
-    trainings: Sequence[Training], head_bytes: Callable[[int], int], max_bytes: int = STACK_BYTES
-) -> Iterator[list[Training]]:
+    trainings: Sequence[HeadTraining],
+    head_bytes: Callable[[int], int],
+    max_bytes: int = STACK_BYTES,
+) -> Iterator[list[HeadTraining]]:
     """Group trainings by head shape, and each group so that its weights take `max_bytes` at most.
 
     `head_bytes` tells the bytes of a head's weights from the units of its inner layer.
@@ -96,7 +98,7 @@ def stacks(
 
 
 def train_stack(
-    members: Sequence[Training],
+    members: Sequence[HeadTraining],
     heads: Sequence[nn.Sequential],
     rows: Rows,
     *,

@@ -30,7 +30,7 @@ from train.data import Manifest
 from train.errors import require
 from train.features import cached_features
 from train.network import make_head, pretrained_backbone, require_size
-from train.stacked import Rows, Setting, Training, answers, stacks, train_stack
+from train.stacked import HeadTraining, Rows, Setting, answers, stacks, train_stack
 
 JSON, MARKDOWN, PICTURE = "sweep.json", "sweep.md", "sweep.png"
 
@@ -156,12 +156,12 @@ def _train_all(
     config: SweepConfig, make_head: MakeHead, train_rows: Rows, choosing_rows: Rows
 ) -> list[SettingResult]:
     """Every setting with every seed, trained and measured, in the order of `config.settings`."""
-    trainings = [Training(s, seed) for s in config.settings() for seed in config.seeds]
+    trainings = [HeadTraining(s, seed) for s in config.settings() for seed in config.seeds]
 
     def head_bytes(inner: int) -> int:
         return sum(p.nbytes for p in make_head(inner, 0.0, config.seeds[0]).parameters())
 
-    measured: dict[Training, tuple[NDArray[np.bool_], float, float]] = {}
+    measured: dict[HeadTraining, tuple[NDArray[np.bool_], float, float]] = {}
     bar = tqdm(total=len(trainings) * config.epochs, desc="training heads", unit="epoch")
     with bar:
         for members in stacks(trainings, head_bytes):
@@ -181,7 +181,7 @@ def _train_all(
     results = []
     for setting in config.settings():
         right, loss, train = zip(
-            *(measured[Training(setting, s)] for s in config.seeds), strict=True
+            *(measured[HeadTraining(setting, s)] for s in config.seeds), strict=True
         )
         parameters = head_bytes(setting.inner) // 4  # of float32
         results.append(SettingResult(setting, parameters, np.stack(right), loss, train))

@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from train.loaders import EpochOrder, mixed_seed
 from train.network import make_head
-from train.stacked import Rows, Setting, StackedHeads, Training, answers, stacks, train_stack
+from train.stacked import HeadTraining, Rows, Setting, StackedHeads, answers, stacks, train_stack
 
 FEATURES, CLASSES, EPOCHS, BATCH = 12, 3, 4, 16
 
@@ -20,12 +20,12 @@ def drawn_rows(photos=70, seed=0) -> Rows:
     return Rows(centres[labels] + 1.5 * noise, labels)
 
 
-def fresh_head(member: Training) -> torch.nn.Sequential:
+def fresh_head(member: HeadTraining) -> torch.nn.Sequential:
     torch.manual_seed(member.seed)
     return make_head(FEATURES, CLASSES, inner=member.setting.inner, dropout=member.setting.dropout)
 
 
-def train_alone(member: Training, rows: Rows) -> torch.nn.Sequential:
+def train_alone(member: HeadTraining, rows: Rows) -> torch.nn.Sequential:
     """The same training in torch's plainest words: one head, one Adam, one batch after another."""
     head = fresh_head(member)
     linears = [layer for layer in head if isinstance(layer, torch.nn.Linear)]
@@ -51,14 +51,14 @@ def train_alone(member: Training, rows: Rows) -> torch.nn.Sequential:
     return head.eval()
 
 
-def in_a_stack(members: list[Training], rows: Rows) -> StackedHeads:
+def in_a_stack(members: list[HeadTraining], rows: Rows) -> StackedHeads:
     heads = [fresh_head(member) for member in members]
     return train_stack(members, heads, rows, epochs=EPOCHS, batch=BATCH)
 
 
-def grid(inner: int) -> list[Training]:
+def grid(inner: int) -> list[HeadTraining]:
     return [
-        Training(Setting(lr, inner, dropout), seed)
+        HeadTraining(Setting(lr, inner, dropout), seed)
         for lr in (1e-3, 1e-2, 1e-1)
         for dropout in (0.0, 0.2, 0.5)
         for seed in (0, 5)
@@ -89,7 +89,7 @@ def test_a_heads_weights_do_not_depend_on_what_it_is_stacked_with():
 
 def test_a_head_that_diverges_leaves_the_others_alone():
     rows = drawn_rows()
-    calm, wild = Training(Setting(1e-2, 7, 0.0), 0), Training(Setting(1e38, 7, 0.0), 0)
+    calm, wild = HeadTraining(Setting(1e-2, 7, 0.0), 0), HeadTraining(Setting(1e38, 7, 0.0), 0)
 
     stack = in_a_stack([calm, wild], rows)
     found = answers(stack, rows)
