@@ -29,7 +29,7 @@ from train.gate import Limits
 from train.gated import INT8_FILE, QUANTIZE_JSON, SECOND_INT8_FILE
 from train.runs import draft_folder, require_writable, write_bytes, write_json
 from train.saved import Trained, load_model
-from train.trials import RULE, Gate, Source, Trials, copy_model, judged_line
+from train.trials import RULE, Examiner, Source, Trials, copy_model, judged_line
 from train.turns import Clock
 
 
@@ -98,8 +98,8 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
         if sibling is not None and sibling != config.run:
             judges = Path(folder) / ONNX_FILE
             write_models(load_model(sibling), Classifier.load(exported).contract, judges)
-        gate = Gate(photos, config.limits, config.cache, clock)
-        second, first = _try_networks(config, gate, (exported, judges), Path(folder))
+        examiner = Examiner(photos, config.limits, config.cache, clock)
+        second, first = _try_networks(config, examiner, (exported, judges), Path(folder))
         _write(config, _record(config, sibling, photos), second, first)
     if first.passed is None:
         raise CheckFailedError(_nothing_passed(config, first))
@@ -128,7 +128,7 @@ def _sibling(config: QuantizeConfig, trained: Trained) -> Path | None:
 
 
 def _try_networks(
-    config: QuantizeConfig, gate: Gate, files: tuple[Path, Path], folder: Path
+    config: QuantizeConfig, examiner: Examiner, files: tuple[Path, Path], folder: Path
 ) -> tuple[Trials | None, Trials]:
     """The trials of a cascade's second network, if there is one, and of the first.
 
@@ -137,14 +137,14 @@ def _try_networks(
     wanted = recipes(config.methods, config.weights, config.float_first)
     named = Classifier.load(files[0]).contract.second
     if named is None or config.first_alone:
-        return None, gate.passed_by(*_sources(files, folder / "first"), wanted)
+        return None, examiner.trials_of(*_sources(files, folder / "first"), wanted)
     print("The second network, by its own answers:")
     its_files = (files[0].with_name(named.file), files[1].with_name(named.file))
-    second = gate.passed_by(*_sources(its_files, folder / "second"), wanted)
+    second = examiner.trials_of(*_sources(its_files, folder / "second"), wanted)
     kept = "" if second.passed else ", the second in float32, for no int8 file of it passed"
     print(f"The first network, by what both answer{kept}:")
     sources = _sources(files, folder / "first", second.passed)
-    return second, gate.passed_by(*sources, wanted)
+    return second, examiner.trials_of(*sources, wanted)
 
 
 def _sources(

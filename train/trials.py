@@ -81,15 +81,15 @@ class Trials:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """What every file is held to, and on which photos."""
+class Examiner:
+    """Tries int8 files of a network: what they are held to, and on which photos."""
 
     photos: Photos
     limits: Limits
     cache: Path
     clock: Clock
 
-    def passed_by(self, run: Source, sibling: Source, wanted: Sequence[Recipe]) -> Trials:
+    def trials_of(self, run: Source, sibling: Source, wanted: Sequence[Recipe]) -> Trials:
         """Try every recipe on the sibling's network, and on the run's those that pass.
 
         The file that passes says in its contract how it was judged.
