@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier
 from serving.preprocess import normalize
 from train import data
-from train.draw import balanced
 from train.errors import CheckFailedError, TrainError
 from train.inference import labelled_split
+from train.judging import balanced
 
 EMULATOR = "qemu-x86_64"
 PROCESSOR = "Haswell"

@@ -22,11 +22,11 @@ import tyro
 
 from serving.classifier import Classifier
 from train.candidates import Method, Weights, recipes
-from train.draw import Photos, choose_photos
 from train.errors import CheckFailedError, UsageError, require
 from train.export import ONNX_FILE, write_models
 from train.gate import Limits
 from train.gated import INT8_FILE, QUANTIZE_JSON, SECOND_INT8_FILE
+from train.judging import PhotoRoles, choose_photos
 from train.runs import draft_folder, require_writable, write_bytes, write_json
 from train.saved import Trained, load_model
 from train.trials import RULE, Examiner, Source, Trials, copy_model, judged_line
@@ -91,16 +91,16 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
     trained = load_model(config.run)
     sibling = _sibling(config, trained)
     root = config.data or trained.config.data.data
-    photos = choose_photos(root, trained, sibling, config.photos, config.cache)
-    print(_announcement(photos, sibling))
+    roles = choose_photos(root, trained, sibling, config.photos, config.cache)
+    print(_announcement(roles, sibling))
     with draft_folder() as folder:
         judges = exported
         if sibling is not None and sibling != config.run:
             judges = Path(folder) / ONNX_FILE
             write_models(load_model(sibling), Classifier.load(exported).contract, judges)
-        examiner = Examiner(photos, config.limits, config.cache, clock)
+        examiner = Examiner(roles, config.limits, config.cache, clock)
         second, first = _try_networks(config, examiner, (exported, judges), Path(folder))
-        _write(config, _record(config, sibling, photos), second, first)
+        _write(config, _record(config, sibling, roles), second, first)
     if first.passed is None:
         raise CheckFailedError(_nothing_passed(config, first))
     judged = first.run[-1].judged
@@ -177,15 +177,15 @@ def _write(
     write_json(config.run / QUANTIZE_JSON, record | first.to_json() | seconds | versions)
 
 
-def _record(config: QuantizeConfig, sibling: Path | None, photos: Photos) -> dict[str, Any]:
+def _record(config: QuantizeConfig, sibling: Path | None, roles: PhotoRoles) -> dict[str, Any]:
     """What quantize.json says beside the trials; of folders the names alone."""
     return {
         "sibling": sibling.name if sibling else None,
         "photos": {
-            "calibration": len(photos.calibration.photos),
-            "candidates": len(photos.candidates.photos),
-            "seen_by_the_network": photos.seen,
-            "run": len(photos.run.photos),
+            "calibration": len(roles.calibration.photos),
+            "candidates": len(roles.candidates.photos),
+            "seen_by_the_network": roles.seen,
+            "run": len(roles.run.photos),
         },
         "limits": asdict(config.limits),
         "rule": RULE,
@@ -193,14 +193,14 @@ def _record(config: QuantizeConfig, sibling: Path | None, photos: Photos) -> dic
     }
 
 
-def _announcement(photos: Photos, sibling: Path | None) -> str:
-    judging = f"{len(photos.candidates.photos):,} photos"
+def _announcement(roles: PhotoRoles, sibling: Path | None) -> str:
+    judging = f"{len(roles.candidates.photos):,} photos"
     if sibling is None:
         where = "of train that the network has seen: name a run that held photos out, --sibling RUN"
     else:
         where = f"that {sibling} held out"
     return (
-        f"{len(photos.calibration.photos):,} photos of train calibrate; candidates are judged on "
+        f"{len(roles.calibration.photos):,} photos of train calibrate; candidates are judged on "
         f"{judging} {where}"
     )
 

@@ -15,10 +15,10 @@ from serving.classifier import Classifier
 from serving.contract import Contract
 from train import data
 from train.candidates import Quantizer, Recipe
-from train.draw import Photos
 from train.export import ONNX_FILE, add_contract
 from train.gate import Judged, Limits, Reference, judge, refusals
 from train.gated import SECOND_INT8_FILE
+from train.judging import PhotoRoles
 from train.turns import Clock
 
 RULE = (
@@ -84,7 +84,7 @@ class Trials:
 class Examiner:
     """Tries int8 files of a network: what they are held to, and on which photos."""
 
-    photos: Photos
+    roles: PhotoRoles
     limits: Limits
     cache: Path
     clock: Clock
@@ -94,14 +94,14 @@ class Examiner:
 
         The file that passes says in its contract how it was judged.
         """
-        judged_on = Reference.on(sibling.float32, self.photos.candidates, self.cache)
+        judged_on = Reference.on(sibling.float32, self.roles.candidates, self.cache)
         makes = self._quantizer(sibling)
         candidates = [self._judge(makes, recipe, judged_on) for recipe in wanted]
         ranked = rank(candidates)
         tried: list[Candidate] = []
         if not ranked:
             return Trials(candidates, tried, None)
-        of_all = Reference.on(run.float32, self.photos.run, self.cache)
+        of_all = Reference.on(run.float32, self.roles.run, self.cache)
         own = makes if run.file == sibling.file else self._quantizer(run)
         for recipe in (candidate.recipe for candidate in ranked):
             tried.append(self._judge(own, recipe, of_all))
@@ -114,7 +114,7 @@ class Examiner:
 
     def _quantizer(self, source: Source) -> Quantizer:
         spec = source.float32.contract.preprocess
-        pixels = data.pixels(self.photos.calibration, spec, self.cache)
+        pixels = data.pixels(self.roles.calibration, spec, self.cache)
         return Quantizer(source.file, spec, pixels, source.file.parent)
 
     def _judge(self, quantizer: Quantizer, recipe: Recipe, reference: Reference) -> Candidate:

@@ -65,14 +65,14 @@ def test_eight_bits_are_refused_for_their_saturation_and_it_is_written_down(int8
 
 
 def test_no_photo_judges_that_calibration_has_seen(small, copied_run):
-    from train.draw import choose_photos
+    from train.judging import choose_photos
 
     trained = load_model(copied_run)
-    drawn = choose_photos(trained.config.data.data, trained, copied_run, 30, small().cache)
-    seen = {photo.sha256 for photo in drawn.calibration.photos}
+    roles = choose_photos(trained.config.data.data, trained, copied_run, 30, small().cache)
+    seen = {photo.sha256 for photo in roles.calibration.photos}
     assert len(seen) >= 15
-    assert not seen & {photo.sha256 for photo in (*drawn.candidates.photos, *drawn.run.photos)}
-    assert not drawn.seen
+    assert not seen & {photo.sha256 for photo in (*roles.candidates.photos, *roles.run.photos)}
+    assert not roles.seen
 
 
 def test_what_is_slower_is_refused_by_how_much_and_nothing_is_written(small, copied_run):

@@ -19,7 +19,7 @@ _JUDGED_WITHOUT_SIBLING = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Photos:
+class PhotoRoles:
     """Which photos do what.
 
     Attributes:
@@ -37,7 +37,7 @@ class Photos:
 
 def choose_photos(
     root: Path, trained: Trained, sibling: Path | None, count: int, cache: Path
-) -> Photos:
+) -> PhotoRoles:
     """Draw about `count` calibration photos from ROOT/train, with the run's seed; the rest judges.
 
     Raises:
@@ -54,7 +54,7 @@ def choose_photos(
         judging = balanced(without(train, calibration), _JUDGED_WITHOUT_SIBLING, seed + 1)
     if not calibration.photos or not judging.photos:
         raise UsageError(f"{root / 'train'} has too few photos: four of each class are needed.")
-    return Photos(calibration, judging, without(train, calibration), seen=sibling is None)
+    return PhotoRoles(calibration, judging, without(train, calibration), seen=sibling is None)
 
 
 def balanced(manifest: Manifest, count: int, seed: int) -> Manifest:
