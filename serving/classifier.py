@@ -200,10 +200,10 @@ def _share_arena() -> None:
     It grows by powers of two. Grown by what is asked for, its blocks cannot be joined, and go to
     more of the processor's cache.
     """
-    memory = onnxruntime.OrtMemoryInfo(
+    of_processor = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
-    onnxruntime.create_and_register_allocator(memory, None)
+    onnxruntime.create_and_register_allocator(of_processor, None)
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:

@@ -273,10 +273,10 @@ def _listed(findings: Sequence[Finding], most: int) -> list[str]:
     if not findings:
         return ["Nothing to mend."]
     lines, kinds = [], Counter(finding.kind for finding in findings)
-    shown: Counter[str] = Counter()
+    so_far: Counter[str] = Counter()
     for finding in findings:
-        shown[finding.kind] += 1
-        if shown[finding.kind] <= most:
+        so_far[finding.kind] += 1
+        if so_far[finding.kind] <= most:
             lines.append(f"{finding.kind}: {finding.found}: {finding.advice}")
     for kind, count in kinds.items():
         if count > most:
