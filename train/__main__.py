@@ -14,7 +14,8 @@ import tyro
 from serving.errors import ServingError
 from train.errors import TrainError
 
-# verb -> (module, config class, function, what it does); modules are imported when they are used.
+# verb, the name of its function, too -> (module, config class, what it does); modules are imported
+# when they are used.
 VERBS: dict[str, tuple[str, str, str]] = {
     "inspect": (
         "train.inspection",

@@ -39,8 +39,12 @@ _PHOTOS, _BATCH = 512, 16
 # Channels go by so many at once, as processors multiply them.
 _GROUP = 16
 # What a multiply-add takes, in those of a pointwise convolution in int8, and what a pointwise
-# convolution takes for an output besides its multiply-adds: docs/performance.md.
+# convolution takes for an output besides its multiply-adds: docs/performance.md. How the first
+# convolution's, in float32, was measured is not written down: there it is timed with the next one.
 _DEPTHWISE_COST, _FIRST_COST, _OUTPUT_COST = 12.0, 4.0, 24.0
+# Places of a photo at which the features are made, which the head reads once: 7 x 7 at 224 pixels.
+# At other sizes the features weigh too much or too little against the other channels.
+_FEATURE_PLACES = 49
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +239,7 @@ def _time(network: Network, hidden: Hidden, places: int) -> float:
     """What one channel takes for a photo, in multiply-adds of a pointwise convolution."""
     reader: Any = network.get_submodule(hidden.reader)
     time = float(reader.weight.shape[0] * places)
-    behind = 1 if hidden.reader_norm else 49  # the features are read once, made at 7 x 7 places
+    behind = 1 if hidden.reader_norm else _FEATURE_PLACES
     for name, _ in reversed(hidden.makers):
         made: Any = network.get_submodule(name)
         depthwise, area = made.groups > 1, made.kernel_size[0] ** 2
