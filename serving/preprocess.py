@@ -79,12 +79,12 @@ class PreprocessSpec:
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Width and height, in Pillow's order; what `serving.image.decode` takes as `for_size`."""
+        """Width and height, in Pillow's order; what `image.decode_scaled` takes as `for_size`."""
         return self.width_px, self.height_px
 
     @property
     def is_close(self) -> bool:
-        """What `serving.image.decode` takes as `close`."""
+        """What `image.decode_scaled` takes as `close`."""
         return self.resample == CLOSE_RESAMPLE
 
     def to_json(self) -> dict[str, Any]:
