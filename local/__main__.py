@@ -18,8 +18,7 @@ from local import backends, demo
 from local.backends import ROOT, Backend, FunctionConfig
 from local.errors import BackendError, LocalError
 from local.gateway import Gateway, HttpRequest, answer
-
-_DEFAULT_MODEL = "model/classifier.onnx"
+from serving.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -135,7 +134,7 @@ def _started(options: argparse.Namespace, log: IO[Any]) -> Backend:
         name = backends.choose()
         if name != "emulator":
             print(f"Backend {name}: {backends.reason(name)}.", flush=True)
-    model = ROOT / os.environ.get("MODEL_PATH", _DEFAULT_MODEL)
+    model = ROOT / os.environ.get("MODEL_PATH", Settings().model_path)
     if not model.is_file():
         raise LocalError(f"There is no model file {model}. `python -m train bundle` writes one.")
     config = FunctionConfig(

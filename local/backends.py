@@ -82,13 +82,11 @@ class FunctionConfig:
 
 
 def start(name: str, config: FunctionConfig) -> Backend:
-    """Start the backend `name`, or with "auto" the nearest to Lambda that runs here.
+    """Start the backend `name`, one of NAMES.
 
     Raises:
         BackendError: it cannot run here; the message says what is missing.
     """
-    if name == "auto":
-        name = choose()
     if name == "emulator":
         return Emulator(
             handler=config.handler,
