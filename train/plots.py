@@ -130,7 +130,7 @@ def reliability(bins: Sequence[dict[str, Any]], palette: Palette) -> Figure:
     axes.errorbar(
         confidence,
         accuracy,
-        yerr=_reaches(accuracy, [row["accuracy_interval_95"] for row in bins]),
+        yerr=reaches(accuracy, [row["accuracy_interval_95"] for row in bins]),
         color=palette.first,
         fmt="o-",
         markersize=4,
@@ -164,7 +164,7 @@ def recalls(rows: dict[str, dict[str, Any]], palette: Palette) -> Figure:
     axes.errorbar(
         recall,
         range(len(labels)),
-        xerr=_reaches(recall, [rows[label]["recall_interval_95"] for label in labels]),
+        xerr=reaches(recall, [rows[label]["recall_interval_95"] for label in labels]),
         color=palette.first,
         fmt="o",
         markersize=5,
@@ -244,11 +244,11 @@ def _legend(axes: Axes, palette: Palette) -> None:
     axes.legend(facecolor=palette.paper, edgecolor=palette.grid, labelcolor=palette.ink, fontsize=8)
 
 
-def _reaches(values: Sequence[float], intervals: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """(2, K): how far each interval reaches below and above its value."""
+def reaches(values: Sequence[float], intervals: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """(2, K): how far each interval reaches below and above its value, for errorbar."""
     middle, ends = np.array(values), np.array(intervals).reshape(-1, 2)  # (K,), (K, 2)
-    reaches: NDArray[np.float64] = np.stack([middle - ends[:, 0], ends[:, 1] - middle])
-    return reaches.clip(min=0)  # a rounding error below 0 is refused by errorbar
+    far: NDArray[np.float64] = np.stack([middle - ends[:, 0], ends[:, 1] - middle])
+    return far.clip(min=0)  # a rounding error below 0 is refused by errorbar
 
 
 def _short(name: str, most: int = 24) -> str:

@@ -151,6 +151,8 @@ def draw(record: Record, file: IO[bytes]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from train.plots import reaches
+
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
@@ -174,10 +176,8 @@ def draw(record: Record, file: IO[bytes]) -> None:
         }
         rates = [row["lr"] for row in points]
         mean = [row["accuracy"] for row in points]
-        spread = [
-            [m - min(r["accuracy_of_seeds"]) for m, r in zip(mean, points, strict=True)],
-            [max(r["accuracy_of_seeds"]) - m for m, r in zip(mean, points, strict=True)],
-        ]
+        of_seeds = [row["accuracy_of_seeds"] for row in points]
+        spread = reaches(mean, [(min(found), max(found)) for found in of_seeds])
         left.errorbar(rates, mean, yerr=spread, capsize=2, label=_head(points[0]), **look)
         right.plot(rates, [row["gap"] for row in points], **look)
     low, high = record["settings"][record["best"]]["accuracy_interval_95"]

@@ -1,12 +1,13 @@
 """The pictures of a report: what they show, and that odd names and sizes do not break them."""
 
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from train import metrics, plots
+from train import metrics, plots, sweep_report
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 EPOCHS = [
@@ -116,3 +117,14 @@ def test_a_picture_is_drawn_for_light_and_for_dark_pages():
     assert drawn.light.startswith(PNG_MAGIC)
     assert drawn.dark.startswith(PNG_MAGIC)
     assert drawn.light != drawn.dark
+
+
+def test_a_sweep_is_drawn_though_a_mean_is_rounded_past_equal_seeds():
+    rows = [
+        {"lr": lr, "inner": 0, "dropout": 0.0, "accuracy": mean, "gap": 0.1}
+        | {"accuracy_of_seeds": [0.7, 0.7, 0.7], "accuracy_interval_95": [0.5, 0.8]}
+        for lr, mean in ((1e-3, np.nextafter(0.7, 0)), (1e-2, np.nextafter(0.7, 1)))
+    ]
+    picture = BytesIO()
+    sweep_report.draw({"settings": rows, "best": 0}, picture)
+    assert picture.getvalue().startswith(PNG_MAGIC)
