@@ -25,7 +25,7 @@ from train.data import Manifest
 from train.errors import UsageError
 from train.lineage import Training
 from train.loaders import EpochOrder
-from train.network import Network
+from train.network import Network, load_weights
 from train.run_photos import training_photos
 from train.saved import TrainedModel, load_single, require_alike
 from train.transforms import base_spec, normalize_on_device
@@ -68,7 +68,7 @@ def average(config: AverageConfig) -> None:
     # What any of them trained has statistics to measure: the fewest frozen stages.
     freest = min(members, key=lambda member: member.config.network.frozen_stages)
     network, first = networks[members.index(freest)], freest.config
-    network.load_state_dict(mean_weights(networks, counts))
+    load_weights(network, mean_weights(networks, counts))
     root = config.data or first.data.data
     fitted = replace(first, out=config.out, data=replace(first.data, data=root, cache=config.cache))
     if first.network.train_backbone:

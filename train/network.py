@@ -3,6 +3,8 @@
 images (N, 3, H, W) -> backbone -> features (N, F) -> head -> logits (N, C)
 """
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import URLError
 
@@ -48,6 +50,22 @@ class Network(nn.Module):
         for module in self.frozen:
             module.eval()
         return self
+
+
+def load_weights(network: Network, weights: Mapping[str, Tensor]) -> None:
+    """Put weights of a file, or made of others', into a network.
+
+    torch keeps a version of each module beside a state dict's tensors, and MNASNet refuses weights
+    without: it is the version of this network's modules, which such weights were taken from.
+
+    Raises:
+        RuntimeError: they are not this network's, by name or shape.
+    """
+    state = network.state_dict()
+    versions = state._metadata  # type: ignore[attr-defined]
+    state = OrderedDict(weights)
+    state._metadata = versions  # type: ignore[attr-defined]
+    network.load_state_dict(state)
 
 
 def stages(backbone: nn.Module) -> list[nn.Module]:

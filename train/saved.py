@@ -12,7 +12,7 @@ from train.checkpoints import FORMAT, Epoch
 from train.config import FitConfig
 from train.errors import UsageError
 from train.lineage import Training, read_training
-from train.network import Network, build
+from train.network import Network, build, load_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def _read_single(saved: dict[str, Any]) -> TrainedModel:
     shape = replace(training.config.network, weights="none")
     with torch.random.fork_rng(devices=[]):
         network = build(shape, len(saved["classes"]))
-    network.load_state_dict(saved["weights"])
+    load_weights(network, saved["weights"])
     network.eval()
     return TrainedModel(
         network,

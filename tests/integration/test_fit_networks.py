@@ -10,6 +10,7 @@ import torch
 from tests.integration.test_fit import FINE_TUNING, weights_of
 from tests.training import tiny_config
 from train import runs
+from train.average import AverageConfig, average
 from train.errors import UsageError
 from train.fit import fit
 from train.saved import load_single
@@ -46,14 +47,17 @@ def test_a_run_trained_on_a_gpu_loads_on_the_cpu(
     assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_b0", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    "backbone", ["resnet18", "efficientnet_b0", "mobilenet_v3_small", "mnasnet0_5"]
+)
 def test_other_backbones_train_without_weights(
     backbone: str, drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     network = {"backbone": backbone, "inner": 8, "train_backbone": True}
     config = tiny_config(drawn_data, photo_cache, tmp_path / "run", network=network, epochs=1)
     fit(config)
-    model = load_single(tmp_path / "run")
+    average(AverageConfig(runs=(tmp_path / "run",) * 2, out=tmp_path / "mean", cache=photo_cache))
+    model = load_single(tmp_path / "mean")
     with torch.inference_mode():
         logits = model.network(torch.zeros(2, 3, 32, 32))
     assert logits.shape == (2, 3)
