@@ -7,7 +7,7 @@ from train.config import FitConfig
 from train.data import Manifest
 from train.errors import UsageError
 from train.lineage import Training
-from train.network import Network, require_size
+from train.network import Network, load_weights, require_size
 from train.saved import TrainedModel, load_single
 
 
@@ -46,11 +46,19 @@ def take_start(config: FitConfig, manifest: Manifest, network: Network) -> tuple
     """
     run = Path(config.start)
     start = _open("--start", run, config, manifest)
+    theirs, ours = start.network.state_dict(), network.state_dict()
+    heads = [[name for name in state if name.startswith("head.")] for state in (theirs, ours)]
+    # Dropout has no weights, but the layers behind it are numbered on.
+    renamed = dict(zip(*heads, strict=False))
     try:
-        network.load_state_dict(start.network.state_dict())
+        load_weights(network, {renamed.get(name, name): theirs[name] for name in theirs})
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise UsageError(f"--start {run} does not fit the network asked for: {reason}") from error
+        shape = start.config.network
+        raise UsageError(
+            f"--start {run} has --backbone {shape.backbone} --inner {shape.inner}, which does not "
+            f"fit the network asked for: {reason}"
+        ) from error
     return start.members
 
 

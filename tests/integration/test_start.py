@@ -53,6 +53,22 @@ def test_the_first_step_is_taken_from_the_weights_of_the_run(first: FitConfig, t
     assert (other["head.0.weight"] - before["head.0.weight"]).abs().max() > 1e-3
 
 
+def test_another_dropout_takes_over_the_heads_weights_all_the_same(
+    first: FitConfig, tmp_path: Path
+):
+    network = replace(first.network, dropout=0.3)
+    fit(going_on(first, tmp_path / "next", network=network, lr=1e-12))
+    before = load_single(first.out).network.state_dict()
+    after = load_single(tmp_path / "next").network.state_dict()
+    torch.testing.assert_close(after["head.1.weight"], before["head.0.weight"])
+
+
+def test_another_head_is_refused_by_the_flags_of_the_run(first: FitConfig, tmp_path: Path):
+    network = replace(first.network, inner=8)
+    with pytest.raises(UsageError, match=r"has --backbone resnet18 --inner 0, which does not fit"):
+        fit(going_on(first, tmp_path / "next", network=network))
+
+
 def test_a_run_that_went_on_is_resumed(first: FitConfig, tmp_path: Path):
     whole, parts = (
         going_on(first, tmp_path / "whole", epochs=2),
