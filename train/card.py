@@ -71,7 +71,9 @@ def _seeds(trained: Trained) -> str:
 
 def _recipe(trained: Trained) -> str:
     if isinstance(trained, TrainedCascade):
-        lines = cascade_commands(*(part.members for part in trained.parts), like=bool(trained.like))
+        sizes_px = (trained.rule.first_px, trained.rule.second_px)
+        first, second = (part.members for part in trained.parts)
+        lines = cascade_commands(first, second, sizes_px=sizes_px, like=bool(trained.like))
     else:
         lines = commands(trained.members)
     return "\n".join(["## Recipe", "", "```", *lines, "```"])
@@ -166,12 +168,21 @@ def _calibration(trained: Trained, contract: Contract) -> str:
             f"{fitted['calibration_photos']} photos that it had not seen. Not their labels were "
             f"taken for right but what the model `{fitted['calibration_like']}` holds for likely"
         )
+    coverage = fitted["calibration_coverage"]
+    unsure = (
+        f"An answer is `unsure` below {contract.unsure_below:.3f}: the lowest threshold at which "
+        f"{SURE_ACCURACY:.0%} of the other answers on those photos were right. "
+        f"{coverage:.1%} of them were sure."
+    )
+    if not coverage:
+        unsure = (
+            f"Every answer is `unsure`: at no threshold were {SURE_ACCURACY:.0%} of the answers on "
+            "those photos right."
+        )
     return (
         "## Calibration\n\n"
         f"Temperature {_temperatures(trained, contract)}, fitted on {photos}: "
         f"calibration error {fitted['calibration_ece_before']:.3f} before, "
         f"{fitted['calibration_ece_after']:.3f} after.\n\n"
-        f"An answer is `unsure` below {contract.unsure_below:.3f}: the lowest threshold at which "
-        f"{SURE_ACCURACY:.0%} of the other answers on those photos were right. "
-        f"{fitted['calibration_coverage']:.1%} of them were sure."
+        f"{unsure}"
     )

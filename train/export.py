@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier
 from serving.contract import METADATA_KEY, Contract
 from train import channels, metrics
-from train.calibration import Calibration, calibrate, calibrate_like, faultless_note
+from train.calibration import (
+    SURE_ACCURACY,
+    Calibration,
+    calibrate,
+    calibrate_like,
+    faultless_note,
+)
 from train.config import require_px
 from train.data import Manifest
 from train.errors import CheckFailedError, UsageError
@@ -168,6 +174,12 @@ def _contract(config: ExportConfig, trained: Trained, calibration: Calibration |
         return contract
     if calibration.faultless:
         print(faultless_note(f"all {calibration.photos} photos"))
+    if not calibration.coverage:
+        print(
+            f"at no threshold are {SURE_ACCURACY:.0%} of the answers on {calibration.photos} "
+            "photos right: the model will call every answer unsure. Hold more photos out "
+            "(fit --holdout), or train a better network."
+        )
     return replace(
         contract, temperature=calibration.temperature, unsure_below=calibration.unsure_below
     )

@@ -78,12 +78,17 @@ def commands(members: Sequence[Training]) -> list[str]:
 
 
 def cascade_commands(
-    first: Sequence[Training], second: Sequence[Training], *, like: bool = False
+    first: Sequence[Training],
+    second: Sequence[Training],
+    *,
+    sizes_px: tuple[int, int] | None = None,
+    like: bool = False,
 ) -> list[str]:
     """The commands that make a cascade of two runs anew, as a run named RUN.
 
-    Runs that held no photos out take the rule from SIBLING, a cascade of siblings that did. `like`
-    is for a rule that was fitted to the answers of a model, MODEL, instead.
+    `sizes_px` are the sides of the two inputs where they may not be those of training. Runs that
+    held no photos out take the rule from SIBLING, a cascade of siblings that did. `like` is for a
+    rule that was fitted to the answers of a model, MODEL, instead.
     """
     lines: list[str] = []
     names: dict[tuple[Training, ...], str] = {}
@@ -92,10 +97,14 @@ def cascade_commands(
         for members, name in ((first, "FIRST"), (second, "SECOND"))
     ]
     words = ["python -m train cascade", *made]
+    if first[0].config.data.held_out is None and not like:
+        words.append("--tuned-on SIBLING")  # whose sizes are taken as well
+    else:
+        trained_px = (first[0].config.network.input_px, second[0].config.network.input_px)
+        flags = zip(("--first-px", "--second-px"), sizes_px or trained_px, trained_px, strict=True)
+        words += [f"{flag} {px}" for flag, px, trained in flags if px != trained]
     if like:
         words.append("--like MODEL")
-    elif first[0].config.data.held_out is None:
-        words.append("--tuned-on SIBLING")
     return [*lines, " ".join([*words, "--out RUN"])]
 
 

@@ -146,7 +146,8 @@ def test_a_cascade_is_fitted_to_the_answers_of_a_model_where_siblings_are_gone(
     assert fitted["calibration_photos"] == fitted["validation_photos"]
     card = (out / "MODEL_CARD.md").read_text()
     assert f"what the model `{model.version}` holds for likely" in card
-    assert "python -m train cascade FIRST SECOND --like MODEL --out RUN" in card
+    made_by = f"python -m train cascade FIRST SECOND --second-px {SECOND_PX} --like MODEL --out RUN"
+    assert made_by in card
 
 
 def test_a_single_network_is_calibrated_like_a_model(

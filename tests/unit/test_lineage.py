@@ -126,6 +126,20 @@ def test_a_cascade_of_runs_that_held_photos_out_chooses_its_own_rule():
     assert last == "python -m train cascade FIRST SECOND --out RUN"
 
 
+def test_a_cascades_inputs_are_named_where_they_are_not_those_of_training():
+    held = replace(training().config, data=DataConfig(data=Path("photos"), choose_on="holdout"))
+    runs = [Training(held)], [Training(replace(held, epochs=2))]
+    trained_px = held.network.input_px
+    *_, last = cascade_commands(*runs, sizes_px=(160, trained_px))
+    assert last == "python -m train cascade FIRST SECOND --first-px 160 --out RUN"
+    *_, last = cascade_commands(*runs, sizes_px=(trained_px, 192), like=True)
+    assert last == "python -m train cascade FIRST SECOND --second-px 192 --like MODEL --out RUN"
+    kept = replace(held, data=DataConfig(data=Path("photos"), choose_on="nothing"))
+    # SIBLING's rule has the sizes, and `cascade` takes no others beside it.
+    *_, last = cascade_commands([Training(kept)], runs[1], sizes_px=(160, 160))
+    assert last == "python -m train cascade FIRST SECOND --tuned-on SIBLING --out RUN"
+
+
 def test_a_pruned_run_counts_as_the_trainings_that_it_was_made_of():
     one, two, three = (training(seed=seed) for seed in (1, 2, 3))
     pruned = Training(one.config, (one, two), pruned_to=0.5)
