@@ -119,7 +119,7 @@ data:  ## clone the clothing photos into data/
 		https://github.com/alexeygrigorev/clothing-dataset-small data/clothing-dataset-small
 	@echo "data/clothing-dataset-small is there."
 
-bench: $(BENCH_VENV)/.bench  ## measure against peers, ten to fifteen minutes; BENCH_QUICK=1 is a short trial
+bench: $(BENCH_VENV)/.bench  ## measure against peers, eight to fifteen minutes; BENCH_QUICK=1 is a short trial
 	@for name in $(BENCHMARKS); do \
 		echo "$$name:"; \
 		$(BENCH_VENV)/bin/python -m benchmarks.$$name $(if $(BENCH_QUICK),--quick) || exit 1; \
