@@ -10,14 +10,11 @@ from ops.hook.pretraffic import check, load
 from serving.app import App
 from serving.classifier import Classifier
 from serving.settings import Settings
+from tests.conftest import no_fetch
 from tests.photo_folder import write_photo
 from tests.tampering import add_noise, write_tampered
 from train.bundle import BundleConfig, bundle
 from train.errors import CheckFailedError, UsageError
-
-
-def no_fetch(url: str, *, timeout_s: float) -> bytes:
-    raise AssertionError(f"nothing here names a URL, and {url} was asked for")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from ops.hook.pretraffic import check, load
 from serving.app import App
 from serving.classifier import Classifier
 from serving.settings import Settings
+from tests.conftest import no_fetch
 from tests.quantized import clock_that_takes, faster
 from tests.tampering import write_tampered
 from train import candidates
@@ -24,10 +25,6 @@ from train.quantize import quantize
 from train.saved import load_model
 
 pytestmark = pytest.mark.slow  # a run is trained, exported and quantised first
-
-
-def no_fetch(url: str, *, timeout_s: float) -> bytes:
-    raise AssertionError(f"nothing here names a URL, and {url} was asked for")
 
 
 def test_the_int8_file_keeps_the_contract_and_says_how_it_was_judged(int8_run):

@@ -13,6 +13,7 @@ from serving.app import App
 from serving.classifier import Classifier
 from serving.contract import METADATA_KEY
 from serving.settings import Settings
+from tests.conftest import no_fetch
 from tests.training import tiny_config
 from train.__main__ import main
 from train.bundle import BundleConfig, bundle
@@ -30,10 +31,6 @@ def bundled(tiny_run: Path, photo_cache: Path, tmp_path_factory: pytest.TempPath
     folder = tmp_path_factory.mktemp("bundle") / "model"
     bundle(BundleConfig(run=tiny_run, out=folder, cache=photo_cache))
     return folder
-
-
-def no_fetch(url: str, *, timeout_s: float) -> bytes:
-    raise AssertionError(f"nothing here names a URL, and {url} was asked for")
 
 
 def test_the_handler_answers_every_validation_photo_as_the_report_says(
