@@ -7,7 +7,7 @@ cannot be read are named and left out, or stop the work where that was asked for
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +21,12 @@ from serving import image
 from serving.errors import RequestError
 from serving.preprocess import PreprocessSpec, resize
 from serving.settings import Settings
+from train.class_folders import photo_files, refuse_empty_class_folders
 from train.config import DataConfig
 from train.errors import TrainError, UsageError
 from train.file_names import shown
 from train.runs import read_json, require_writable, reserve, write_json
 
-# Files with these endings are photos; everything else in a class folder is passed over.
-PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
-)
 MAX_PIXELS = Settings().image_max_pixels
 
 # Part of every cache key: raise it when decoding or resizing changes what it yields.
@@ -84,17 +81,19 @@ def scan(root: Path, splits: Sequence[str] = ("train", "validation")) -> Manifes
     """List and hash the photos under ROOT/SPLIT/CLASS/.
 
     Raises:
-        UsageError: a split's folder is missing or holds no photos, there are fewer than two
-            classes, another split has a class that the first has not, or a class has a name that
-            is not UTF-8.
+        UsageError: a split's folder is missing or holds no photos, a class folder of train holds
+            none, there are fewer than two classes, another split has a class that the first has
+            not, or a class has a name that is not UTF-8.
     """
     photos: list[Photo] = []
     for split in splits:
         if not (root / split).is_dir():
             raise UsageError(f"{root / split} is missing: photos are looked for in SPLIT/CLASS/.")
-        files = list(_photo_files(root / split))
+        files = list(photo_files(root / split))
         if not files:
             raise UsageError(f"{root / split} has no photos in class folders.")
+        if split == "train":
+            refuse_empty_class_folders(root, split)
         with ThreadPoolExecutor() as pool:
             hashes = pool.map(_content_hash, files)
             photos += [
@@ -110,13 +109,6 @@ def scan(root: Path, splits: Sequence[str] = ("train", "validation")) -> Manifes
     if len(classes) < 2:
         raise UsageError(f"{root / splits[0]} has one class folder; a classifier needs two.")
     return Manifest(root, classes, tuple(photos))
-
-
-def _photo_files(folder: Path) -> Iterator[Path]:
-    for class_folder in sorted(p for p in folder.iterdir() if p.is_dir()):
-        if shown(class_folder) != class_folder.as_posix():  # models and reports hold it as UTF-8
-            raise UsageError(f"The class folder {shown(class_folder)} is not UTF-8: rename it.")
-        yield from sorted(p for p in class_folder.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
 
 
 def _content_hash(file: Path) -> str:

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier, calibrated
 from serving.contract import Contract
 from serving.preprocess import normalize
-from train.data import MAX_PIXELS, PHOTO_SUFFIXES
+from train.class_folders import is_photo
+from train.data import MAX_PIXELS
 from train.errors import CheckFailedError, UsageError
 from train.inference import Model, PixelsOf, TorchModel, image_logits, pixels_of_files
 from train.runs import read_json, write_json, write_whole
@@ -170,7 +171,7 @@ def require_golden_folder(folder: Path, pictures: Path) -> None:
         return
     ours = _listed(folder)
     for file in sorted(folder.iterdir()):
-        if file.suffix.lower() not in PHOTO_SUFFIXES or file.name in ours:
+        if not is_photo(file) or file.name in ours:
             continue
         # An interrupted bundle leaves copies that no list names yet.
         source = pictures / file.name
@@ -192,7 +193,7 @@ def _listed(folder: Path) -> set[str]:
         raise UsageError(
             f"{file} is no list of golden pictures: name another folder, --golden DIR."
         ) from error
-    photos = {name for name in names if Path(name).suffix.lower() in PHOTO_SUFFIXES}
+    photos = {name for name in names if is_photo(Path(name))}
     return {name for name in photos if Path(name).name == name}  # nothing outside the folder
 
 

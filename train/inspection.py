@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from serving import image
 from serving.errors import RequestError
-from train.data import MAX_PIXELS, PHOTO_SUFFIXES
+from train.class_folders import PHOTO_SUFFIXES, advice_for_empty, empty_class_folders, is_photo
+from train.data import MAX_PIXELS
 from train.errors import CheckFailedError, UsageError, require
 from train.file_names import shown
 from train.photo import describe_image, opened
@@ -98,7 +99,7 @@ def inspect(config: InspectConfig) -> None:
         raise UsageError("Name what to look at: --data DIR, or --image FILE.")
     files = read_folder(config.data)
     findings = find_all(config.data, files)
-    print("\n".join(overview(files)))
+    print("\n".join(overview(config.data, files)))
     print("\n".join(_listed(findings, config.show)))
     if findings and config.strict:
         raise CheckFailedError(f"{_counted(len(findings))} in {config.data}; --strict allows none.")
@@ -108,16 +109,12 @@ def read_folder(root: Path) -> list[Inspected]:
     """Read every photo under ROOT/SPLIT/CLASS/; raises UsageError when there is none."""
     if not root.is_dir():
         raise UsageError(f"--data {root} is not a folder.")
-    paths = [path for path in sorted(root.glob("*/*/*")) if _is_photo(path)]
+    paths = [path for path in sorted(root.glob("*/*/*")) if is_photo(path)]
     if not paths:
         raise UsageError(f"{root} has no photos; they are looked for in SPLIT/CLASS/.")
     with ThreadPoolExecutor() as pool:
         read = pool.map(lambda path: inspect_file(root, path), paths)
         return list(tqdm(read, "reading photos", len(paths), unit="img", leave=False))
-
-
-def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in PHOTO_SUFFIXES
 
 
 def inspect_file(root: Path, path: Path) -> Inspected:
@@ -139,10 +136,11 @@ def inspect_file(root: Path, path: Path) -> Inspected:
     return Inspected(name, split, label, sha256, file_format, picture.width, picture.height, turned)
 
 
-def overview(files: Sequence[Inspected]) -> list[str]:
+def overview(root: Path, files: Sequence[Inspected]) -> list[str]:
     """Photos of each split and class, and the sizes of the readable ones, as lines."""
     splits = sorted({file.split for file in files})
-    classes = sorted({file.label for file in files})
+    empty = {shown(Path(folder.name)) for folder in empty_class_folders(root, splits)}
+    classes = sorted(empty | {file.label for file in files})
     counts = Counter((file.split, file.label) for file in files)
     wide = max(len(name) for name in [*classes, "all"])
     lines = [f"{'photos':<{wide}}  " + "  ".join(f"{split:>10}" for split in splits)]
@@ -172,7 +170,7 @@ def find_all(root: Path, files: Sequence[Inspected]) -> list[Finding]:
         *_wrong_names(files),
         *_misnamed_splits(files),
         *_class_counts(files),
-        *_unreadable_classes(files),
+        *_classes_without_photos(root, files),
         *_passed_over(root),
     ]
 
@@ -223,14 +221,23 @@ def _misnamed_splits(files: Sequence[Inspected]) -> Iterator[Finding]:
             yield Finding("a split that fit does not read", split, advice)
 
 
-def _unreadable_classes(files: Sequence[Inspected]) -> Iterator[Finding]:
+def _classes_without_photos(root: Path, files: Sequence[Inspected]) -> Iterator[Finding]:
     folders = {(file.split, file.label) for file in files}
     for split, label in sorted(folders - {(f.split, f.label) for f in files if not f.fault}):
-        kind = (
-            "a class that cannot be learnt" if split == "train" else "a class that is not measured"
-        )
         found = f"no photo of {split}/{label} can be read"
-        yield Finding(kind, found, "replace them, or remove the class everywhere")
+        yield _lacking(split, found, "replace them, or remove the class everywhere")
+    splits, labels = {file.split for file in files}, {file.label for file in files}
+    for folder in empty_class_folders(root, {"train", *splits}):
+        split, label = folder.parent.name, shown(Path(folder.name))
+        if split in splits and label in labels:
+            continue  # `_class_counts` names it, which knows the class from another split
+        yield _lacking(split, f"{split}/{label} has no photo", advice_for_empty([folder]))
+
+
+def _lacking(split: str, found: str, advice: str) -> Finding:
+    is_learnt = split == "train"
+    kind = "a class that cannot be learnt" if is_learnt else "a class that is not measured"
+    return Finding(kind, found, advice)
 
 
 def _class_counts(files: Sequence[Inspected]) -> Iterator[Finding]:
@@ -260,9 +267,9 @@ def _class_counts(files: Sequence[Inspected]) -> Iterator[Finding]:
 def _passed_over(root: Path) -> Iterator[Finding]:
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root)
-        if not path.is_file() or (len(name.parts) == 3 and _is_photo(path)):
+        if not path.is_file() or (len(name.parts) == 3 and is_photo(path)):
             continue
-        if len(name.parts) == 1 and not _is_photo(path):
+        if len(name.parts) == 1 and not is_photo(path):
             continue  # a licence or a note beside the splits
         advice = f"photos lie in SPLIT/CLASS/ and end in {', '.join(sorted(PHOTO_SUFFIXES))}"
         yield Finding("a file that is passed over", shown(name), advice)

@@ -38,7 +38,7 @@ def test_a_tidy_folder_has_nothing_to_mend(tidy, capsys):
 
 
 def test_photos_are_counted_by_split_and_class(tidy):
-    lines = [line.split() for line in overview(read_folder(tidy))]
+    lines = [line.split() for line in overview(tidy, read_folder(tidy))]
     assert lines[:5] == [
         ["photos", "train", "validation"],
         ["blue", "12", "12"],
@@ -50,7 +50,7 @@ def test_photos_are_counted_by_split_and_class(tidy):
 
 def test_sizes_are_given_as_smallest_median_and_largest(folder):
     write_photo(folder / "train/red/wide.jpg", width_px=640, height_px=20)
-    text = "\n".join(overview(read_folder(folder)))
+    text = "\n".join(overview(folder, read_folder(folder)))
     assert "width: 60 to 640 pixels, median 60" in text
     assert "height: 20 to 80 pixels, median 80" in text
 
@@ -60,7 +60,7 @@ def test_photos_that_lie_on_their_side_are_counted_and_are_no_problem(folder):
     exif = lying.getexif()
     exif[0x0112] = 6
     (folder / "train/red/lying.jpg").write_bytes(encoded(lying, exif=exif))
-    assert "EXIF orientation: 1 " in "\n".join(overview(read_folder(folder)))
+    assert "EXIF orientation: 1 " in "\n".join(overview(folder, read_folder(folder)))
     assert found_in(folder) == []
 
 
@@ -177,6 +177,36 @@ def test_a_class_without_validation_photos_is_not_measured(folder):
         "a class that is not measured",
         "validation/red has no photos",
     )
+
+
+def test_a_class_folder_without_photos_is_counted_and_cannot_be_learnt(folder):
+    (folder / "train/mauve").mkdir()
+    finding = the_finding(folder)
+    assert (finding.kind, finding.found) == (
+        "a class that cannot be learnt",
+        "train/mauve has no photo",
+    )
+    lines = [line.split() for line in overview(folder, read_folder(folder))]
+    assert ["mauve", "0", "0"] in lines
+
+
+def test_a_class_folder_of_heic_photos_says_to_convert_them(folder):
+    (folder / "train/mauve").mkdir()
+    (folder / "train/mauve/phone.heic").write_bytes(b"no photo that is read")
+    advice = [f.advice for f in found_in(folder) if f.kind == "a class that cannot be learnt"]
+    assert advice == [".heic is not read; convert the photos to JPEG, or remove the folder"]
+
+
+def test_an_emptied_class_is_named_once_in_each_split(folder):
+    for photo in folder.glob("*/red/*"):
+        photo.unlink()
+    assert [(finding.kind, finding.found) for finding in found_in(folder)] == [
+        ("a class that cannot be learnt", "train/red has no photo"),
+        ("a class that is not measured", "validation/red has no photo"),
+    ]
+    write_photo(folder / "train/red/one.jpg")
+    kinds = [f.kind for f in found_in(folder)]
+    assert kinds.count("a class that is not measured") == 1
 
 
 def test_findings_are_printed_one_a_line_and_fail_only_when_strict(folder, capsys):

@@ -27,6 +27,7 @@ from tests.conftest import no_fetch
 from tests.drawn import encoded, picture, write_class_folders
 from tests.tiny_model import write_tiny_model
 from train import data
+from train.config import DataConfig
 from train.data import Manifest, Photo
 from train.errors import TrainError, UsageError
 from train.features import cached_features
@@ -71,7 +72,6 @@ def leave_only(root: Path, colour: str) -> None:
     [
         (lambda root: shutil.rmtree(root / "validation"), r"validation is missing"),
         (lambda root: shutil.rmtree(root / "train"), r"train is missing"),
-        (lambda root: (root / "validation/mauve").mkdir(), None),
         (
             lambda root: shutil.copytree(root / "validation/red", root / "validation/mauve"),
             "not in train: mauve",
@@ -82,11 +82,32 @@ def leave_only(root: Path, colour: str) -> None:
 )
 def test_a_folder_that_cannot_be_trained_on_is_refused_by_name(folder: Path, damage, message):
     damage(folder)
-    if message is None:  # an empty class folder is harmless
-        assert data.scan(folder).classes == ("blue", "green", "red")
-        return
     with pytest.raises(UsageError, match=message):
         data.scan(folder)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_class_folder_without_photos_is_refused_in_train_alone(folder: Path, split: str):
+    (folder / split / "mauve").mkdir()
+    if split == "validation":
+        assert data.scan(folder).classes == ("blue", "green", "red")
+        return
+    with pytest.raises(UsageError, match=r"train/mauve has no photo: put .*, or remove the folder"):
+        data.scan(folder)
+
+
+def test_a_class_of_heic_photos_is_not_left_out_in_silence(folder: Path):
+    for photo in (folder / "train/red").iterdir():
+        photo.rename(photo.with_suffix(".HEIC"))
+    with pytest.raises(UsageError, match=r"train/red has no photo: \.heic is not read; convert"):
+        data.divide(DataConfig(folder, cache=folder / "cache"))
+
+
+@pytest.mark.parametrize("name", [".ipynb_checkpoints", "__MACOSX", "@eaDir"])
+def test_an_empty_folder_that_a_program_left_behind_is_no_class(folder: Path, name: str):
+    (folder / "train" / name).mkdir()
+    (folder / "train" / name / "notes.txt").write_text("of a program")
+    assert data.scan(folder).classes == ("blue", "green", "red")
 
 
 def test_holding_out_takes_the_share_of_each_class_and_nothing_twice(folder: Path):
