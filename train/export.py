@@ -44,6 +44,7 @@ from train.inference import (
 from train.network import Network
 from train.runs import draft_folder, require_writable, write_bytes, writing_drafts
 from train.saved import Trained, TrainedCascade, TrainedModel, load_model
+from train.siblings import open_sibling
 
 ONNX_FILE = "classifier.onnx"
 
@@ -69,8 +70,8 @@ class ExportConfig:
     """Height and width of the input that the file takes; the run's own if not given. Choose another
     by `evaluate RUN --split holdout --input-px`. A cascade was made with its sizes."""
     calibrate_on: Path | None = None
-    """Run of the same recipe whose held-out photos temperature and threshold are fitted on; the run
-    itself if it held photos out."""
+    """Run of the same recipe and backbones whose held-out photos temperature and threshold are
+    fitted on, of a cascade another one; the run itself if it held photos out."""
     calibrate_like: Path | None = None
     """ONNX file of a calibrated model: temperature and threshold are fitted to its answers to the
     photos that the file is checked with. Their labels are not used."""
@@ -156,9 +157,7 @@ def _calibration(config: ExportConfig, trained: Trained, photos: Manifest) -> Ca
     if config.calibrate_like is not None:
         return calibrate_like(config.calibrate_like, trained, photos, config.cache, config.input_px)
     if config.calibrate_on is not None:
-        sibling = load_model(config.calibrate_on)
-        if sibling.classes != trained.classes:
-            raise UsageError(f"{config.calibrate_on} has other classes than {config.run}.")
+        open_sibling("--calibrate-on", config.calibrate_on, trained, config.run)
     elif trained.config.data.choose_on != "holdout":
         return None
     held_out_by = config.calibrate_on or config.run

@@ -29,6 +29,7 @@ from train.gated import INT8_FILE, QUANTIZE_JSON, SECOND_INT8_FILE
 from train.judging import PhotoRoles, choose_photos
 from train.runs import draft_folder, require_writable, write_bytes, write_json
 from train.saved import Trained, load_model
+from train.siblings import open_sibling
 from train.trials import RULE, Examiner, Source, Trials, copy_model, judged_line
 from train.turns import Clock
 
@@ -115,15 +116,7 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
 def _sibling(config: QuantizeConfig, trained: Trained) -> Path | None:
     if config.sibling is None:
         return config.run if trained.config.data.choose_on == "holdout" else None
-    sibling = load_model(config.sibling)
-    if sibling.classes != trained.classes:
-        raise UsageError(f"{config.sibling} has other classes than {config.run}.")
-    its, own = ([p.config.network.backbone for p in model.parts] for model in (sibling, trained))
-    if its != own:
-        raise UsageError(
-            f"--sibling {config.sibling} is {' and '.join(its)}, {config.run} is "
-            f"{' and '.join(own)}: give a run of the same recipe."
-        )
+    open_sibling("--sibling", config.sibling, trained, config.run)
     return config.sibling
 
 

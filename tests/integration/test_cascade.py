@@ -236,6 +236,22 @@ def test_what_takes_one_network_refuses_a_cascade(
     assert not (out / runs.MODEL).exists()
 
 
+def test_only_a_run_of_the_same_backbones_calibrates_an_export(
+    cascade_parts: dict[str, tuple[Path, Path]],
+    cascade_run: Path,
+    cascade_sibling: Path,
+    photo_cache: Path,
+    tmp_path: Path,
+):
+    held_first, held_second = cascade_parts["holdout"]
+    first, _ = cascade_parts["nothing"]
+    out = tmp_path / "classifier.onnx"
+    for run, other in ((first, held_second), (cascade_run, held_first), (first, cascade_sibling)):
+        with pytest.raises(UsageError, match=f"--calibrate-on {other} is .* {run} is .* recipe"):
+            export(ExportConfig(run=run, out=out, calibrate_on=other, cache=photo_cache))
+    assert not out.exists()
+
+
 def test_runs_that_make_no_cascade_are_named(
     cascade_parts: dict[str, tuple[Path, Path]],
     cascade_sibling: Path,
