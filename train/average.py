@@ -3,8 +3,8 @@
 The mean of networks that started from the same pretrained weights is often better than each, and
 costs no more to serve (Wortsman et al. 2022, "Model soups"). Its batch-norm statistics are of none
 of them, so they are measured anew on the training photos. A run that is itself a mean counts as
-many times as it has members. Runs that differ in network, classes, photos or held-out share are
-refused; how many stages they froze may differ.
+many times as it has members. Runs that differ in network, classes, photos, held-out share or in
+weights that all kept frozen are refused; how many stages they froze may differ.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 import tyro
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
@@ -64,6 +64,7 @@ def average(config: AverageConfig) -> None:
     members = [load_single(run) for run in config.runs]
     networks = [member.network for member in members]
     _require_one_network(config.runs, members)
+    _require_same_frozen(config.runs, members)
     counts = [len(member.members) for member in members]
     # What any of them trained has statistics to measure: the fewest frozen stages.
     freest = min(members, key=lambda member: member.config.network.frozen_stages)
@@ -118,10 +119,50 @@ def _require_one_network(folders: Sequence[Path], members: Sequence[TrainedModel
             raise UsageError(f"{folder} has another network than {folders[0]}: {_TAKES}.")
 
 
+def _require_same_frozen(folders: Sequence[Path], members: Sequence[TrainedModel]) -> None:
+    """Raises UsageError where a head, or stages, learned on frozen weights that the others lack."""
+    networks = [member.network for member in members]
+    common = min(len(network.frozen) for network in networks)  # a frozen backbone counts as one
+    first, *others = (network.frozen[:common] for network in networks)
+    for folder, member, frozen in zip(folders[1:], members[1:], others, strict=True):
+        if not all(map(_has_same_weights, first, frozen)):
+            trained = member.config.network.train_backbone
+            what = f"{common} frozen stages" if trained else "frozen backbone"
+            raise UsageError(
+                f"{folder} has other weights in its {what} than {folders[0]} "
+                f"({_weights_of(member)}; {_weights_of(members[0])}), so that no head fits their "
+                "mean: train both from the same weights."
+            )
+
+
+def _has_same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Up to rounding: a mean of equal weights, which may be averaged again, loses the last bits."""
+    state = other.state_dict()
+    return all(
+        torch.allclose(value, state[name], rtol=1e-5, atol=1e-30, equal_nan=True)
+        for name, value in one.state_dict().items()
+        if value.is_floating_point()
+    )
+
+
+def _weights_of(member: TrainedModel) -> str:
+    """What the backbone started from, as options of `fit`; of a mean each of its members' once."""
+    found = []
+    for config in (run.config for run in member.members):
+        weights = config.network.weights
+        drawn = f" --seed {_seed_of_start(config)}" if weights == "none" else ""
+        found.append(f"--start {config.start}" if config.start else f"--weights {weights}{drawn}")
+    return " and ".join(dict.fromkeys(found))
+
+
+def _seed_of_start(config: FitConfig) -> int:
+    own = config.network.head_seed
+    return config.seed if own is None else own
+
+
 def _head(run: Training) -> object:
     """What the head's starting weights were: those of an earlier run, or drawn by a seed."""
-    own = run.config.network.head_seed
-    return run.started_from or (run.config.seed if own is None else own)
+    return run.started_from or _seed_of_start(run.config)
 
 
 def _shape(config: FitConfig) -> tuple[object, ...]:

@@ -174,7 +174,7 @@ def test_batchnorm_is_kept_where_every_run_froze_it_and_measured_elsewhere(
     members = []
     for seed, frozen_stages in enumerate(stages):
         out = tmp_path / f"seed{seed}"
-        network = NETWORK | {"frozen_stages": frozen_stages}
+        network = NETWORK | {"frozen_stages": frozen_stages, "head_seed": 0}
         fit(
             tiny_config(drawn_data, photo_cache, out, network=network, epochs=1, seed=seed, lr=1e-3)
         )
