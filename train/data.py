@@ -82,8 +82,8 @@ def scan(root: Path, splits: Sequence[str] = ("train", "validation")) -> Manifes
 
     Raises:
         UsageError: a split's folder is missing or holds no photos, a class folder of train holds
-            none, there are fewer than two classes, another split has a class that the first has
-            not, or a class has a name that is not UTF-8.
+            none, another split has a class that the first has not, or a class has a name that is
+            not UTF-8.
     """
     photos: list[Photo] = []
     for split in splits:
@@ -106,8 +106,6 @@ def scan(root: Path, splits: Sequence[str] = ("train", "validation")) -> Manifes
         raise UsageError(
             f"{root} has classes that are not in {splits[0]}: {', '.join(sorted(strangers))}."
         )
-    if len(classes) < 2:
-        raise UsageError(f"{root / splits[0]} has one class folder; a classifier needs two.")
     return Manifest(root, classes, tuple(photos))
 
 
@@ -156,11 +154,14 @@ def divide(config: DataConfig) -> tuple[Manifest, Manifest, Manifest | None]:
     The validation split is read only where it is chosen on.
 
     Raises:
-        UsageError: the folder cannot be trained on, holds an unreadable photo under `strict`, or
-            leaves a class without a photo to train on.
+        UsageError: the folder cannot be trained on, has fewer than two classes, holds an unreadable
+            photo under `strict`, or leaves a class without a photo to train on.
     """
     splits = ("train", "validation") if config.choose_on == "validation" else ("train",)
-    manifest = without_unreadable(scan(config.data, splits), config.cache, strict=config.strict)
+    scanned = scan(config.data, splits)
+    if len(scanned.classes) < 2:
+        raise UsageError(f"{config.data}/train has one class folder; a classifier needs two.")
+    manifest = without_unreadable(scanned, config.cache, strict=config.strict)
     training = manifest.split("train")
     _require_each_class(training, "can be read: replace them, or remove the class everywhere")
     if config.choose_on == "validation":

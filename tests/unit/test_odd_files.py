@@ -118,6 +118,17 @@ def test_a_split_of_unreadable_photos_cannot_be_measured(
     assert "validation has no photo that can be read" in capsys.readouterr().err
 
 
+def test_a_split_of_a_single_class_is_measured(folder: Path, tmp_path: Path):
+    for colour in CLASSES[1:]:
+        shutil.rmtree(folder / "validation" / colour)
+    assert data.divide(reading(folder))[0].classes == CLASSES
+    model = write_tiny_model(tmp_path / "model/tiny.onnx", classes=CLASSES)
+    flags = ["--data", str(folder), "--cache", str(tmp_path / "cache")]
+    assert main(["evaluate", str(model), *flags]) == 0
+    report = json.loads((model.parent / "report.json").read_text())
+    assert report["splits"]["validation"]["photos"] == 10
+
+
 def kinds(folder: Path) -> list[tuple[str, str]]:
     return [(finding.kind, finding.found) for finding in find_all(folder, read_folder(folder))]
 

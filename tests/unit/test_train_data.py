@@ -83,7 +83,7 @@ def leave_only(root: Path, colour: str) -> None:
 def test_a_folder_that_cannot_be_trained_on_is_refused_by_name(folder: Path, damage, message):
     damage(folder)
     with pytest.raises(UsageError, match=message):
-        data.scan(folder)
+        data.divide(DataConfig(folder, cache=folder / "cache"))
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
