@@ -218,11 +218,29 @@ def require_used(config: FitConfig) -> None:
         raise UsageError("--teacher looks at photos: it takes --train-backbone or --augment.")
     if config.patience and config.data.choose_on == "nothing":
         raise UsageError("--patience compares epochs: leave it out with --choose-on nothing.")
+    _require_used_sources(config)
     sizes = len(config.progressive_px)
     if sizes > config.epochs:
         raise UsageError(
             f"--progressive-px has {sizes} sizes for {config.epochs} epochs: give no more than one "
             "for each epoch."
+        )
+
+
+def _require_used_sources(config: FitConfig) -> None:
+    """Raise UsageError for a share or weights that the training would never look at."""
+    choose_on, usual = config.data.choose_on, DataConfig(config.data.data)
+    for name in ("holdout", "holdout_seed") if choose_on != "holdout" else ():
+        if getattr(config.data, name) != getattr(usual, name):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is of the photos that are held out, but --choose-on "
+                f"{choose_on} holds out none: add --choose-on holdout, or leave it out."
+            )
+    weights = config.network.weights
+    if config.start and weights not in (NetworkConfig().weights, "none"):
+        raise UsageError(
+            f"--weights {weights} would change nothing, for all weights come from --start "
+            f"{config.start}: leave one of them out."
         )
 
 

@@ -150,6 +150,7 @@ def to_command(config: FitConfig) -> str:
     FILE where the weights were a file.
     """
     words = ["python -m train fit --data DIR --out RUN"]
+    unsaid = _NOT_SAID | _unused(config)
     for part, defaults in (
         (config.data, DataConfig(data=config.data.data)),
         (config.network, NetworkConfig()),
@@ -159,7 +160,7 @@ def to_command(config: FitConfig) -> str:
             value = getattr(part, setting.name)
             if (
                 is_dataclass(value)
-                or setting.name in _NOT_SAID
+                or setting.name in unsaid
                 or value == getattr(defaults, setting.name)
             ):
                 continue
@@ -171,6 +172,12 @@ def to_command(config: FitConfig) -> str:
 # come with the run that it starts from.
 _PLACES = frozenset({"out", "data", "cache", "workers", "threads", "resume", "tensorboard"})
 _NOT_SAID = _PLACES | {"hidden"}
+
+
+def _unused(config: FitConfig) -> set[str]:
+    """Settings of a run of before that changed nothing in it: `fit` would refuse them now."""
+    held_out = {"holdout", "holdout_seed"} if config.data.held_out is None else set()
+    return held_out | ({"weights"} if config.start else set())
 
 
 def _as_flag(name: str, value: Any) -> str:

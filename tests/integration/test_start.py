@@ -112,7 +112,7 @@ def test_runs_that_went_on_from_one_run_are_averaged_without_a_warning(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"choose_on": "nothing"},
+        {"choose_on": "nothing", "holdout": 0.1},
         {"choose_on": "holdout", "holdout": 0.2},
         {"choose_on": "holdout", "holdout": 0.3, "holdout_seed": 1},
     ],
@@ -127,7 +127,7 @@ def test_a_run_that_has_seen_what_is_to_be_held_out_is_refused(
 
 
 def test_all_of_train_may_follow_on_a_share_of_it(first: FitConfig, tmp_path: Path):
-    everything = replace(first.data, choose_on="nothing")
+    everything = replace(first.data, choose_on="nothing", holdout=0.1)
     fit(going_on(first, tmp_path / "next", data=everything))
     assert load_single(tmp_path / "next").config.data.held_out is None
 

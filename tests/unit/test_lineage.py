@@ -7,7 +7,14 @@ import pytest
 
 from train.config import DataConfig, FitConfig, NetworkConfig
 from train.errors import UsageError
-from train.lineage import Training, cascade_commands, commands, fitted, read_training
+from train.lineage import (
+    Training,
+    cascade_commands,
+    commands,
+    fitted,
+    read_training,
+    to_command,
+)
 
 
 def training(*started_from: Training, hidden: tuple[int, ...] = (), **changes) -> Training:
@@ -138,6 +145,19 @@ def test_a_cascades_inputs_are_named_where_they_are_not_those_of_training():
     # SIBLING's rule has the sizes, and `cascade` takes no others beside it.
     *_, last = cascade_commands([Training(kept)], runs[1], sizes_px=(160, 160))
     assert last == "python -m train cascade FIRST SECOND --tuned-on SIBLING --out RUN"
+
+
+@pytest.mark.parametrize("weights", ["none", "file.pth"])
+def test_the_command_of_a_run_of_before_leaves_out_what_changed_nothing(weights: str):
+    unused = FitConfig(
+        out=Path("somewhere"),
+        data=DataConfig(data=Path("photos"), holdout=0.3, holdout_seed=1),
+        network=NetworkConfig(weights=weights),
+        start="elsewhere",
+    )
+    assert to_command(unused) == "python -m train fit --data DIR --out RUN --start START"
+    held = replace(unused, start="", data=replace(unused.data, choose_on="holdout"))
+    assert " --choose-on holdout --holdout 0.3 --holdout-seed 1 --weights " in to_command(held)
 
 
 def test_a_pruned_run_counts_as_the_trainings_that_it_was_made_of():

@@ -79,6 +79,9 @@ def settings(**changes) -> FitConfig:
         ({"patience": 2, "reading": {"choose_on": "nothing"}}, "--patience"),
         ({"teacher": ("run",)}, "--teacher looks at photos"),
         ({"progressive_px": (32, 40, 48, 56), "augment": "light"}, "--progressive-px"),
+        ({"reading": {"holdout": 0.3}}, "--holdout is .* --choose-on validation holds out none"),
+        ({"reading": {"choose_on": "nothing", "holdout_seed": 1}}, "--holdout-seed .* nothing"),
+        ({"start": "run", "network": {"weights": "file.pth"}}, "--weights file.pth .* --start run"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(
@@ -97,6 +100,11 @@ def test_an_option_that_would_do_nothing_is_refused(
         {"teacher": ("run",), "teacher_weight": 0.6, "augment": "light"},
         {"patience": 2, "reading": {"choose_on": "holdout"}},
         {"reading": {"choose_on": "nothing"}},
+        {"reading": {"choose_on": "holdout", "holdout": 0.3, "holdout_seed": 1}},
+        {"reading": {"holdout": 0.1, "holdout_seed": 0}},
+        {"start": "run", "network": {"weights": "none"}},
+        {"start": "run", "network": {"weights": "IMAGENET1K_V2"}},
+        {"network": {"weights": "file.pth"}},
     ],
 )
 def test_options_that_do_something_are_taken(changes: dict[str, Any]):
