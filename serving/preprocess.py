@@ -10,6 +10,7 @@ import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -156,12 +157,21 @@ def normalize(pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]
     Returns:
         (N, 3, H, W) float32, contiguous: ((pixels / 255) - mean) / std per channel.
     """
-    scale, offset = scale_and_offset(spec)
-    batch = np.empty((len(pixels), 3, *pixels.shape[1:3]), np.float32)
-    batch[:] = pixels.transpose(0, 3, 1, 2)  # at once: channel by channel takes a third longer
-    batch *= scale[:, None, None]
-    batch += offset[:, None, None]
+    scale, offset = _planes_scale_and_offset(spec)
+    # In planes while it is of 8 bits: a float32 copy has four times as much to move.
+    planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    batch: NDArray[np.float32] = np.multiply(planes, scale, dtype=np.float32)
+    batch += offset
     return batch
+
+
+@cache
+def _planes_scale_and_offset(
+    spec: PreprocessSpec,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """As `scale_and_offset`, each (3, 1, 1)."""
+    scale, offset = scale_and_offset(spec)
+    return scale[:, None, None], offset[:, None, None]
 
 
 def scale_and_offset(spec: PreprocessSpec) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
