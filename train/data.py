@@ -30,7 +30,7 @@ from train.runs import read_json, require_writable, reserve, write_json
 MAX_PIXELS = Settings().image_max_pixels
 
 # Part of every cache key: raise it when decoding or resizing changes what it yields.
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
