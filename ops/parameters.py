@@ -16,7 +16,7 @@ from serving.settings import Settings
 
 _DRIFT_TOLERANCE = 0.005 + 1e-9  # figures are rounded in the template, some at the half
 _MAX_FUNCTION_NAME = 64  # characters (AWS Lambda API reference, CreateFunction)
-# Parameters whose default is whole, and who takes them takes fractions as well.
+# Parameters that take fractions, though their defaults are whole.
 _FRACTIONS = frozenset({"AlarmP99Ms", "ThrottleRatePerSecond"})
 _HOOK_PREFIX = "CodeDeployHook_"
 # What a process takes that has classified a small photo, and what decoding takes at most for each

@@ -16,6 +16,11 @@ JPEG = {"content-type": "image/jpeg"}
 JSON = {"content-type": "application/json"}
 
 
+def as_json(value: Any) -> dict[str, Any]:
+    """A request's body and headers."""
+    return {"body": json.dumps(value).encode(), "headers": {"content-type": "application/json"}}
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the client of an HTTP event gets to see."""

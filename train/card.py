@@ -168,21 +168,23 @@ def _calibration(trained: Trained, contract: Contract) -> str:
             f"{fitted['calibration_photos']} photos that it had not seen. Not their labels were "
             f"taken for right but what the model `{fitted['calibration_like']}` holds for likely"
         )
-    coverage = fitted["calibration_coverage"]
-    unsure = (
-        f"An answer is `unsure` below {contract.unsure_below:.3f}: the lowest threshold at which "
-        f"{SURE_ACCURACY:.0%} of the other answers on those photos were right. "
-        f"{coverage:.1%} of them were sure."
-    )
-    if not coverage:
-        unsure = (
-            f"Every answer is `unsure`: at no threshold were {SURE_ACCURACY:.0%} of the answers on "
-            "those photos right."
-        )
     return (
         "## Calibration\n\n"
         f"Temperature {_temperatures(trained, contract)}, fitted on {photos}: "
         f"calibration error {fitted['calibration_ece_before']:.3f} before, "
-        f"{fitted['calibration_ece_after']:.3f} after.\n\n"
-        f"{unsure}"
+        f"{fitted['calibration_ece_after']:.3f} after.\n\n" + _unsure(contract)
+    )
+
+
+def _unsure(contract: Contract) -> str:
+    coverage = contract.metrics["calibration_coverage"]
+    if not coverage:
+        return (
+            f"Every answer is `unsure`: at no threshold were {SURE_ACCURACY:.0%} of the answers on "
+            "those photos right."
+        )
+    return (
+        f"An answer is `unsure` below {contract.unsure_below:.3f}: the lowest threshold at which "
+        f"{SURE_ACCURACY:.0%} of the other answers on those photos were right. "
+        f"{coverage:.1%} of them were sure."
     )

@@ -6,6 +6,7 @@ images (N, 3, H, W) -> backbone -> features (N, F) -> head -> logits (N, C)
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -61,10 +62,8 @@ def load_weights(network: Network, weights: Mapping[str, Tensor]) -> None:
     Raises:
         RuntimeError: they are not this network's, by name or shape.
     """
-    state = network.state_dict()
-    versions = state._metadata  # type: ignore[attr-defined]
-    state = OrderedDict(weights)
-    state._metadata = versions  # type: ignore[attr-defined]
+    state: Any = OrderedDict(weights)
+    state._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]
     network.load_state_dict(state)
 
 

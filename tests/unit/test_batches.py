@@ -1,7 +1,6 @@
 """Several images in one request: each answered for itself, as many at once as there are vCPUs."""
 
 import base64
-import json
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +18,7 @@ from serving.errors import RemoteFailedError
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.drawn import encoded, picture
+from tests.invocations import as_json
 from tests.tiny_model import write_tiny_cascade, write_tiny_model
 
 SURE, UNSURE = Image.new("RGB", (64, 80), (250, 0, 0)), Image.new("RGB", (64, 80), (90, 100, 80))
@@ -54,11 +54,6 @@ class Slow(Classifier):
         with Slow._lock:
             Slow.now_s += 2
         return super().logits(batch)
-
-
-def as_json(value: Any) -> dict[str, Any]:
-    """A request's body and headers."""
-    return {"body": json.dumps(value).encode(), "headers": {"content-type": "application/json"}}
 
 
 def answers(

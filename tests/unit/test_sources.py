@@ -9,6 +9,7 @@ import pytest
 from serving.app import App
 from serving.settings import Settings
 from tests.drawn import encoded, picture
+from tests.invocations import as_json
 
 BOUNDARY = "----boundary"
 FORM = {"content-type": f'multipart/form-data; boundary="{BOUNDARY}"'}
@@ -21,10 +22,6 @@ def form(*parts: tuple[str, bytes]) -> bytes:
         for named, content in parts
     ]
     return b"\r\n".join([*lines, f"--{BOUNDARY}--\r\n".encode()])
-
-
-def as_json(value):
-    return {"body": json.dumps(value).encode(), "headers": {"content-type": "application/json"}}
 
 
 # --- base64
