@@ -46,10 +46,11 @@ from keras_image_helper.base import BasePreprocessor  # noqa: E402 - after what 
 # (serving/draft.py), as all contracts had it before.
 DRAFT_RESAMPLE = "draft-bilinear-antialias"
 CLOSE_RESAMPLE = "bilinear-antialias"
+BICUBIC_RESAMPLE = "draft-bicubic-antialias"
 EXIF = "upright"
 LAYOUT = "NCHW"
 _LARGEST_FLOAT = sys.float_info.max
-_RULES = {"resample": (DRAFT_RESAMPLE, CLOSE_RESAMPLE), "exif": (EXIF,), "layout": (LAYOUT,)}
+_RULES = {"resample": (DRAFT_RESAMPLE, CLOSE_RESAMPLE, BICUBIC_RESAMPLE), "exif": (EXIF,), "layout": (LAYOUT,)}
 
 # Mean and standard deviation of ImageNet's training pixels on the 0..1 scale, as torchvision's
 # pretrained weights expect them (torchvision.transforms._presets.ImageClassification).
@@ -140,12 +141,14 @@ def _channels(value: Mapping[str, Any], name: str) -> tuple[float, float, float]
 
 
 def resize(image: Image.Image, spec: PreprocessSpec, box: Box | None = None) -> Image.Image:
-    """Stretch an RGB image, or the part of it in a box, with antialiased bilinear resampling.
+    """Stretch an RGB image, or the part of it in a box, antialiased, with the spec's filter.
 
     Images and boxes are as `serving.image.decode_scaled` gives them.
     """
     # `reducing_gap` stays unset: it would trade exactness for speed.
-    return image.resize(spec.size_px, Image.Resampling.BILINEAR, box)
+    bicubic = spec.resample == BICUBIC_RESAMPLE
+    resampling = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
+    return image.resize(spec.size_px, resampling, box)
 
 
 def normalize(pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ import tyro
 from train.errors import UsageError, require
 
 ChooseOn = Literal["validation", "holdout", "nothing"]
-Augment = Literal["none", "light", "strong", "whole"]
+Augment = Literal["none", "light", "strong", "whole", "crops"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "onecycle", "cosine", "step"]
 Precision = Literal["auto", "no", "bf16", "fp16"]
@@ -58,9 +58,9 @@ class NetworkConfig:
     """Which network, from which weights, and what of it is trained."""
 
     backbone: str = "mobilenet_v2"
-    """Any torchvision classification model by name, or efficientnet_lite0 to 4."""
-    weights: str = "IMAGENET1K_V2"
-    """A torchvision weights name, a state-dict file, or `none`."""
+    """A torchvision classification model by its name, or one of timm's as timm/NAME."""
+    weights: str = "default"
+    """`default` downloads the library's own, else a state-dict file, or `none`."""
     train_backbone: bool = False
     """Train the whole network rather than the head alone."""
     frozen_stages: int = 0
@@ -70,14 +70,8 @@ class NetworkConfig:
     """Units of an inner layer between features and logits; 0 leaves it out."""
     dropout: float = 0.0
     """Share of the head's inputs that are dropped in training."""
-    head_seed: int | None = None
-    """Draws the head's starting weights; `--seed` does if not given. Runs of several seeds that are
-    to be averaged need one head to start from."""
     input_px: int = 224
     """Height and width of the network's input."""
-    hidden: tuple[int, ...] = ()
-    """Channels inside each block and of the features, of a network that `prune` made narrower;
-    empty is all of them. A run that starts from such a one has its channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +105,8 @@ class FitConfig:
     """Weigh each class by the inverse of its share of train."""
     augment: Augment = "none"
     """`light`: small turns, crops of 0.9 to 1, flips; `strong`: crops of 0.5 to 1, flips, jittered
-    colours, erasing; `whole`: turns, moves and shears but no crops, stronger jitter, erasing."""
+    colours, erasing; `whole`: turns, moves and shears but no crops, stronger jitter, erasing;
+    `crops`: crops of 0.4 to 1, flips, jittered colours, for a student of a teacher."""
     progressive_px: tuple[int, ...] = ()
     """Sizes of the training photos, one after another over the epochs in equal parts; empty trains
     at the input's size throughout."""
@@ -119,6 +114,8 @@ class FitConfig:
     """Strength (alpha) of mixup; 0 is off."""
     cutmix: float = 0.0
     """Strength (alpha) of cutmix; 0 is off."""
+    mix_share: float = 1.0
+    """Share of the batches that mixup or cutmix mixes."""
     start: str = ""
     """Folder of a trained run whose weights, the head's among them, this one starts from."""
     teacher: tuple[str, ...] = ()
@@ -173,6 +170,7 @@ class FitConfig:
         require(self.patience >= 0, "--patience", "a number 0 or more", self.patience)
         require(0 <= self.seed < 2**64, "--seed", "a number from 0 to below 2^64", self.seed)
         require(self.threads >= 0, "--threads", "a number 0 or more", self.threads)
+        require(0 <= self.mix_share <= 1, "--mix-share", "a number from 0 to 1", self.mix_share)
         smallest_px = min(self.progressive_px, default=1)
         require(smallest_px >= 1, "--progressive-px", "a number 1 or more", smallest_px)
         smoothing, momentum = self.label_smoothing, self.batchnorm_momentum

@@ -12,6 +12,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from serving.preprocess import PreprocessSpec, scale_and_offset
+
+class _Renormalized(nn.Module):
+    """A network that was trained on another normalisation of pixels than its input has."""
+
+    def __init__(self, network: nn.Module, given: PreprocessSpec, wanted: PreprocessSpec) -> None:
+        super().__init__()
+        self.network = network
+        (scale, offset), (its_scale, its_offset) = map(scale_and_offset, (given, wanted))
+        ratio = its_scale / scale
+        self.ratio = nn.Buffer(torch.from_numpy(ratio).view(3, 1, 1))
+        self.shift = nn.Buffer(torch.from_numpy(its_offset - offset * ratio).view(3, 1, 1))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, 3, S, S) float32 -> (B, C) logits"""
+        logits: Tensor = self.network(inputs * self.ratio + self.shift)
+        return logits
+
+
+def seeing_through(
+    network: nn.Module, given: PreprocessSpec, wanted: PreprocessSpec
+) -> nn.Module:
+    """The network for inputs that are normalised as `given`; itself was trained on `wanted`."""
+    if (given.mean, given.std) == (wanted.mean, wanted.std):
+        return network
+    return _Renormalized(network, given, wanted)
+
+
 # (B, 3, S, S) float32 -> (B, C) probabilities
 Teacher = Callable[[Tensor], Tensor]
 

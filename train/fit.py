@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from serving.preprocess import PreprocessSpec, scale_and_offset
+from serving.preprocess import scale_and_offset
 from train import checkpoints, data, loaders, metrics, network, optim, predecessors, runs
+from train.backbones import preprocessing
 from train.config import FitConfig, require_used
 from train.data import Labels
-from train.distillation import distillation_loss, joint_teacher
+from train.distillation import distillation_loss, joint_teacher, seeing_through
 from train.divergence import require_finite
 from train.errors import UsageError
 from train.lineage import Training
@@ -35,7 +36,6 @@ from train.transforms import at_size, batch_mixing, normalize_on_device
 def fit(config: FitConfig) -> None:
     """Train as the config says, and leave the result in `config.out`; else raise a TrainError."""
     require_used(config)
-    config = predecessors.with_starts_channels(config)
     accelerator = _accelerator(config)
     device = accelerator.device
     say = tqdm.write if accelerator.is_main_process else _say_nothing
@@ -48,14 +48,12 @@ def fit(config: FitConfig) -> None:
     with accelerator.main_process_first():
         manifest, training, choosing = data.divide(config.data)
     classes = manifest.classes
-    spec = PreprocessSpec.square(config.network.input_px)
+    spec = preprocessing(config.network.backbone, config.network.input_px)
     training_labels = training.labels()
     order = EpochOrder(len(training_labels), config.seed)
 
     # What is trained: the head alone, on features computed once, or the network, on photos.
     torch.manual_seed(config.seed)
-    if config.network.head_seed is not None:
-        torch.manual_seed(config.network.head_seed)
     shape = replace(config.network, weights="none") if config.start else config.network
     whole = network.build(shape, len(classes))
     started_from = predecessors.take_start(config, manifest, whole) if config.start else ()
@@ -79,12 +77,15 @@ def fit(config: FitConfig) -> None:
     loaders_by_size = [accelerator.prepare(loader) for loader in loaders_by_size]
     evaluation = accelerator.prepare(evaluation) if evaluation else None
     kept = average.module if average else trained  # whose weights become the run's model
-    mixing = batch_mixing(config.mixup, config.cutmix, len(classes))
+    mixing = batch_mixing(config.mixup, config.cutmix, len(classes), share=config.mix_share)
     class_weights = _class_weights(training_labels, len(classes)).to(device)
     scale, offset = (torch.from_numpy(c).view(3, 1, 1).to(device) for c in scale_and_offset(spec))
     teach = None
     if teachers:
-        teach = joint_teacher([t.network.to(device) for t in teachers], compiled=config.compile)
+        teach = joint_teacher(
+            [seeing_through(t.network, spec, t.spec).to(device) for t in teachers],
+            compiled=config.compile,
+        )
 
     state = checkpoints.TrainingState(
         trained, optimizer, schedule, average, accelerator.scaler, history=[]
@@ -211,7 +212,8 @@ def _precision(config: FitConfig) -> str:
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     cpuinfo = Path("/proc/cpuinfo")
-    return "bf16" if cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text() else "no"
+    flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    return "bf16" if "amx_bf16" in flags or "avx512_bf16" in flags else "no"
 
 
 def _compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -17,6 +17,7 @@ from serving.classifier import Classifier, both, calibrated, is_second_asked
 from serving.contract import Contract, Second
 from serving.preprocess import PreprocessSpec, normalize
 from train import data
+from train.backbones import preprocessing
 from train.data import Manifest, Pixels
 from train.errors import UsageError
 from train.network import require_size
@@ -122,7 +123,7 @@ def _contract(trained: TrainedModel, input_px: int) -> Contract:
     return Contract(
         name=f"{config.data.data.resolve().name}-{config.network.backbone}",
         classes=trained.classes,
-        preprocess=PreprocessSpec.square(input_px),
+        preprocess=preprocessing(config.network.backbone, input_px),
         manifest_sha256=trained.manifest_sha256,
     )
 

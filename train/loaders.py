@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 from torchvision.transforms import v2
 
-from serving.preprocess import PreprocessSpec
 from train import data
+from train.backbones import preprocessing
 from train.config import FitConfig
 from train.data import Labels, Manifest, Pixels
 from train.features import cached_features
@@ -91,7 +91,7 @@ def training_loaders(
     device: torch.device,
 ) -> list[Batches]:
     """Of each training size its batches; of features, which have none, one loader."""
-    spec, labels = PreprocessSpec.square(config.network.input_px), photos.labels()
+    spec, labels = preprocessing(config.network.backbone, config.network.input_px), photos.labels()
     if config.on_features:
         rows = cached_features(backbone, photos, spec, config.data.cache, device)
         return [feature_loader(config, torch.from_numpy(rows), labels, order)]
@@ -109,7 +109,7 @@ def choosing_loader(
     """Batches of the photos, or of their features, that the epochs are compared on."""
     if photos is None:
         return None
-    spec, cache = PreprocessSpec.square(config.network.input_px), config.data.cache
+    spec, cache = preprocessing(config.network.backbone, config.network.input_px), config.data.cache
     if config.on_features:
         rows = cached_features(backbone, photos, spec, cache, device)
         return evaluation_loader(torch.from_numpy(rows), photos.labels())

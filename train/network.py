@@ -1,20 +1,17 @@
-"""A torchvision backbone and a new head: what is loaded, what is frozen, what comes out.
+"""A backbone and a new head: what is loaded, what is frozen, what comes out.
 
 images (N, 3, H, W) -> backbone -> features (N, F) -> head -> logits (N, C)
 """
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torchvision import models
 
-from train import channels, efficientnet_lite
+from train.backbones import open_backbone
 from train.config import FitConfig, NetworkConfig
 from train.errors import UsageError
 
@@ -79,12 +76,9 @@ def build(config: NetworkConfig, classes: int) -> Network:
     """Make the network with its starting weights; the head's come from torch's random state.
 
     Raises:
-        UsageError: an unknown backbone or weights, or weights that cannot be had or do not fit, or
-            fewer channels of weights that have all.
+        UsageError: an unknown backbone, or weights that cannot be had or do not fit.
     """
-    if config.hidden and config.weights != "none":
-        raise UsageError("--hidden is for a run that starts from a pruned one: --start RUN.")
-    backbone, features = pretrained_backbone(config)
+    backbone, features = open_backbone(config.backbone, config.weights, config.input_px)
     head = make_head(features, classes, inner=config.inner, dropout=config.dropout)
     _require_stages(config, backbone)
     network = Network(
@@ -93,8 +87,6 @@ def build(config: NetworkConfig, classes: int) -> Network:
         train_backbone=config.train_backbone,
         frozen_stages=config.frozen_stages,
     )
-    if config.hidden:
-        channels.narrow(network, config.hidden, config.backbone)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -116,7 +108,7 @@ def require_size(network: nn.Module, backbone: str, input_px: int, given: str) -
     """Send a grey image through the network, as it was before and after.
 
     Raises:
-        UsageError: it does not take images of this size; the message begins with `given`.
+        UsageError: it does not take images of this size; the message names `given`.
     """
     before = network.training
     try:
@@ -125,7 +117,7 @@ def require_size(network: nn.Module, backbone: str, input_px: int, given: str) -
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1:]
         raise UsageError(
-            f"{given} is no size that {backbone} takes: {''.join(reason)} Try the size that its "
+            f"{backbone} does not support {given}: {''.join(reason)} Try the size that its "
             "weights were trained at, often 224."
         ) from error
     finally:
@@ -152,90 +144,3 @@ def make_head(features: int, classes: int, *, inner: int, dropout: float) -> nn.
         layers.append(nn.Dropout(dropout))
     layers.append(nn.Linear(inner or features, classes))
     return nn.Sequential(*layers)
-
-
-def pretrained_backbone(config: NetworkConfig) -> tuple[nn.Module, int]:
-    """The backbone without its ImageNet classifier, and the width F of its features."""
-    model = load_pretrained(config.backbone, config.weights)
-    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    if not linears:
-        raise UsageError(f"--backbone {config.backbone} does not end in a linear layer.")
-    parent_name, _, name = linears[-1].rpartition(".")
-    parent = model.get_submodule(parent_name)
-    features = int(model.get_submodule(linears[-1]).in_features)  # type: ignore[arg-type]
-    setattr(parent, name, nn.Identity())
-    for sibling, module in parent.named_children():  # the new head brings its own dropout
-        if isinstance(module, nn.Dropout):
-            setattr(parent, sibling, nn.Identity())
-    return model, features
-
-
-def require_backbone(name: str) -> None:
-    """Raise UsageError unless the name is of a classification model; torchvision has others too."""
-    known = [*models.list_models(module=models), *efficientnet_lite.NAMES]
-    if name.lower() not in known:  # torchvision takes capitals as well
-        raise UsageError(
-            f"--backbone {name} is not one of torchvision's classification models, nor of ours: "
-            f"{', '.join(known)}."
-        )
-
-
-def load_pretrained(backbone: str, weights: str) -> nn.Module:
-    """A whole classification model with weights by name, from a file, or `none`."""
-    require_backbone(backbone)
-    builder = models.get_model_builder(backbone)
-    names = [entry.name for entry in models.get_model_weights(backbone)]
-    has_side_heads = backbone in ("googlenet", "inception_v3")
-    model: nn.Module = builder(weights=None, **({"init_weights": False} if has_side_heads else {}))
-    if weights == "none":
-        return _without_side_heads(model)
-    if weights in names:
-        state = _download(backbone, weights)
-    elif Path(weights).is_file():
-        state = _read_state_dict(Path(weights))
-    else:
-        raise UsageError(
-            f"--weights {weights} is neither a file, nor `none`, nor one of {backbone}'s weights: "
-            f"{', '.join(names) or 'it has none to download'}."
-        )
-    try:
-        if isinstance(model, efficientnet_lite.EfficientNetLite):
-            state = efficientnet_lite.as_ours(state, model)
-        model.load_state_dict(state)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UsageError(f"--weights {weights} does not fit {backbone}: {reason}") from error
-    return _without_side_heads(model)
-
-
-def _without_side_heads(model: nn.Module) -> nn.Module:
-    """GoogLeNet and Inception answer with a tuple in training mode while they have side heads."""
-    for name in ("aux1", "aux2", "AuxLogits"):
-        if hasattr(model, name):
-            setattr(model, name, None)
-            model.aux_logits = False  # type: ignore[assignment]
-    return model
-
-
-def _download(backbone: str, weights: str) -> dict[str, Tensor]:
-    entry = models.get_model_weights(backbone)[weights]
-    try:
-        state: dict[str, Tensor] = entry.get_state_dict(progress=True)
-    except (URLError, OSError) as error:
-        raise UsageError(
-            f"The weights {weights} of {backbone} cannot be downloaded ({error}). "
-            "Without a network, give a state-dict file: --weights FILE."
-        ) from error
-    return state
-
-
-def _read_state_dict(file: Path) -> dict[str, Tensor]:
-    import pickle
-
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise UsageError(f"--weights {file} is not a state-dict file that torch reads.") from error
-    if not isinstance(state, dict):
-        raise UsageError(f"--weights {file} holds a {type(state).__name__}, not a state dict.")
-    return state

@@ -1,6 +1,5 @@
 """The trained runs that a training is built on: the one that it starts from, and its teachers."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from train.config import FitConfig
@@ -24,18 +23,6 @@ def open_teachers(config: FitConfig, manifest: Manifest) -> tuple[TrainedModel, 
             backbone = f"the {teacher.config.network.backbone} of --teacher {run}"
             require_size(teacher.network, backbone, size, f"--teacher-px {size}")
     return teachers
-
-
-def with_starts_channels(config: FitConfig) -> FitConfig:
-    """The settings with the channels of the run that they start from, where that has fewer.
-
-    Raises:
-        UsageError: that run has no model or a damaged one.
-    """
-    if not config.start or config.network.hidden:
-        return config
-    hidden = load_single(Path(config.start)).config.network.hidden
-    return replace(config, network=replace(config.network, hidden=hidden))
 
 
 def take_start(config: FitConfig, manifest: Manifest, network: Network) -> tuple[Training, ...]:

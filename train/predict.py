@@ -28,8 +28,8 @@ class PredictConfig:
     """A run's folder or an ONNX file, then files or http(s) URLs; with --backbone no model."""
     backbone: str | None = None
     """Any torchvision classification model, to predict ImageNet's classes as it came."""
-    weights: str = "DEFAULT"
-    """With --backbone: a torchvision weights name, a state-dict file, or `none`."""
+    weights: str = "default"
+    """With --backbone: `default`, a state-dict file, or `none`."""
     top_k: int = 5
     """How many classes to show."""
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
+from serving.preprocess import PreprocessSpec
 from train import runs
+from train.backbones import preprocessing
 from train.checkpoints import FORMAT, Epoch
 from train.config import FitConfig
 from train.errors import UsageError
@@ -30,6 +32,12 @@ class TrainedModel:
     def config(self) -> FitConfig:
         """The settings that it was trained with; of a mean those of its first member."""
         return self.training.config
+
+    @property
+    def spec(self) -> PreprocessSpec:
+        """How a photo becomes the network's input, at the size that it was trained for."""
+        network = self.config.network
+        return preprocessing(network.backbone, network.input_px)
 
     @property
     def members(self) -> tuple[Training, ...]:

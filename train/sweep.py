@@ -22,14 +22,13 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from serving.preprocess import PreprocessSpec
 from train import data, runs, sweep_report
 from train.comparison import SettingResult, compare
 from train.config import DataConfig, NetworkConfig, require_px, to_json
 from train.data import Manifest
 from train.errors import require
 from train.features import cached_features
-from train.network import make_head, pretrained_backbone, require_size
+from train.network import make_head, require_size
 from train.stacked import HeadTraining, Rows, Setting, answers, stacks, train_stack
 
 JSON, MARKDOWN, PICTURE = "sweep.json", "sweep.md", "sweep.png"
@@ -44,7 +43,7 @@ class SweepConfig:
     data: Annotated[DataConfig, tyro.conf.arg(name="")]
     backbone: str = "mobilenet_v2"
     """Any torchvision classification model by name."""
-    weights: str = "IMAGENET1K_V2"
+    weights: str = "default"
     """A torchvision weights name, a state-dict file, or `none`."""
     input_px: int = 224
     """Height and width of the network's input."""
@@ -129,11 +128,10 @@ def _frozen(
     config: SweepConfig, parts: tuple[Manifest, Manifest], device: torch.device
 ) -> tuple[MakeHead, list[Rows]]:
     """The features of both parts, and a maker of heads that start as they would in `fit`."""
-    network = NetworkConfig(config.backbone, config.weights, input_px=config.input_px)
     random_states = {}
     for seed in reversed(config.seeds):  # where weights are `none`, the first seed's are kept
         torch.manual_seed(seed)
-        backbone, width = pretrained_backbone(network)
+        backbone, width = open_backbone(config.backbone, config.weights, config.input_px)
         random_states[seed] = torch.get_rng_state()  # making a backbone draws random numbers too
     require_size(backbone, config.backbone, config.input_px, f"--input-px {config.input_px}")
     classes = len(parts[0].classes)
@@ -143,7 +141,7 @@ def _frozen(
         return make_head(width, classes, inner=inner, dropout=dropout)
 
     backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    spec = PreprocessSpec.square(config.input_px)
+    spec = preprocessing(config.backbone, config.input_px)
     rows = []
     for part in parts:
         features = cached_features(backbone, part, spec, config.data.cache, device)

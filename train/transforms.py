@@ -38,7 +38,8 @@ def augmentation(name: Augment, size_px: int) -> v2.Compose:
     flip. strong: crop of 0.5 to 1, flip, colour jitter, random erasing. whole: nearly all of it
     stays in view, turned, moved, sheared and made smaller or a little larger, flip, stronger
     colour jitter, sometimes grey, random erasing: for classes that differ by a length, which a
-    crop hides.
+    crop hides. crops: crop of 0.4 to 1, flip, colour jitter: as function matching has it, where a
+    teacher says what each crop still shows (Beyer et al. 2022).
     """
     size = (size_px, size_px)
     if name == "none":
@@ -49,6 +50,14 @@ def augmentation(name: Augment, size_px: int) -> v2.Compose:
                 v2.RandomRotation(10, interpolation=v2.InterpolationMode.BILINEAR),
                 v2.RandomResizedCrop(size, scale=(0.9, 1.0), antialias=True),
                 v2.RandomHorizontalFlip(),
+            ]
+        )
+    if name == "crops":
+        return v2.Compose(
+            [
+                v2.RandomResizedCrop(size, scale=(0.4, 1.0), antialias=True),
+                v2.RandomHorizontalFlip(),
+                v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3),
             ]
         )
     if name == "whole":
@@ -79,14 +88,19 @@ def augmentation(name: Augment, size_px: int) -> v2.Compose:
     )
 
 
-def batch_mixing(mixup: float, cutmix: float, classes: int) -> v2.Transform | None:
-    """Mixup and cutmix of a batch and its labels, with the given strengths (alpha); 0 is off."""
+def batch_mixing(
+    mixup: float, cutmix: float, classes: int, *, share: float = 1.0
+) -> v2.Transform | None:
+    """Mixup and cutmix of a batch and its labels, with the given strengths (alpha); 0 is off.
+
+    `share` of the batches are mixed, the others stay as they are.
+    """
     mixings: list[v2.Transform] = []
     if mixup > 0:
         mixings.append(v2.MixUp(alpha=mixup, num_classes=classes))
     if cutmix > 0:
         mixings.append(v2.CutMix(alpha=cutmix, num_classes=classes))
-    return v2.RandomChoice(mixings) if mixings else None
+    return v2.RandomApply([v2.RandomChoice(mixings)], p=share) if mixings else None
 
 
 def normalize_on_device(pixels: Tensor, scale: Tensor, offset: Tensor) -> Tensor:

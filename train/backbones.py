@@ -1,0 +1,255 @@
+"""A backbone's name in, a network that yields pooled features out, with the preprocessing that its
+pre-training had.
+
+    mobilenet_v2                 torchvision's classification models, by their names
+    timm/tf_efficientnet_lite0   timm's, by theirs
+
+Weights are `default` (downloaded from the hub that the library names), a state-dict file, or `none`.
+"""
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.transforms import InterpolationMode
+
+from serving.preprocess import BICUBIC_RESAMPLE, DRAFT_RESAMPLE, PreprocessSpec
+from train.errors import UsageError
+
+TIMM = "timm/"
+DEFAULT, NONE = "default", "none"
+
+# Both were trained on (pixel - 0.5) / 0.5 and convert ImageNet's normalisation themselves where
+# `transform_input` is set, which it is not here (torchvision/models/inception.py).
+_HALVES = (0.5, 0.5, 0.5)
+_TRAINED_ON_HALVES = ("googlenet", "inception_v3")
+
+
+@dataclass(frozen=True, slots=True)
+class Pretraining:
+    """What a backbone's pre-trained weights expect of a photo, and the size they learnt at."""
+
+    spec: PreprocessSpec
+    classes: tuple[str, ...] = ()
+    """Names of the classes of its own classifier; empty where the library does not say."""
+
+    def at(self, input_px: int) -> PreprocessSpec:
+        """The same rules for a square input of `input_px` pixels."""
+        spec = self.spec
+        return PreprocessSpec(input_px, input_px, spec.mean, spec.std, spec.resample)
+
+
+def preprocessing(backbone: str, input_px: int) -> PreprocessSpec:
+    """The backbone's own mean, std and resampling, for a square input.
+
+    Raises:
+        UsageError: no library has the backbone.
+    """
+    return pretraining(backbone).at(input_px)
+
+
+def pretraining(backbone: str) -> Pretraining:
+    """What the library says of the backbone's default weights, without loading them.
+
+    Raises:
+        UsageError: no library has the backbone.
+    """
+    require_backbone(backbone)
+    if backbone.startswith(TIMM):
+        import timm
+
+        rules = timm.data.resolve_data_config({}, pretrained_cfg=_timm_config(backbone))
+        px = int(rules["input_size"][-1])
+        bicubic = rules["interpolation"] == "bicubic"
+        mean, std = rules["mean"], rules["std"]
+        return Pretraining(_spec(px, mean, std, bicubic=bicubic))
+    entry = models.get_model_weights(backbone).DEFAULT
+    presets = entry.transforms()
+    mean, std = presets.mean, presets.std
+    if backbone in _TRAINED_ON_HALVES:
+        mean, std = _HALVES, _HALVES
+    bicubic = presets.interpolation == InterpolationMode.BICUBIC
+    spec = _spec(presets.crop_size[0], mean, std, bicubic=bicubic)
+    return Pretraining(spec, tuple(entry.meta["categories"]))
+
+
+def _timm_config(backbone: str) -> Any:
+    import timm
+
+    name = backbone.removeprefix(TIMM)
+    return timm.models.get_pretrained_cfg(name, allow_unregistered=False).to_dict()
+
+
+def _spec(px: int, mean: Any, std: Any, *, bicubic: bool) -> PreprocessSpec:
+    resample = BICUBIC_RESAMPLE if bicubic else DRAFT_RESAMPLE
+    return PreprocessSpec(px, px, tuple(mean), tuple(std), resample)
+
+
+def require_backbone(name: str) -> None:
+    """Raise UsageError unless a library has a classification model of this name."""
+    if name.startswith(TIMM):
+        import timm
+
+        if not timm.is_model(name.removeprefix(TIMM).partition(".")[0]):
+            raise UsageError(f"--backbone {name}: timm has no such model{_nearest_in_timm(name)}")
+        return
+    known = models.list_models(module=models)
+    if name not in known:
+        raise UsageError(
+            f"--backbone {name} is not one of torchvision's classification models: "
+            f"{', '.join(known)}. Of timm's, write timm/NAME."
+        )
+
+
+def _nearest_in_timm(name: str) -> str:
+    import difflib
+
+    import timm
+
+    near = difflib.get_close_matches(name.removeprefix(TIMM), timm.list_models(), n=3)
+    return f"; the nearest are {', '.join(TIMM + n for n in near)}." if near else "."
+
+
+def open_backbone(name: str, weights: str, input_px: int) -> tuple[nn.Module, int]:
+    """The network without its classifier, and the width F of its features: images -> (N, F).
+
+    Raises:
+        UsageError: an unknown backbone, weights that cannot be had or do not fit, a network whose
+            features are no vector, or one that does not take this size.
+    """
+    if name.startswith(TIMM):
+        model = _timm_model(name, weights)
+        return model, _width(model, name, input_px)
+    return _without_classifier(whole_model(name, weights), name)
+
+
+def whole_model(name: str, weights: str) -> nn.Module:
+    """A torchvision classification model with its own classifier.
+
+    Raises:
+        UsageError: as `open_backbone`.
+    """
+    require_backbone(name)
+    side_heads = {"init_weights": False} if name in _TRAINED_ON_HALVES else {}
+    model: nn.Module = models.get_model_builder(name)(weights=None, **side_heads)
+    if weights == NONE:
+        return _without_side_heads(model)
+    state = _downloaded(name) if weights == DEFAULT else read_state_dict(Path(weights))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise _does_not_fit(weights, name, error) from error
+    return _without_side_heads(model)
+
+
+def _timm_model(name: str, weights: str) -> nn.Module:
+    import timm
+
+    require_backbone(name)
+    try:
+        model: nn.Module = timm.create_model(
+            name.removeprefix(TIMM), pretrained=weights == DEFAULT, num_classes=0
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(
+            f"--backbone {name} cannot be had: {_last_line(error)} "
+            "Without a network, give a state-dict file: --weights FILE."
+        ) from error
+    if weights in (DEFAULT, NONE):
+        return model
+    state = read_state_dict(Path(weights))
+    names = model.pretrained_cfg["classifier"]  # type: ignore[index]
+    own = (names,) if isinstance(names, str) else tuple(names)
+    kept = {k: v for k, v in state.items() if not k.startswith(tuple(f"{n}." for n in own))}
+    try:
+        model.load_state_dict(kept)
+    except RuntimeError as error:
+        raise _does_not_fit(weights, name, error) from error
+    return model
+
+
+def _width(model: nn.Module, name: str, input_px: int) -> int:
+    """F of the features, by sending one image through."""
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            features = model.eval()(torch.zeros(1, 3, input_px, input_px))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise UsageError(
+            f"--backbone {name} does not support --input-px {input_px}: {_last_line(error)}"
+        ) from error
+    finally:
+        model.train(was_training)
+    if not isinstance(features, Tensor) or features.ndim != 2:
+        raise UsageError(f"--backbone {name} gives no vector of features a photo.")
+    return int(features.shape[1])
+
+
+def _without_classifier(model: nn.Module, name: str) -> tuple[nn.Module, int]:
+    """The last linear layer, and the dropout beside it, become the identity."""
+    linears = [part for part, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise UsageError(f"--backbone {name} does not end in a linear layer.")
+    parent_name, _, last = linears[-1].rpartition(".")
+    parent = model.get_submodule(parent_name)
+    features = int(model.get_submodule(linears[-1]).in_features)  # type: ignore[arg-type]
+    setattr(parent, last, nn.Identity())
+    for sibling, module in parent.named_children():  # the new head brings its own dropout
+        if isinstance(module, nn.Dropout):
+            setattr(parent, sibling, nn.Identity())
+    return model, features
+
+
+def _without_side_heads(model: nn.Module) -> nn.Module:
+    """GoogLeNet and Inception answer with a tuple in training mode while they have side heads."""
+    for name in ("aux1", "aux2", "AuxLogits"):
+        if hasattr(model, name):
+            setattr(model, name, None)
+            model.aux_logits = False  # type: ignore[assignment]
+    return model
+
+
+def _downloaded(name: str) -> dict[str, Tensor]:
+    entry = models.get_model_weights(name).DEFAULT
+    try:
+        state: dict[str, Tensor] = entry.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise UsageError(
+            f"The weights of {name} cannot be downloaded ({_last_line(error)}). "
+            "Without a network, give a state-dict file: --weights FILE."
+        ) from error
+    return state
+
+
+def read_state_dict(file: Path) -> Mapping[str, Tensor]:
+    """The tensors of a file that `torch.save` or safetensors wrote.
+
+    Raises:
+        UsageError: it is missing, or not such a file.
+    """
+    if not file.is_file():
+        raise UsageError(f"--weights {file} is neither a file, nor `default`, nor `none`.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a file's age, or its pickle's protocol
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise UsageError(f"--weights {file} is not a state-dict file that torch reads.") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UsageError(f"--weights {file} does not hold a state dict: tensors by name.")
+    return state
+
+
+def _does_not_fit(weights: str, name: str, error: Exception) -> UsageError:
+    return UsageError(f"--weights {weights} does not fit {name}: {_last_line(error)}")
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1].strip() if str(error).strip() else repr(error)
