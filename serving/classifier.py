@@ -6,7 +6,6 @@ contract cannot be honoured, or whose input or output shape contradicts its cont
 
 import re
 from dataclasses import dataclass
-from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -122,24 +121,9 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return powers
 
 
-@cache
-def _share_arena() -> None:
-    """One arena of memory for the sessions of this process; by default each has its own.
-
-    It grows by powers of two. Grown by what is asked for, its blocks cannot be joined, and go to
-    more of the processor's cache.
-    """
-    of_processor = onnxruntime.OrtMemoryInfo(
-        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
-    )
-    onnxruntime.create_and_register_allocator(of_processor, None)
-
-
 def session_options(threads: int) -> onnxruntime.SessionOptions:
     """How every session is made; `threads` is what it may use inside one inference."""
     options = onnxruntime.SessionOptions()
-    _share_arena()
-    options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_LEVEL_ERROR
