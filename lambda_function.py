@@ -47,9 +47,8 @@ def warm_up() -> None:
     """
     import serving.fetch  # noqa: F401
 
-    for model in classifier.with_second():
-        spec = model.contract.preprocess
-        model.logits(np.zeros((1, 3, spec.height_px, spec.width_px), np.float32))
+    spec = classifier.contract.preprocess
+    classifier.logits(np.zeros((1, 3, spec.height_px, spec.width_px), np.float32))
 
 
 def renew() -> None:

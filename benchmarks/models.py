@@ -4,8 +4,7 @@ The workshop's model is a MobileNetV2 of the same classes with a float32 input o
 a network without pretrained weights: time does not depend on their values, as long as activations
 keep their scale, which batch-norm statistics fitted to drawn pictures see to. (Activations that
 fade into denormal numbers would be slow.) For the comparison of inference alone, every runtime gets
-the bundled model's own weights and input size, in the form that it takes; of a cascade, the first
-network's.
+the bundled model's own weights and input size, in the form that it takes.
 """
 
 import hashlib
@@ -30,7 +29,7 @@ from benchmarks.rounds import ROOT
 from serving.classifier import Classifier
 from serving.contract import METADATA_KEY, Contract
 from train.config import NetworkConfig
-from train.export import add_contract, write_onnx
+from train.export import write_onnx
 from train.network import Network, build
 
 BUNDLED = ROOT / "model" / "classifier.onnx"
@@ -73,7 +72,7 @@ def prepare(*, runtimes: bool = False) -> dict[str, Any]:
                 if not path.is_file():
                     print(f"Making {path.name}, once …", flush=True)
                     draft = path.with_stem("draft")
-                    write(BUNDLED if name == "single" else Path(files["single"]), draft)
+                    write(BUNDLED, draft)
                     draft.replace(path)
                 files[name] = str(path)
             except Exception as error:  # noqa: BLE001 - what cannot be made is a row, not a crash
@@ -108,16 +107,10 @@ def seeded_network(classes: int, px: int, backbone: str = "mobilenet_v2") -> Net
 def write_workshop(path: Path) -> None:
     """The float32 MobileNetV2 of the workshop's handler, and its TorchScript weights beside it."""
     bundled = Classifier.load(BUNDLED).contract
-    contract = replace(bundled, preprocess=_spec(WORKSHOP_PX), name="workshop", second=None)
+    contract = replace(bundled, preprocess=_spec(WORKSHOP_PX), name="workshop")
     network = seeded_network(len(bundled.classes), WORKSHOP_PX)
     write_onnx(network, contract, path)
     torch.save(network.state_dict(), path.with_suffix(".pt"))
-
-
-def write_single(source: Path, path: Path) -> None:
-    """The source's network, alone: without the second that its contract may name."""
-    contract = Classifier.load(source).contract
-    path.write_bytes(add_contract(source, replace(contract, second=None)))
 
 
 def write_float(source: Path, path: Path) -> None:
@@ -184,12 +177,11 @@ def write_tflite(source: Path, path: Path) -> None:
 
 
 _RUNTIME_FILES = {
-    "single": write_single,
     "float": write_float,
     "int8": write_int8,
     "tflite": write_tflite,
 }
-"""What the runtimes load, in the order in which it is made: the later ones of the first."""
+"""What the runtimes load, made from the bundled file."""
 
 
 def _quietly(call: Any, *arguments: Any, **options: Any) -> None:

@@ -46,7 +46,7 @@ class Runtime:
 class OnnxRuntime(Runtime):
     """serving.classifier on a model file, as the function loads it."""
 
-    file = "single"
+    file = "bundled"
 
     def _load(self, models: Models) -> None:
         from serving.classifier import Classifier
@@ -137,7 +137,7 @@ class Torch(Runtime):
         from benchmarks.networks import network_of
 
         torch.set_num_threads(1)
-        self._torch, self._network = torch, network_of(Path(file_of(models, "single")))
+        self._torch, self._network = torch, network_of(Path(file_of(models, "bundled")))
 
     def request_of(self, data: bytes) -> Any:
         return self._torch.from_numpy(super().request_of(data).copy())

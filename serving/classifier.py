@@ -1,14 +1,11 @@
 """The model file in, calibrated predictions out: an ONNX Runtime session and its contract.
 
 Refused at init with a ContractError: a file that is missing, that ONNX Runtime cannot load, whose
-contract cannot be honoured, whose input or output shape contradicts its contract, or whose second
-model is missing. That one is loaded when a photo first needs it: a cold start does not pay for it.
+contract cannot be honoured, or whose input or output shape contradicts its contract.
 """
 
 import re
-import threading
 from dataclasses import dataclass
-from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -43,13 +40,11 @@ class Classifier:
         session: onnxruntime.InferenceSession,
         contract: Contract,
         version: str,
-        second: "_SecondFile | None" = None,
         *,
         is_optimized: bool = False,
     ) -> None:
         self._session = session
         self._input_name: str = session.get_inputs()[0].name
-        self._second = second
         self.contract = contract
         self.version = version
         self.is_optimized = is_optimized
@@ -71,8 +66,7 @@ class Classifier:
         if made_from is not None and not re.fullmatch("[0-9a-f]{64}", made_from):
             raise ContractError(f"The metadata {MADE_FROM_KEY!r} of {path} is no SHA-256 in hex.")
         version = f"sha256:{made_from or _sha256(path)}"
-        second = _SecondFile(path, contract, threads) if contract.second else None
-        return cls(session, contract, version, second, is_optimized=made_from is not None)
+        return cls(session, contract, version, is_optimized=made_from is not None)
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, 3, H, W) float32 -> (N, C) float32."""
@@ -83,24 +77,6 @@ class Classifier:
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """(N, C) logits -> (N, C) calibrated probabilities, each row summing to 1."""
         return calibrated(logits, self.contract)
-
-    def asks_second(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """(N, C) probabilities of this model -> (N,): where the second is to be asked as well."""
-        return is_second_asked(self.contract, probabilities)
-
-    def second(self) -> "Classifier":
-        """The second model, which the first call loads.
-
-        Raises:
-            ContractError: the contract names none, or its file is not the one that it names.
-        """
-        if self._second is None:
-            raise ContractError("The contract has no field 'second': the model is asked alone.")
-        return self._second.classifier()
-
-    def with_second(self) -> tuple["Classifier", ...]:
-        """This model, and the second one, loaded, where the contract names one."""
-        return (self, self.second()) if self.contract.second else (self,)
 
     def top_k(self, probabilities: NDArray[np.float64], k: int) -> list[Prediction]:
         """(C,) probabilities of one image -> its `k` likeliest classes, the likeliest first."""
@@ -115,54 +91,6 @@ def calibrated(logits: NDArray[np.floating[Any]], contract: Contract) -> NDArray
     The softmax of the logits over the contract's temperature, taken in float64.
     """
     return softmax(np.divide(logits, contract.temperature, dtype=np.float64))
-
-
-def is_second_asked(contract: Contract, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(N, C) probabilities of the first model -> (N,): whether it is too unsure to answer alone."""
-    sure_above = contract.second.sure_above if contract.second else 0.0
-    asked: NDArray[np.bool_] = probabilities.max(axis=1) < sure_above
-    return asked
-
-
-def both(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The answer of two models to the same images: the mean of their (N, C) probabilities."""
-    return (one + other) / 2
-
-
-class _SecondFile:
-    """A model's second one, on disk until it is needed."""
-
-    def __init__(self, first: Path, contract: Contract, threads: int) -> None:
-        assert contract.second is not None
-        self._of, self._threads = contract, threads
-        self._path = first.with_name(contract.second.file)
-        self._sha256 = contract.second.sha256
-        self._lock = threading.Lock()
-        self._loaded: Classifier | None = None
-        if not self._path.is_file():
-            raise ContractError(
-                f"The contract's field 'second' of {first} names {self._path.name}, which is not "
-                "beside it. Copy both files that `python -m train bundle` wrote."
-            )
-
-    def classifier(self) -> Classifier:
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = self._load()
-            return self._loaded
-
-    def _load(self) -> Classifier:
-        second = Classifier.load(self._path, threads=self._threads)
-        if second.version != f"sha256:{self._sha256}":
-            raise ContractError(
-                f"{self._path} is not the file that the contract's field 'second' names. Copy both "
-                "files that `python -m train bundle` wrote."
-            )
-        if second.contract.classes != self._of.classes or second.contract.second:
-            raise ContractError(
-                f"{self._path} has other classes than the first model, or a second one of its own."
-            )
-        return second
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -193,24 +121,9 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return powers
 
 
-@cache
-def _share_arena() -> None:
-    """One arena of memory for the sessions of this process; by default each has its own.
-
-    It grows by powers of two. Grown by what is asked for, its blocks cannot be joined, and go to
-    more of the processor's cache.
-    """
-    of_processor = onnxruntime.OrtMemoryInfo(
-        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
-    )
-    onnxruntime.create_and_register_allocator(of_processor, None)
-
-
 def session_options(threads: int) -> onnxruntime.SessionOptions:
     """How every session is made; `threads` is what it may use inside one inference."""
     options = onnxruntime.SessionOptions()
-    _share_arena()
-    options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_LEVEL_ERROR

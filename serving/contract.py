@@ -6,53 +6,14 @@ code cannot honour is refused with a ContractError that names the field.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath
+from dataclasses import dataclass, field
 from typing import Any
 
 from serving.errors import ContractError
 from serving.preprocess import PreprocessSpec
 
 METADATA_KEY = "classifier.contract"
-# A model with a second one is of version 2: a server of before would ask it alone.
-VERSION, VERSION_WITH_SECOND = 1, 2
-_SHA256_LENGTH = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Second:
-    """A second model file, which is asked as well where the first is not sure.
-
-    Attributes:
-        file: its name, beside the first.
-        sha256: of its bytes, in hexadecimal, so that the first's version names both.
-        sure_above: the first answers alone where its top probability is at least this; above 1,
-            never.
-    """
-
-    file: str
-    sha256: str
-    sure_above: float
-
-    @classmethod
-    def from_json(cls, value: Any) -> "Second":
-        """Read it from JSON values; raises ContractError naming the field."""
-        if not isinstance(value, Mapping):
-            raise ContractError("The contract's field 'second' must be an object.")
-        second = cls(
-            file=_text(value, "file", "second."),
-            sha256=_text(value, "sha256", "second."),
-            sure_above=_number(value, "sure_above", "second.", low=0, high=2),
-        )
-        name = PurePosixPath(second.file).name
-        if not name or name != second.file or "\\" in name:
-            raise ContractError(
-                f"The contract's field 'second.file' is {second.file!r}; it must be the name of a "
-                "file beside the model, without a folder."
-            )
-        if len(second.sha256) != _SHA256_LENGTH:
-            raise ContractError("The contract's field 'second.sha256' must have 64 digits.")
-        return second
+VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +29,6 @@ class Contract:
         unsure_below: an answer whose top probability is lower is `unsure`; 0 never is.
         manifest_sha256: hash of the list of training photos.
         metrics: figures measured on the model, by name; informative only.
-        second: the model that is asked as well where this one is not sure, if there is one.
-            Temperature is this model's own; threshold and metrics are of what both answer.
     """
 
     name: str
@@ -79,12 +38,11 @@ class Contract:
     unsure_below: float = 0.0
     manifest_sha256: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    second: Second | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The contract as JSON values, its version first."""
-        values = {
-            "version": VERSION_WITH_SECOND if self.second else VERSION,
+        return {
+            "version": VERSION,
             "name": self.name,
             "classes": list(self.classes),
             "preprocess": self.preprocess.to_json(),
@@ -93,7 +51,6 @@ class Contract:
             "manifest_sha256": self.manifest_sha256,
             "metrics": dict(self.metrics),
         }
-        return values | {"second": asdict(self.second)} if self.second else values
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Contract":
@@ -114,11 +71,15 @@ class Contract:
         """Read the contract from JSON values; raises ContractError naming the field."""
         if not isinstance(value, Mapping):
             raise ContractError("The contract must be a JSON object.")
-        if value.get("version") != (VERSION_WITH_SECOND if "second" in value else VERSION):
+        if "second" in value:
+            raise ContractError(
+                "The contract's field 'second' names another network, and this server runs only "
+                "one: train one network, export it and bundle it again."
+            )
+        if value.get("version") != VERSION:
             raise ContractError(
                 f"The contract's field 'version' is {value.get('version')!r}; this server knows "
-                f"only {VERSION}, and {VERSION_WITH_SECOND} with a field 'second'. Export the "
-                "model again, or deploy the code that matches it."
+                f"only {VERSION}. Export the model again, or deploy the code that matches it."
             )
         metrics = value.get("metrics", {})
         if not isinstance(metrics, Mapping):
@@ -131,7 +92,6 @@ class Contract:
             unsure_below=_number(value, "unsure_below", low=0, high=1),
             manifest_sha256=_text(value, "manifest_sha256"),
             metrics=metrics,
-            second=Second.from_json(value["second"]) if "second" in value else None,
         )
 
 
@@ -143,18 +103,14 @@ def _classes(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _text(value: Mapping[str, Any], name: str, within: str = "") -> str:
+def _text(value: Mapping[str, Any], name: str) -> str:
     text = value.get(name)
     if not isinstance(text, str):
-        raise ContractError(
-            f"The contract's field {within + name!r} is {text!r}; it must be a string."
-        )
+        raise ContractError(f"The contract's field {name!r} is {text!r}; it must be a string.")
     return text
 
 
-def _number(
-    value: Mapping[str, Any], name: str, within: str = "", *, low: float, high: float
-) -> float:
+def _number(value: Mapping[str, Any], name: str, *, low: float, high: float) -> float:
     number = value.get(name)
     if (
         not isinstance(number, int | float)
@@ -162,7 +118,7 @@ def _number(
         or not low <= number <= high  # nor is NaN
     ):
         raise ContractError(
-            f"The contract's field {within + name!r} is {number!r}; "
+            f"The contract's field {name!r} is {number!r}; "
             f"it must be a number between {low:g} and {high:g}."
         )
     return float(number)

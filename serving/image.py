@@ -111,19 +111,11 @@ class Decoded:
     """An upright RGB image of a file.
 
     Attributes:
-        file_px: the file's own width and height in pixels.
-        scale: what these were divided by; None where the file is no JPEG.
         box: the part of the image that the file's pixels fill; None where it is all.
     """
 
     image: Image.Image
-    file_px: tuple[int, int]
-    scale: int | None
     box: draft.Box | None
-
-    def serves(self, size: tuple[int, int], *, close: bool) -> bool:
-        """Whether the file would be decoded to this very image for `size`, too."""
-        return self.scale in (None, draft.scale_for(self.file_px, size, close=close))
 
 
 def decode(data: bytes, *, max_pixels: int) -> Image.Image:
@@ -173,7 +165,7 @@ def decode_scaled(
             turn = _UPRIGHT_BY_ORIENTATION.get(orientation(image))
             box = draft.filled_part(file_px, scale, turn) if scale else None
             upright = image if turn is None else image.transpose(turn)
-            return Decoded(_to_rgb(upright), file_px, scale, box)
+            return Decoded(_to_rgb(upright), box)
     except Image.DecompressionBombError as error:
         raise UndecodableImageError(
             f"The image has more than {max_pixels:,} pixels, the most that are decoded. "

@@ -1,5 +1,5 @@
 """A model file in, what ONNX Runtime makes of it in its place: the image's build runs this, so that
-a cold start need not do that work again. The second model of a contract goes the same way.
+a cold start need not do that work again.
 
     python -m serving.optimize model/classifier.onnx
 
@@ -28,18 +28,12 @@ _METADATA_PROPS, _KEY, _VALUE = (14 << 3 | 2), (1 << 3 | 2), (2 << 3 | 2)
 
 
 def optimize(path: Path) -> None:
-    """Replace a model file, and that of its second model, by the optimised ones.
+    """Replace a model file by the optimised one.
 
     Raises:
         ContractError: the model cannot be served, or the optimised one answers differently.
     """
     model = Classifier.load(path)
-    if model.contract.second:
-        _replace(path.with_name(model.contract.second.file), model.second())
-    _replace(path, model)
-
-
-def _replace(path: Path, model: Classifier) -> None:
     if model.is_optimized:
         return
     made = path.with_name(f"{path.name}.optimized")

@@ -1,8 +1,6 @@
 """References to images in, predictions out: loaded side by side, decoded and inferred one by one
 on each of the vCPUs that the function has. An image that fails in a batch gets its own problem and
 leaves the others alone.
-
-Where a model has a second one and is not sure of an image, the second is asked as well.
 """
 
 import math
@@ -16,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving import image, sources
-from serving.classifier import Classifier, both
+from serving.classifier import Classifier
 from serving.errors import OutOfTimeError, ServingError
 from serving.events import Request, Response
 from serving.options import Options
-from serving.preprocess import Preprocessor, PreprocessSpec
+from serving.preprocess import Preprocessor
 from serving.settings import Settings
 from serving.sources import Reference
 
@@ -31,10 +29,6 @@ PROBLEM_TYPE = "about:blank"  # the status says what kind of problem it is
 _RESERVE_S = 1.0
 _PARALLEL_FETCHES = 8
 
-# A picture of at most so many pixels waits for a second model that wants another input, 4 bytes a
-# pixel; a larger one is decoded anew. 12-megapixel JPEGs, decoded at an eighth, are below it.
-_KEPT_PIXELS = 1_000_000
-
 
 @dataclass(slots=True)
 class _Item:
@@ -42,24 +36,9 @@ class _Item:
 
     timings_ms: dict[str, float] = field(default_factory=dict)
     size_bytes: int = 0
-    data: bytes = b""  # the file; gone when the image is answered
+    data: bytes = b""  # the file, until it is decoded
     error: ServingError | None = None
-    decoded: image.Decoded | None = None  # for a second model's other input, unless it is large
-    prepared: tuple[PreprocessSpec, NDArray[np.float32]] | None = None  # (1, 3, H, W)
     probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))  # (1, C)
-    asked_second: bool = False
-
-    def add_ms(self, stage: str, duration_ms: float) -> None:
-        """Count time towards a stage, which a second model goes through again."""
-        self.timings_ms[stage] = round(self.timings_ms.get(stage, 0.0) + duration_ms, 2)
-
-
-class _Model:
-    """A classifier and the preprocessing that its contract asks for."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        self.classifier = classifier
-        self.preprocess = Preprocessor(classifier.contract.preprocess)
 
 
 class Predictor:
@@ -69,8 +48,7 @@ class Predictor:
         self._classifier = classifier
         self._settings = settings
         self._load = loader
-        self._first = _Model(classifier)
-        self._second: _Model | None = None  # until an image needs it
+        self._preprocess = Preprocessor(classifier.contract.preprocess)
 
     def __call__(self, request: Request, *, remaining_s: float = math.inf) -> Response:
         """Predict what a request's images show.
@@ -152,56 +130,26 @@ class Predictor:
 
     def _infer(self, item: _Item) -> None:
         """Leave in an item its probabilities, or why there are none."""
-        own = self._ask(self._first, item)
-        if own is not None:
-            item.probabilities = own
-            item.asked_second = bool(self._classifier.asks_second(own)[0])
-        if item.asked_second:
-            self._second = self._second or _Model(self._classifier.second())
-            other = self._ask(self._second, item)
-            if other is not None:
-                item.probabilities = both(item.probabilities, other)
-        item.data, item.decoded, item.prepared = b"", None, None
+        batch = self._prepared(item) if item.error is None else None
+        item.data = b""
+        if batch is not None:
+            with _Stage(item, "inference"):
+                item.probabilities = self._classifier.probabilities(self._classifier.logits(batch))
 
-    def _ask(self, model: _Model, item: _Item) -> NDArray[np.float64] | None:
-        """One model's (1, C) probabilities; None where the item has an error."""
-        batch = self._prepared(item, model.preprocess) if item.error is None else None
-        if batch is None:
-            return None
-        started = time.perf_counter()
-        probabilities = model.classifier.probabilities(model.classifier.logits(batch))
-        item.add_ms("inference", (time.perf_counter() - started) * 1000)
-        return probabilities
-
-    def _prepared(self, item: _Item, preprocess: Preprocessor) -> NDArray[np.float32] | None:
+    def _prepared(self, item: _Item) -> NDArray[np.float32] | None:
         """The image as a (1, 3, H, W) batch; None where the item has an error now."""
-        if item.prepared is not None and item.prepared[0] == preprocess.spec:
-            return item.prepared[1]
-        batch = None
-        decoded, spec = item.decoded, preprocess.spec
-        if decoded is None or not decoded.serves(spec.size_px, close=spec.is_close):
-            with _Stage(item, "decode"):
-                decoded = image.decode_scaled(
-                    item.data,
-                    max_pixels=self._settings.image_max_pixels,
-                    for_size=spec.size_px,
-                    close=spec.is_close,
-                )
-        if item.error is None and decoded is not None:
+        batch, decoded, spec = None, None, self._preprocess.spec
+        with _Stage(item, "decode"):
+            decoded = image.decode_scaled(
+                item.data,
+                max_pixels=self._settings.image_max_pixels,
+                for_size=spec.size_px,
+                close=spec.is_close,
+            )
+        if decoded is not None:
             with _Stage(item, "preprocess"):
-                batch = preprocess(decoded.image, decoded.box)
-                item.prepared = spec, batch
-            item.decoded = decoded if self._is_kept(decoded, spec) else None
+                batch = self._preprocess(decoded.image, decoded.box)
         return batch
-
-    def _is_kept(self, decoded: image.Decoded, spec: PreprocessSpec) -> bool:
-        """Whether a picture that was prepared by a spec may be wanted for another input as well.
-
-        What the second model wants is not known before it is loaded: the first image that needs it
-        may be decoded twice.
-        """
-        wants_another = self._second is not None and self._second.preprocess.spec != spec
-        return wants_another and math.prod(decoded.image.size) <= _KEPT_PIXELS
 
     def _answer(self, item: _Item, options: Options) -> dict[str, Any]:
         predictions = self._classifier.top_k(item.probabilities[0], options.top_k)
@@ -225,10 +173,8 @@ class Predictor:
             return {"kind": "unreadable"}
         facts = {"kind": reference.kind, "bytes": item.size_bytes}
         if item.error is None:
-            contract = self._classifier.contract
-            facts["unsure"] = bool(item.probabilities.max() < contract.unsure_below)
-            if contract.second is not None:
-                facts["asked_second"] = item.asked_second
+            unsure_below = self._classifier.contract.unsure_below
+            facts["unsure"] = bool(item.probabilities.max() < unsure_below)
         return facts
 
 
@@ -268,7 +214,8 @@ class _Stage:
         self._started = time.perf_counter()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        self._item.add_ms(self._name, (time.perf_counter() - self._started) * 1000)
+        duration_ms = (time.perf_counter() - self._started) * 1000
+        self._item.timings_ms[self._name] = round(duration_ms, 2)
         if isinstance(error, ServingError):
             self._item.error = error
             return True

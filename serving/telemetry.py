@@ -129,11 +129,6 @@ def _measured(outcomes: Sequence[Mapping[str, Any]], metrics: dict[str, str]) ->
     by_image = {
         # One value for each image, so that their averages are a share and a mean.
         "unsure": ("Count", [int(o["unsure"]) for o in outcomes if "unsure" in o]),
-        # Of a model with a second one: how often that was asked as well.
-        "asked_second": (
-            "Count",
-            [int(o["asked_second"]) for o in outcomes if "asked_second" in o],
-        ),
         "confidence": ("None", [o["probability"] for o in outcomes if "probability" in o]),
     }
     for stage in STAGES:

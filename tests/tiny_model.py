@@ -4,7 +4,6 @@ Small enough to be made in each test, real enough to be loaded by ONNX Runtime: 
 channel over the picture and multiplies by a matrix.
 """
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.contract import METADATA_KEY, Contract, Second
+from serving.contract import METADATA_KEY, Contract
 from serving.preprocess import PreprocessSpec
 
 CLASSES = ("blue", "green", "red")  # in the order of the logits
 SPEC = PreprocessSpec(height_px=32, width_px=24)
-_SECOND_SPEC = replace(SPEC, height_px=48, width_px=48)
 CONTRACT = Contract(name="tiny", classes=CLASSES, preprocess=SPEC, manifest_sha256="0" * 64)
 
 # (3 channels R, G, B) x (3 classes): each class looks at its own channel.
@@ -61,17 +59,3 @@ def write_tiny_model(
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(path))
     return path
-
-
-def write_tiny_cascade(
-    path: Path, *, sure_above: float, preprocess: PreprocessSpec = _SECOND_SPEC, **changes
-) -> Path:
-    """Write a model with a second one of another input size, which sees green where this sees blue.
-
-    `changes` are fields of the second's contract.
-    """
-    mixed_up = _WEIGHT[:, [1, 0, 2]]
-    second = path.with_name("second.onnx")
-    write_tiny_model(second, weight=mixed_up, preprocess=preprocess, **changes)
-    sha256 = hashlib.sha256(second.read_bytes()).hexdigest()
-    return write_tiny_model(path, second=Second(second.name, sha256, sure_above))

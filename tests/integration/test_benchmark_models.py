@@ -1,21 +1,16 @@
 """The networks that the benchmarks read back from a model file, for runtimes that take no ONNX."""
 
-from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
-from benchmarks import photos
-from benchmarks.models import BUNDLED, seeded_network, write_single
+from benchmarks.models import seeded_network
 from benchmarks.networks import network_of
 from benchmarks.photos import pictures
-from PIL import Image
 
 from serving.classifier import Classifier
 from serving.contract import Contract
-from serving.preprocess import Preprocessor, PreprocessSpec
-from tests.tiny_model import write_tiny_cascade
+from serving.preprocess import PreprocessSpec
 from train.channels import counts, hidden_channels, narrow
 from train.export import write_onnx
 from train.folding import folded
@@ -65,29 +60,3 @@ def test_a_file_of_another_network_is_refused_by_name(tmp_path: Path):
     file = exported("mobilenet_v3_small", tmp_path)
     with pytest.raises(ValueError, match=r"model.onnx is a network of none of mobilenet_v2"):
         network_of(file)
-
-
-def test_of_a_cascade_the_runtimes_get_the_first_network_alone(tmp_path: Path):
-    cascade = write_tiny_cascade(tmp_path / "cascade" / "model.onnx", sure_above=2.0)
-    write_single(cascade, tmp_path / "single.onnx")
-    single = Classifier.load(tmp_path / "single.onnx")
-    assert single.contract == replace(Classifier.load(cascade).contract, second=None)
-    batch = pictures(single.contract, 2)
-    assert single.logits(batch) == pytest.approx(Classifier.load(cascade).logits(batch))
-
-
-def test_the_bundled_model_asks_its_second_network_about_one_photo_alone():
-    classifier = Classifier.load(BUNDLED)
-    if classifier.contract.second is None:
-        pytest.skip("the bundled model is one network")
-    preprocess = Preprocessor(classifier.contract.preprocess)
-
-    def asks(kind: str) -> bool:
-        batch = preprocess(Image.open(BytesIO(photos.jpeg(kind))))
-        return bool(classifier.asks_second(classifier.probabilities(classifier.logits(batch)))[0])
-
-    assert {kind: asks(kind) for kind in photos.KINDS} == {
-        "400x533": False,
-        "12mp": False,
-        photos.UNSURE: True,
-    }

@@ -44,4 +44,4 @@ def test_stages_and_layers_are_told(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert min(found["product_multiply_adds_per_s"].values()) > 0
     printed = capsys.readouterr().out
     assert "a large matrix product, int8" in printed
-    assert "asked_second" not in printed  # the function's log
+    assert "request_id" not in printed  # the function's log

@@ -159,45 +159,6 @@ def test_a_loaded_model_keeps_no_memory_that_is_free():
     assert int(result.stdout) < 500_000  # it was 2.7 MB
 
 
-SECOND = """
-import resource, sys
-from pathlib import Path
-import numpy as np
-import onnxruntime
-from serving import classifier
-
-def resident_bytes():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-if sys.argv[1] == "alone":  # as ONNX Runtime does it unasked
-    def session_options(threads):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        return options
-    classifier.session_options = session_options
-
-first = classifier.Classifier.load(Path("model/classifier.onnx"))
-spec = first.contract.preprocess
-batch = np.zeros((1, 3, spec.height_px, spec.width_px), np.float32)
-first.logits(batch)
-before = resident_bytes()
-first.second().logits(batch)
-print(resident_bytes() - before)
-"""
-
-
-def added_by_second(arena: str) -> int:
-    """Bytes that the process grows by when a second model is loaded and asked."""
-    command = [sys.executable, "-c", SECOND, arena]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return int(result.stdout)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_second_network_adds_less_memory_where_both_share_an_arena():
-    assert added_by_second("shared") < 0.9 * added_by_second("alone")
-
-
 BATCHES = """
 import base64, resource, sys
 from pathlib import Path

@@ -2,6 +2,7 @@
 
 import base64
 import threading
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,11 +16,12 @@ from serving import predict
 from serving.app import App
 from serving.classifier import Classifier
 from serving.errors import RemoteFailedError
+from serving.image import Decoded, decode_scaled
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.drawn import encoded, picture
 from tests.invocations import as_json
-from tests.tiny_model import write_tiny_cascade, write_tiny_model
+from tests.tiny_model import write_tiny_model
 
 SURE, UNSURE = Image.new("RGB", (64, 80), (250, 0, 0)), Image.new("RGB", (64, 80), (90, 100, 80))
 
@@ -92,9 +94,30 @@ def test_where_nothing_can_run_at_once_no_thread_is_started(
     assert classifier.heard == [(True, 1)] * count
 
 
+def test_a_decoded_picture_is_freed_before_it_is_inferred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    classifier = Classifier.load(write_tiny_model(tmp_path / "tiny.onnx"))
+    logits, pictures, waiting = Classifier.logits, [], []
+
+    def decoded(data: bytes, **wanted: Any) -> Decoded:
+        found = decode_scaled(data, **wanted)
+        pictures.append(weakref.ref(found.image))
+        return found
+
+    def counted(self: Classifier, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        waiting.append(sum(one() is not None for one in pictures))
+        return logits(self, batch)
+
+    monkeypatch.setattr("serving.predict.image.decode_scaled", decoded)
+    monkeypatch.setattr(Classifier, "logits", counted)
+    answers(classifier, 1, [picture("red"), picture("green")])
+    assert waiting == [0, 0]
+
+
 @pytest.mark.parametrize("threads", [2, 3, 16])
 def test_the_answers_are_those_of_one_vcpu_in_the_order_of_the_images(threads: int, tmp_path: Path):
-    model = write_tiny_cascade(tmp_path / "tiny.onnx", sure_above=0.9)
+    model = write_tiny_model(tmp_path / "tiny.onnx", unsure_below=0.9)
     pictures = [SURE, UNSURE, "!", picture("green"), UNSURE, picture("blue"), "aGVsbG8="]
     alone = answers(Classifier.load(model), 1, pictures)
     assert answers(Classifier.load(model), threads, pictures) == alone

@@ -48,6 +48,14 @@ def test_a_field_that_cannot_be_honoured_is_refused_by_name(field, value):
         Contract.from_json({**GOOD, field: value})
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_contract_that_names_a_second_network_is_refused(tmp_path, version):
+    value = {**GOOD, "version": version, "second": {"file": "second.onnx"}}
+    path = write_tiny_model(tmp_path / "two.onnx", metadata={METADATA_KEY: json.dumps(value)})
+    with pytest.raises(ContractError, match=r"'second' names another network.*train one network"):
+        Classifier.load(path)
+
+
 @pytest.mark.parametrize("field", [name for name in GOOD if name != "metrics"])
 def test_a_field_that_is_missing_is_refused_by_name(field):
     value = {name: content for name, content in GOOD.items() if name != field}

@@ -10,7 +10,7 @@ import pytest
 from ops import image_checks, model_checks
 from serving.contract import METADATA_KEY
 from tests.findings import the_one
-from tests.tiny_model import CONTRACT, write_tiny_cascade, write_tiny_model
+from tests.tiny_model import CONTRACT, write_tiny_model
 
 FACTS = {"Architecture": "amd64", "Size": 462_000_000}
 
@@ -39,10 +39,10 @@ def test_a_contract_that_the_code_cannot_honour_is_found(tmp_path):
     the_one(refusal(path), "this code refuses it", "'version' is 99")
 
 
-def test_a_second_model_that_is_another_file_is_found(tmp_path):
-    path = write_tiny_cascade(tmp_path / "tiny.onnx", sure_above=0.9)
-    write_tiny_cascade(tmp_path / "other.onnx", sure_above=0.9, name="another")
-    the_one(refusal(path), "is not the file that the contract's field 'second' names")
+def test_a_contract_that_names_a_second_network_is_found(tmp_path):
+    value = CONTRACT.to_json() | {"second": {"file": "second.onnx"}}
+    path = write_tiny_model(tmp_path / "two.onnx", metadata={METADATA_KEY: json.dumps(value)})
+    the_one(refusal(path), "'second' names another network")
 
 
 @pytest.mark.parametrize("is_there", [True, False])

@@ -6,8 +6,6 @@ import pytest
 from benchmarks import cold_reads, footprint, init, task_folders
 from benchmarks.start import ROWS, Start, results
 
-from serving.classifier import Classifier
-
 
 def test_comments_fall_out_of_an_instruction_and_its_lines_become_one():
     text = "# first\nFROM base\n\nRUN one \\\n    # why\n    && two\nCOPY a b\n"
@@ -17,8 +15,7 @@ def test_comments_fall_out_of_an_instruction_and_its_lines_become_one():
 
 def test_of_the_model_folder_the_image_gets_the_model_alone():
     found = [file.name for file in task_folders.let_through("model")]
-    second = Classifier.load(task_folders.ROOT / "model" / "classifier.onnx").contract.second
-    assert found == ["classifier.onnx", *([second.file] if second else [])]
+    assert found == ["classifier.onnx"]
 
 
 def test_of_the_service_the_image_gets_its_code_without_bytecode():

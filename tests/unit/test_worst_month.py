@@ -92,11 +92,9 @@ def test_no_request_writes_more_into_the_log_than_is_counted(classes, codes):
         for name in classes
     ]
     results = [*seen, *({"code": code} for code in sorted(codes)[: 16 - len(seen)])]
-    images = [
-        {"kind": "base64", "bytes": 250_000, "unsure": True, "asked_second": False} for _ in results
-    ]
+    images = [{"kind": "base64", "bytes": 250_000, "unsure": True} for _ in results]
     written: list[str] = []
-    writer = telemetry.Telemetry("f" * 64, "clothing-cascade", written.append)
+    writer = telemetry.Telemetry("f" * 64, "clothing", written.append)
     request = Request(Source.HTTP_API, "POST", "/predict" + "x" * 300, {}, {}, {})
     response = Response(HTTPStatus.OK, {"results": results}, log={"images": images})
     writer.log_request(request, response, "r" * 36, 12_345.67)
