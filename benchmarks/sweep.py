@@ -51,7 +51,7 @@ class Config:
 
     data: Path
     """Folder with {train,validation}/CLASS/*.jpg."""
-    weights: str = "IMAGENET1K_V2"
+    weights: str = "default"
     """A torchvision weights name or a state-dict file."""
     repeats: int = 1
     """Whole sweeps; the workshop's way is measured before, between and after them."""

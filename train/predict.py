@@ -83,7 +83,7 @@ def _model_and_images(config: PredictConfig) -> tuple[Model, tuple[str, ...]]:
         needed = "at least one image" if config.backbone else "a model and at least one image"
         raise UsageError(f"Name {needed}: a file or an http(s) URL.")
     if config.backbone is None:
-        if config.weights != "DEFAULT":
+        if config.weights != "default":
             raise UsageError("--weights goes with --backbone; a trained model has its own.")
         return open_model(Path(config.sources[0])), images
     from train.pretrained import open_pretrained

@@ -9,13 +9,14 @@ from torch import nn
 from tests.training import tiny_config
 from train import predecessors
 from train.__main__ import main
+from train.backbones import whole_model
 from train.config import DataConfig, FitConfig, NetworkConfig
 from train.data import Manifest
 from train.errors import UsageError
 from train.fit import fit
 from train.inference import contract_of
 from train.lineage import Training
-from train.network import Network, load_pretrained
+from train.network import Network
 from train.saved import TrainedModel
 
 FLAGS = ["--weights", "none", "--epochs", "1", "--batch", "10", "--threads", "1", "--workers", "0"]
@@ -34,7 +35,7 @@ FLAGS = ["--weights", "none", "--epochs", "1", "--batch", "10", "--threads", "1"
 )
 def test_a_network_that_does_not_classify_is_no_backbone(name: str, capsys):
     with pytest.raises(UsageError, match=f"--backbone {name} is not one of torchvision's"):
-        load_pretrained(name, "none")
+        whole_model(name, "none")
     assert main(["predict", "--backbone", name, "photo.jpg"]) == 2
     assert f"--backbone {name} is not one of torchvision's" in capsys.readouterr().err
 
@@ -49,7 +50,7 @@ def test_a_size_that_a_backbone_does_not_take_is_refused(
     size = ["--backbone", backbone, "--input-px", input_px]
     assert main(["fit", *where, *FLAGS, *size]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"train fit: --input-px {input_px} is no size that {backbone} takes: ")
+    assert error.startswith(f"train fit: {backbone} does not support --input-px {input_px}: ")
 
 
 def test_a_sweep_refuses_such_a_size_as_well(
@@ -58,7 +59,7 @@ def test_a_sweep_refuses_such_a_size_as_well(
     where = ["--data", str(drawn_data), "--out", str(tmp_path / "run"), "--cache", str(photo_cache)]
     size = ["--backbone", "alexnet", "--weights", "none", "--input-px", "32"]
     assert main(["sweep", *where, *size, "--seeds", "0"]) == 2
-    assert "train sweep: --input-px 32 is no size that alexnet takes: " in capsys.readouterr().err
+    assert "train sweep: alexnet does not support --input-px 32: " in capsys.readouterr().err
 
 
 def test_a_training_size_that_a_backbone_does_not_take_is_refused(
@@ -66,7 +67,7 @@ def test_a_training_size_that_a_backbone_does_not_take_is_refused(
 ):
     network = {"backbone": "alexnet", "input_px": 64}
     sizes = {"progressive_px": (64, 32), "augment": "light"}
-    with pytest.raises(UsageError, match="--progressive-px 32 is no size that alexnet takes"):
+    with pytest.raises(UsageError, match="alexnet does not support --progressive-px 32"):
         fit(tiny_config(drawn_data, photo_cache, tmp_path / "run", network=network, **sizes))
 
 
@@ -81,7 +82,7 @@ def only_at_32_px() -> TrainedModel:
 def test_a_run_is_not_served_at_a_size_that_it_does_not_take(only_at_32_px: TrainedModel):
     assert contract_of(only_at_32_px).preprocess.height_px == 32
     assert contract_of(only_at_32_px, 32).preprocess.height_px == 32
-    with pytest.raises(UsageError, match="48 pixels is no size that mobilenet_v2 takes"):
+    with pytest.raises(UsageError, match="mobilenet_v2 does not support an input of 48 pixels"):
         contract_of(only_at_32_px, 48)
 
 
@@ -92,5 +93,5 @@ def test_a_teacher_is_not_shown_a_size_that_it_does_not_take(
     photos = Manifest(Path("photos"), ("hat", "shoe"), ())
     own = tiny_config(Path("photos"), Path("cache"), Path("run"), teacher=("taught",))
     assert predecessors.open_teachers(own, photos) == (only_at_32_px,)
-    with pytest.raises(UsageError, match=r"--teacher-px 48 is no size that .* --teacher taught"):
+    with pytest.raises(UsageError, match=r"of --teacher taught does not support --teacher-px 48"):
         predecessors.open_teachers(replace(own, teacher_px=48), photos)

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 from torchvision import models
 
+from train.backbones import open_backbone, pretraining, whole_model
 from train.config import NetworkConfig
+from serving.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from train.errors import UsageError
-from train.network import build, load_pretrained, make_head, pretrained_backbone
+from train.network import build, make_head
 
 
 @pytest.mark.parametrize(
@@ -21,18 +23,18 @@ from train.network import build, load_pretrained, make_head, pretrained_backbone
         ("mobilenet_v3_small", 1024),
         ("resnet18", 512),
         ("efficientnet_b0", 1280),
-        ("efficientnet_lite0", 1280),
+        ("timm/tf_efficientnet_lite0", 1280),
+        ("timm/mobilenetv3_small_050", 1024),
         ("shufflenet_v2_x0_5", 1024),
         ("squeezenet1_1", None),
     ],
 )
 def test_a_backbone_yields_pooled_features_of_its_width(backbone: str, width: int | None):
-    config = NetworkConfig(backbone=backbone, weights="none")
     if width is None:
         with pytest.raises(UsageError, match="does not end in a linear layer"):
-            pretrained_backbone(config)
+            open_backbone(backbone, "none", 64)
         return
-    model, features = pretrained_backbone(config)
+    model, features = open_backbone(backbone, "none", 64)
     assert features == width
     with torch.inference_mode():
         assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, width)
@@ -98,7 +100,7 @@ def test_weights_come_from_a_state_dict_file(tmp_path: Path):
     torch.manual_seed(5)
     original = models.mobilenet_v3_small()
     torch.save(original.state_dict(), tmp_path / "weights.pth")
-    loaded = load_pretrained("mobilenet_v3_small", str(tmp_path / "weights.pth"))
+    loaded = whole_model("mobilenet_v3_small", str(tmp_path / "weights.pth"))
     pairs = zip(original.state_dict().values(), loaded.state_dict().values(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
 
@@ -106,7 +108,7 @@ def test_weights_come_from_a_state_dict_file(tmp_path: Path):
 def test_weights_that_do_not_fit_are_refused_in_one_line(tmp_path: Path):
     torch.save(models.mobilenet_v3_small().state_dict(), tmp_path / "weights.pth")
     with pytest.raises(UsageError, match="does not fit resnet18") as caught:
-        load_pretrained("resnet18", str(tmp_path / "weights.pth"))
+        whole_model("resnet18", str(tmp_path / "weights.pth"))
     assert "\n" not in str(caught.value)
 
 
@@ -115,7 +117,7 @@ def test_a_weights_file_that_torch_cannot_read_is_refused(tmp_path: Path, conten
     file = tmp_path / "weights.pth"
     file.write_bytes(content)
     with pytest.raises(UsageError, match="not a state-dict file"):
-        load_pretrained("mobilenet_v2", str(file))
+        whole_model("mobilenet_v2", str(file))
 
 
 def test_without_a_network_one_line_names_the_way_out(monkeypatch: pytest.MonkeyPatch):
@@ -124,12 +126,59 @@ def test_without_a_network_one_line_names_the_way_out(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
     with pytest.raises(UsageError, match="--weights FILE") as caught:
-        load_pretrained("mobilenet_v2", "IMAGENET1K_V2")
+        whole_model("mobilenet_v2", "default")
     assert "\n" not in str(caught.value)
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(UsageError, match="resnet18"):
-        load_pretrained("resnet17", "none")
-    with pytest.raises(UsageError, match="IMAGENET1K_V1, IMAGENET1K_V2"):
-        load_pretrained("mobilenet_v2", "IMAGENET22K")
+        whole_model("resnet17", "none")
+    with pytest.raises(UsageError, match="timm has no such model; the nearest are timm/resnet18"):
+        open_backbone("timm/resnet181", "none", 64)
+    with pytest.raises(UsageError, match="IMAGENET22K is neither a file, nor `default`"):
+        whole_model("mobilenet_v2", "IMAGENET22K")
+
+
+def test_timm_weights_come_from_a_file_without_its_classifier(tmp_path: Path):
+    import timm
+
+    torch.manual_seed(5)
+    original = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=1000)
+    torch.save(original.state_dict(), tmp_path / "weights.pth")
+    loaded, _ = open_backbone("timm/tf_efficientnet_lite0", str(tmp_path / "weights.pth"), 64)
+    assert all(
+        torch.equal(value, original.state_dict()[name])
+        for name, value in loaded.state_dict().items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("backbone", "mean", "px", "resample"),
+    [
+        ("mobilenet_v2", (0.485, 0.456, 0.406), 224, "draft-bilinear-antialias"),
+        ("inception_v3", (0.5, 0.5, 0.5), 299, "draft-bilinear-antialias"),
+        ("timm/tf_efficientnet_lite2", (0.5, 0.5, 0.5), 260, "draft-bicubic-antialias"),
+    ],
+)
+def test_a_backbone_brings_the_preprocessing_it_learnt_with(
+    backbone: str, mean: tuple[float, ...], px: int, resample: str
+):
+    spec = pretraining(backbone).spec
+    assert (spec.mean, spec.height_px, spec.resample) == (mean, px, resample)
+
+
+def test_inception_answers_as_it_converts_its_input_itself():
+    torch.manual_seed(3)
+    network = whole_model("inception_v3", "none").eval()
+    images = torch.rand(1, 3, 96, 96)  # of 0 to 1
+    imagenet, own = (
+        (images - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+        for mean, std in (
+            (IMAGENET_MEAN, IMAGENET_STD),
+            (pretraining("inception_v3").spec.mean, pretraining("inception_v3").spec.std),
+        )
+    )
+    with torch.inference_mode():
+        ours = network(own)
+        network.transform_input = True  # as torchvision sets it where it loads the weights
+        assert torch.allclose(network(imagenet), ours, atol=1e-4)

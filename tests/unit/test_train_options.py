@@ -103,7 +103,7 @@ def test_an_option_that_would_do_nothing_is_refused(
         {"reading": {"choose_on": "holdout", "holdout": 0.3, "holdout_seed": 1}},
         {"reading": {"holdout": 0.1, "holdout_seed": 0}},
         {"start": "run", "network": {"weights": "none"}},
-        {"start": "run", "network": {"weights": "IMAGENET1K_V2"}},
+        {"start": "run", "network": {"weights": "default"}},
         {"network": {"weights": "file.pth"}},
     ],
 )
