@@ -27,7 +27,6 @@ from train.data import Labels
 from train.distillation import distillation_loss, joint_teacher
 from train.divergence import require_finite
 from train.errors import UsageError
-from train.lineage import Training
 from train.loaders import Batches, EpochOrder, mixed_seed
 from train.transforms import at_size, batch_mixing, normalize_on_device
 
@@ -35,7 +34,6 @@ from train.transforms import at_size, batch_mixing, normalize_on_device
 def fit(config: FitConfig) -> None:
     """Train as the config says, and leave the result in `config.out`; else raise a TrainError."""
     require_used(config)
-    config = predecessors.with_starts_channels(config)
     accelerator = _accelerator(config)
     device = accelerator.device
     say = tqdm.write if accelerator.is_main_process else _say_nothing
@@ -54,13 +52,11 @@ def fit(config: FitConfig) -> None:
 
     # What is trained: the head alone, on features computed once, or the network, on photos.
     torch.manual_seed(config.seed)
-    if config.network.head_seed is not None:
-        torch.manual_seed(config.network.head_seed)
     shape = replace(config.network, weights="none") if config.start else config.network
     whole = network.build(shape, len(classes))
-    started_from = predecessors.take_start(config, manifest, whole) if config.start else ()
+    if config.start:
+        predecessors.take_start(config, manifest, whole)
     teachers = predecessors.open_teachers(config, manifest)
-    lineage = Training(config, started_from, tuple(teacher.members for teacher in teachers))
     _set_batchnorm_momentum(whole, config.batchnorm_momentum)
     network.require_trainable(whole, config, config.batch // accelerator.num_processes)
     on_features = config.on_features
@@ -92,7 +88,7 @@ def fit(config: FitConfig) -> None:
     if config.resume:
         checkpoints.load_last(config.out, state, manifest)
         if checkpoints.is_model_lost(config, state.history) and accelerator.is_main_process:
-            checkpoints.save_model(lineage, manifest, whole, kept, state.history[-1])
+            checkpoints.save_model(config, manifest, whole, kept, state.history[-1])
     history = state.history
     say(
         f"{len(training_labels):,} photos, {len(classes)} classes, {device}, {config.epochs} epochs"
@@ -169,7 +165,7 @@ def fit(config: FitConfig) -> None:
         say(_describe(entry))
         if accelerator.is_main_process:
             if checkpoints.is_kept(config, history):
-                checkpoints.save_model(lineage, manifest, whole, kept, history[-1])
+                checkpoints.save_model(config, manifest, whole, kept, history[-1])
             checkpoints.save_last(config.out, state, manifest)
             checkpoints.save_record(config, manifest, training, choosing, history)
         accelerator.wait_for_everyone()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision import models
 
-from train import channels, efficientnet_lite
+from train import efficientnet_lite
 from train.config import FitConfig, NetworkConfig
 from train.errors import UsageError
 
@@ -54,7 +54,7 @@ class Network(nn.Module):
 
 
 def load_weights(network: Network, weights: Mapping[str, Tensor]) -> None:
-    """Put weights of a file, or made of others', into a network.
+    """Put weights of a file into a network.
 
     torch keeps a version of each module beside a state dict's tensors, and MNASNet refuses weights
     without: it is the version of this network's modules, which such weights were taken from.
@@ -79,11 +79,8 @@ def build(config: NetworkConfig, classes: int) -> Network:
     """Make the network with its starting weights; the head's come from torch's random state.
 
     Raises:
-        UsageError: an unknown backbone or weights, or weights that cannot be had or do not fit, or
-            fewer channels of weights that have all.
+        UsageError: an unknown backbone or weights, or weights that cannot be had or do not fit.
     """
-    if config.hidden and config.weights != "none":
-        raise UsageError("--hidden is for a run that starts from a pruned one: --start RUN.")
     backbone, features = pretrained_backbone(config)
     head = make_head(features, classes, inner=config.inner, dropout=config.dropout)
     _require_stages(config, backbone)
@@ -93,8 +90,6 @@ def build(config: NetworkConfig, classes: int) -> Network:
         train_backbone=config.train_backbone,
         frozen_stages=config.frozen_stages,
     )
-    if config.hidden:
-        channels.narrow(network, config.hidden, config.backbone)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

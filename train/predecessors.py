@@ -1,14 +1,12 @@
 """The trained runs that a training is built on: the one that it starts from, and its teachers."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from train.config import FitConfig
 from train.data import Manifest
 from train.errors import UsageError
-from train.lineage import Training
 from train.network import Network, load_weights, require_size
-from train.saved import TrainedModel, load_single
+from train.saved import TrainedModel, load_model
 
 
 def open_teachers(config: FitConfig, manifest: Manifest) -> tuple[TrainedModel, ...]:
@@ -26,20 +24,8 @@ def open_teachers(config: FitConfig, manifest: Manifest) -> tuple[TrainedModel, 
     return teachers
 
 
-def with_starts_channels(config: FitConfig) -> FitConfig:
-    """The settings with the channels of the run that they start from, where that has fewer.
-
-    Raises:
-        UsageError: that run has no model or a damaged one.
-    """
-    if not config.start or config.network.hidden:
-        return config
-    hidden = load_single(Path(config.start)).config.network.hidden
-    return replace(config, network=replace(config.network, hidden=hidden))
-
-
-def take_start(config: FitConfig, manifest: Manifest, network: Network) -> tuple[Training, ...]:
-    """Put the weights of the run in `config.start` into the network; how that run was trained.
+def take_start(config: FitConfig, manifest: Manifest, network: Network) -> None:
+    """Put the weights of the run in `config.start` into the network.
 
     Raises:
         UsageError: as `open_teachers`, and where that run has another shape of network.
@@ -59,11 +45,10 @@ def take_start(config: FitConfig, manifest: Manifest, network: Network) -> tuple
             f"--start {run} has --backbone {shape.backbone} --inner {shape.inner}, which does not "
             f"fit the network asked for: {reason}"
         ) from error
-    return start.members
 
 
 def _open(flag: str, run: Path, config: FitConfig, manifest: Manifest) -> TrainedModel:
-    earlier = load_single(run)
+    earlier = load_model(run)
     if earlier.classes != manifest.classes:
         raise UsageError(
             f"{flag} {run} knows the classes {', '.join(earlier.classes)}, "

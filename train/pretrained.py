@@ -27,10 +27,6 @@ class PretrainedModel:
         output: NDArray[np.float32] = self._network(torch.from_numpy(batch)).numpy()
         return output
 
-    def second(self) -> "PretrainedModel":
-        """Its contract names none, so that nothing asks for it."""
-        raise NotImplementedError
-
 
 def open_pretrained(backbone: str, weights: str) -> PretrainedModel:
     """A network with its own classifier, and the contract of the input that it was trained for.
