@@ -50,7 +50,11 @@ BICUBIC_RESAMPLE = "draft-bicubic-antialias"
 EXIF = "upright"
 LAYOUT = "NCHW"
 _LARGEST_FLOAT = sys.float_info.max
-_RULES = {"resample": (DRAFT_RESAMPLE, CLOSE_RESAMPLE, BICUBIC_RESAMPLE), "exif": (EXIF,), "layout": (LAYOUT,)}
+_RULES = {
+    "resample": (DRAFT_RESAMPLE, CLOSE_RESAMPLE, BICUBIC_RESAMPLE),
+    "exif": (EXIF,),
+    "layout": (LAYOUT,),
+}
 
 # Mean and standard deviation of ImageNet's training pixels on the 0..1 scale, as torchvision's
 # pretrained weights expect them (torchvision.transforms._presets.ImageClassification).

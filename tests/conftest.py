@@ -13,12 +13,6 @@ from serving.app import App
 from serving.classifier import Classifier
 from serving.settings import Settings
 from tests import invocations
-from tests.cascades import (  # noqa: F401 - fixtures
-    cascade_parts,
-    cascade_run,
-    cascade_sibling,
-    exported_cascade,
-)
 from tests.drawn import encoded, picture
 from tests.quantized import copied_run, held_out_run, int8_run, small  # noqa: F401 - fixtures
 from tests.tiny_model import write_tiny_model

@@ -13,7 +13,7 @@ from tests.training import tiny_config
 from train.export import ExportConfig, export
 from train.fit import fit
 from train.quantize import QuantizeConfig, quantize
-from train.turns import Clock
+from train.timing import Clock
 
 
 def clock_that_takes(float32_s: float, int8_s: float) -> Clock:

@@ -24,13 +24,6 @@ VERBS: dict[str, tuple[str, str, str]] = {
     ),
     "fit": ("train.fit", "FitConfig", "Train a network on a folder of photos."),
     "sweep": ("train.sweep", "SweepConfig", "Compare learning rates, head sizes and dropouts."),
-    "average": ("train.average", "AverageConfig", "Write a run with the mean of runs' weights."),
-    "prune": ("train.prune", "PruneConfig", "Write a run with fewer channels, which is faster."),
-    "cascade": (
-        "train.cascade",
-        "CascadeConfig",
-        "Write a run that asks a second network where the first is not sure.",
-    ),
     "evaluate": ("train.evaluate", "EvaluateConfig", "Measure a run or an ONNX file on a split."),
     "frontier": (
         "train.frontier",

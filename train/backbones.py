@@ -4,7 +4,7 @@ pre-training had.
     mobilenet_v2                 torchvision's classification models, by their names
     timm/tf_efficientnet_lite0   timm's, by theirs
 
-Weights are `default` (downloaded from the hub that the library names), a state-dict file, or `none`.
+Weights are `default`, which downloads the library's own, a state-dict file, or `none`.
 """
 
 import pickle

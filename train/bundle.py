@@ -1,10 +1,12 @@
 """A run's exported model in, what is deployed out: classifier.onnx, report.json, MODEL_CARD.md, and
 the golden pictures that ship with the deployment's hook.
 
-The figures are measured here once more, on the very file that is put into the folder.
+The figures are measured here, on the very file that is put into the folder: on validation and,
+where there is one, on test.
 """
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,21 +18,22 @@ from numpy.typing import NDArray
 
 from serving.classifier import Classifier
 from train.card import CARD, model_card
+from train.data import Manifest
 from train.errors import UsageError
 from train.evaluate import REPORT_JSON, make_report
 from train.export import ONNX_FILE
-from train.gated import SECOND_INT8_FILE, gated_file, int8_figures
+from train.gate import gated_file, int8_figures
 from train.golden import (
     FLOAT32_TOLERANCE,
     INT8_TOLERANCE,
     LiteralModel,
-    clear_pictures,
     golden_logits,
     int8_golden_logits,
     require_golden_folder,
     write_goldens,
 )
-from train.inference import SECOND_FILE, TorchModel, labelled_split, split_logits
+from train.inference import TorchModel, labelled_split, split_logits
+from train.report import summary
 from train.runs import require_writable, write_bytes, write_json, write_whole
 from train.saved import load_model
 
@@ -45,8 +48,8 @@ class BundleConfig:
     """Folder that the Lambda image and the local server take the model from."""
     data: Path | None = None
     """Folder of the photos to measure with; the run's own if not given."""
-    split: str = "validation"
-    """Which photos to measure with."""
+    splits: tuple[str, ...] = ()
+    """Which photos to measure with; validation and test, those that there are, if not given."""
     notes: Path | None = None
     """Markdown that ends the model card: origin of the photos, limits, what not to use it for."""
     pictures: Path = Path(__file__).resolve().parent.parent / "samples"
@@ -84,28 +87,57 @@ def bundle(config: BundleConfig) -> None:
     classifier = Classifier.load(shipped)
     trained = load_model(config.run)
     root = config.data or trained.config.data.data
-    photos = labelled_split(root, config.split, config.cache, classifier.contract.classes)
-    logits = split_logits(classifier, photos, config.cache)
-    report = make_report(classifier.contract, {config.split: (logits, photos)})
-    report["version"] = classifier.version
-    report["answers"] = answers(classifier, logits)
-    if config.int8:
-        before = split_logits(float32, photos, config.cache)
-        report["int8"] = int8_figures(config.run, before, logits, photos.labels())
-    given = sorted(config.pictures.glob("*.jpg"))
+    splits = {
+        name: labelled_split(root, name, config.cache, classifier.contract.classes)
+        for name in config.splits or _splits_of(root)
+    }
+    report = _report(config, classifier, float32, splits)
     checkpoint = TorchModel(trained, float32.contract)
     int8 = LiteralModel(shipped, classifier) if config.int8 else None
-    pictures = clear_pictures(int8 or checkpoint, classifier, given)
+    pictures = sorted(config.pictures.glob("*.jpg"))
     expected, tolerance = _expectations(config, checkpoint, float32, int8, pictures)
-    _put(shipped, classifier, config.out)
+    with shipped.open("rb") as source:
+        write_whole(config.out / ONNX_FILE, partial(shutil.copyfileobj, source))
     write_json(config.out / REPORT_JSON, report)
     card = model_card(trained, classifier.contract, classifier.version, report, notes)
     write_bytes(config.out / CARD, card.encode())
     write_goldens(golden, classifier.contract, pictures, expected, tolerance)
-    accuracy = report["splits"][config.split]["accuracy"]
-    print(f"{config.split} accuracy {accuracy:.4f} on {len(photos.photos)} photos")
+    for name, split in report["splits"].items():
+        print(summary(name, split))
     print(f"{len(pictures)} golden pictures are in {golden}")
     print(f"The bundle is {config.out / ONNX_FILE}; serve it: make serve")
+
+
+def _splits_of(root: Path) -> list[str]:
+    """The splits that are measured where none is named."""
+    found = [name for name in ("validation", "test") if (root / name).is_dir()]
+    if not found:
+        raise UsageError(
+            f"{root} has neither validation nor test: name the photos' folder, --data DIR, or the "
+            "splits to measure with, --splits."
+        )
+    return found
+
+
+def _report(
+    config: BundleConfig, shipped: Classifier, float32: Classifier, splits: Mapping[str, Manifest]
+) -> dict[str, Any]:
+    """The shipped file's figures on every split, and of an int8 file how it differs from float32.
+
+    The alarms compare with its answers to the photos of all of them.
+    """
+    logits = {name: split_logits(shipped, photos, config.cache) for name, photos in splits.items()}
+    measured = {name: (logits[name], photos) for name, photos in splits.items()}
+    report = make_report(shipped.contract, measured)
+    report["version"] = shipped.version
+    report["answers"] = answers(shipped, np.concatenate(list(logits.values())))
+    if config.int8:
+        compared = {
+            name: (split_logits(float32, photos, config.cache), logits[name], photos.labels())
+            for name, photos in splits.items()
+        }
+        report["int8"] = int8_figures(config.run, compared)
+    return report
 
 
 def _read_notes(file: Path) -> str:
@@ -115,17 +147,6 @@ def _read_notes(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UsageError(f"--notes {file} is not UTF-8 text: save it as UTF-8.") from error
-
-
-def _put(shipped: Path, classifier: Classifier, out: Path) -> None:
-    """Copy the model into the folder, after its second, whose name and hash it holds."""
-    second = classifier.contract.second
-    copies = {second.file: shipped.with_name(second.file)} if second else {}
-    for name, path in {**copies, ONNX_FILE: shipped}.items():
-        with path.open("rb") as source:
-            write_whole(out / name, partial(shutil.copyfileobj, source))
-    for name in {SECOND_FILE, SECOND_INT8_FILE} - copies.keys():  # of a model before
-        (out / name).unlink(missing_ok=True)
 
 
 def _expectations(

@@ -8,135 +8,99 @@ from typing import Any
 
 from serving.contract import Contract
 from train.calibration import SURE_ACCURACY
-from train.lineage import cascade_commands, commands, fitted
-from train.report import markdown_classes, markdown_headlines
-from train.saved import Trained, TrainedCascade
+from train.command import fit_command
+from train.report import headlines, markdown_classes
+from train.run_photos import HOLDOUT, unseen_split
+from train.saved import TrainedModel
 
 CARD = "MODEL_CARD.md"
 
 
 def model_card(
-    trained: Trained, contract: Contract, version: str, report: dict[str, Any], notes: str
+    trained: TrainedModel, contract: Contract, version: str, report: dict[str, Any], notes: str
 ) -> str:
     """The card as Markdown."""
+    splits = report["splits"]
     parts = [
         f"# {contract.name}",
         _facts(trained, contract, version),
-        _recipe(trained),
-        *(_figures(name, split) for name, split in report["splits"].items()),
-        *(_int8(name, split, report.get("int8")) for name, split in report["splits"].items()),
+        f"## Command\n\n```\n{fit_command(trained.config)}\n```",
+        _figures(splits),
+        *(_classes(name, split) for name, split in splits.items()),
+        _int8(splits, report["int8"]) if "int8" in report else "",
         _calibration(trained, contract),
         notes.strip(),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _facts(trained: Trained, contract: Contract, version: str) -> str:
+def _facts(trained: TrainedModel, contract: Contract, version: str) -> str:
+    spec = contract.preprocess
+    size = f"{spec.width_px} x {spec.height_px}"
     return "\n".join(
         [
             "| | |",
             "| --- | --- |",
             f"| version | `{version}` |",
             f"| classes | {', '.join(contract.classes)} |",
-            f"| backbone | {_backbones(trained)} |",
-            f"| input | {_inputs(trained, contract)} |",
+            f"| backbone | {trained.config.network.backbone} |",
+            f"| input | {size} RGB, the whole photo stretched to it |",
             f"| training photos | manifest `{contract.manifest_sha256}` |",
-            f"| seed | {_seeds(trained)} |",
+            f"| seed | {trained.config.seed} |",
         ]
     )
 
 
-def _backbones(trained: Trained) -> str:
-    networks = [part.config.network for part in trained.parts]
-    names = " and ".join(n.backbone + (" (pruned)" if n.hidden else "") for n in networks)
-    if not isinstance(trained, TrainedCascade):
-        return names
-    return f"{names}, the second where the first is less than {trained.rule.sure_above:.3f} sure"
+def _figures(splits: dict[str, Any]) -> str:
+    """The headlines of every split in one table."""
+    cells = {
+        name: {title: f"{value} ({note})" for title, value, note in headlines(split)}
+        for name, split in splits.items()
+    }
+    titles = dict.fromkeys(title for column in cells.values() for title in column)
+    lines = [
+        f"| figure | {' | '.join(splits)} |",
+        f"| --- |{' --- |' * len(splits)}",
+        *(
+            f"| {title} | {' | '.join(column.get(title, '') for column in cells.values())} |"
+            for title in titles
+        ),
+    ]
+    if "test" not in splits:
+        lines += [
+            "",
+            "There is no split `test`: settings may have been chosen by these photos, which "
+            "flatters the figures.",
+        ]
+    return "\n".join(["## Figures", "", *lines])
 
 
-def _inputs(trained: Trained, contract: Contract) -> str:
-    spec = contract.preprocess
-    size = f"{spec.width_px} x {spec.height_px}"
-    if isinstance(trained, TrainedCascade):
-        px = trained.rule.second_px
-        size += f" and {px} x {px}"
-    return f"{size} RGB, the whole photo stretched to it"
+def _classes(name: str, split: dict[str, Any]) -> str:
+    return "\n".join([f"## Each class of {name}", "", *markdown_classes(split)])
 
 
-def _seeds(trained: Trained) -> str:
-    """The seed of each run that was trained for it, once."""
-    members = [run for part in trained.parts for run in fitted(part.members)]
-    return ", ".join(dict.fromkeys(str(run.config.seed) for run in members))
-
-
-def _recipe(trained: Trained) -> str:
-    if isinstance(trained, TrainedCascade):
-        sizes_px = (trained.rule.first_px, trained.rule.second_px)
-        first, second = (part.members for part in trained.parts)
-        lines = cascade_commands(first, second, sizes_px=sizes_px, like=bool(trained.like))
-    else:
-        lines = commands(trained.members)
-    return "\n".join(["## Recipe", "", "```", *lines, "```"])
-
-
-def _figures(name: str, split: dict[str, Any]) -> str:
-    tables = [*markdown_headlines(split), "", *markdown_classes(split)]
-    return "\n".join([f"## Figures on {name}", "", *tables])
-
-
-def _int8(name: str, split: dict[str, Any], int8: dict[str, Any] | None) -> str:
-    if int8 is None:
-        return ""
+def _int8(splits: dict[str, Any], int8: dict[str, Any]) -> str:
     gate, limits = int8["gate"], int8["gate"]["limits"]
-    judged, run = gate["candidate"], gate["run"]
-    seen = "had seen" if gate["photos"]["seen_by_the_network"] else "had not seen"
+    photos, passed = gate["photos"], gate["passed"]
+    rows = [
+        _int8_row(
+            name,
+            (its["float32_correct"], splits[name]["correct"], its["agreed"], its["photos"]),
+            its["agreement_interval_95"],
+        )
+        for name, its in int8["splits"].items()
+    ]
     return (
         "## int8\n\n"
         "This file computes in 8 bits, the figures above are its own. Against the float32 file "
         "that it was made of:\n\n"
-        "| | float32 | int8 | same label |\n| --- | --- | --- | --- |\n"
-        + _int8_row(
-            name,
-            (int8["float32_correct"], split["correct"], int8["agreed"], int8["photos"]),
-            int8["agreement_interval_95"],
-        )
-        + _int8_row(
-            f"photos of train that the network {seen}, by the recipe",
-            _counts(judged),
-            judged["agreement_interval_95"],
-        )
-        + _int8_row(
-            "photos of train that calibration had not seen, this file",
-            _counts(run),
-            run["agreement_interval_95"],
-        )
-        + "\nIn brackets the 95 % interval. It was written because on the two lower rows it kept "
+        "| photos | float32 | int8 | same label (95 % interval) |\n| --- | --- | --- | --- |\n"
+        f"{''.join(rows)}\n"
+        f"It passed the gate on {photos['judging']} photos of {photos['judging_split']}: it kept "
         f"at least {limits['min_agreement']:.1%} of the labels, lost at most "
-        f"{limits['max_accuracy_loss']:.1%} of accuracy, took {run['time_ratio']:.2f} times "
-        "float32's time, and no two of its weights can saturate 16 bits on processors without "
-        f"VNNI.{_int8_second(gate['second'])}"
+        f"{limits['max_accuracy_loss']:.1%} of accuracy, took {passed['time_ratio']:.2f} times "
+        "float32's time, and no two of its weights can saturate 16 bits on processors without VNNI."
     )
-
-
-def _int8_second(second: dict[str, Any] | None) -> str:
-    """What became of a cascade's second network, whose own answers were judged."""
-    if second is None:
-        return ""
-    if not second["run"] or second["run"][-1]["refused"]:
-        return " The second network is in float32: no int8 file of it was let pass."
-    passed = second["run"][-1]
-    before, after, agreed, photos = _counts(passed)
-    return (
-        " The second network is in 8 bits too. Alone, on the photos of the lowest row, it is right "
-        f"on {after} and float32 on {before}, with the same label on {agreed} of {photos}, in "
-        f"{passed['time_ratio']:.2f} times the time."
-    )
-
-
-def _counts(judged: dict[str, Any]) -> tuple[int, int, int, int]:
-    names = ("correct_float32", "correct_int8", "agreed", "photos")
-    before, after, agreed, photos = (judged[name] for name in names)
-    return before, after, agreed, photos
 
 
 def _int8_row(what: str, counts: tuple[int, int, int, int], interval: list[float]) -> str:
@@ -148,30 +112,16 @@ def _int8_row(what: str, counts: tuple[int, int, int, int], interval: list[float
     )
 
 
-def _temperatures(trained: Trained, contract: Contract) -> str:
-    if isinstance(trained, TrainedCascade):
-        rule = trained.rule
-        return f"{rule.first_temperature:.3f} and {rule.second_temperature:.3f}"
-    return f"{contract.temperature:.3f}"
-
-
-def _calibration(trained: Trained, contract: Contract) -> str:
+def _calibration(trained: TrainedModel, contract: Contract) -> str:
     fitted = contract.metrics
     if "calibration_photos" not in fitted:
         return "## Calibration\n\nNot calibrated: probabilities are the softmax of the logits."
-    photos = (
-        f"{fitted['calibration_photos']} photos of train that a sibling of this network, trained "
-        "by the same recipe, had not seen"
-    )
-    if "calibration_like" in fitted:
-        photos = (
-            f"{fitted['calibration_photos']} photos that it had not seen. Not their labels were "
-            f"taken for right but what the model `{fitted['calibration_like']}` holds for likely"
-        )
+    split = unseen_split(trained)
+    where = "train that were held out of training" if split == HOLDOUT else split
     return (
         "## Calibration\n\n"
-        f"Temperature {_temperatures(trained, contract)}, fitted on {photos}: "
-        f"calibration error {fitted['calibration_ece_before']:.3f} before, "
+        f"Temperature {contract.temperature:.3f}, fitted on {fitted['calibration_photos']} photos "
+        f"of {where}: calibration error {fitted['calibration_ece_before']:.3f} before, "
         f"{fitted['calibration_ece_after']:.3f} after.\n\n" + _unsure(contract)
     )
 

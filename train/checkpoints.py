@@ -1,6 +1,7 @@
 """What a run keeps of its training: the model, what going on needs, and the record for people."""
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,10 +12,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from train import runs
+from train.command import fit_command
 from train.config import FitConfig, from_json, to_json
 from train.data import Manifest
 from train.errors import UsageError
-from train.lineage import Training
 from train.network import Network
 
 FORMAT = 1
@@ -81,24 +82,29 @@ def open_run(config: FitConfig, *, first: bool) -> None:
         runs.write_json(saved, settings)
 
 
-_MADE_BY = {"averaged": "average", "pruned_to": "prune", "rule": "cascade"}  # by what they record
-
-
 def _refuse_to_train_over(run: Path) -> None:
     """Raises UsageError where a run is done and there is nothing that training could go on from."""
     if (run / runs.LAST).is_file() or not (run / runs.RECORD).is_file():
         return  # without a record it was stopped in its first epoch
-    record = runs.read_json(run / runs.RECORD)
-    for what, verb in _MADE_BY.items():
-        if what in record:
-            raise UsageError(
-                f"{run} was made by {verb}, not by fit, so no training goes on in it: give another "
-                "--out."
-            )
+    refuse_old_kinds(run / runs.RECORD, runs.read_json(run / runs.RECORD))
     raise UsageError(
         f"{run / runs.LAST} is missing, without which training would begin anew over the run's "
         f"{runs.MODEL}. Restore it from a copy, or give another --out."
     )
+
+
+# What the records and models of verbs that no longer exist hold, and which verb that was.
+_OLD_KINDS = {"averaged": "average", "pruned_to": "prune", "cascade": "cascade", "rule": "cascade"}
+
+
+def refuse_old_kinds(file: Path, saved: Mapping[str, Any]) -> None:
+    """Raises UsageError for a run that is not of one trained network; the message says what is."""
+    for field, verb in _OLD_KINDS.items():
+        if field in saved:
+            raise UsageError(
+                f"{file} has a field `{field}`: it was made by `{verb}`, a verb that no longer "
+                "exists. Train one network instead, python -m train fit, with another --out."
+            )
 
 
 # What may differ between a run and its resumption: where things lie and how fast they are read.
@@ -193,43 +199,23 @@ def out_of_patience(config: FitConfig, history: list[Epoch]) -> bool:
 
 
 def save_model(
-    training: Training, manifest: Manifest, whole: Network, kept: nn.Module, entry: Epoch
+    config: FitConfig, manifest: Manifest, whole: Network, kept: nn.Module, entry: Epoch
 ) -> None:
     """Write the run's model: the network's weights with `kept`'s in place of what was trained."""
-    out = training.config.out
     weights = whole.state_dict()
     prefix = "head." if _same_keys(kept, whole.head) else ""
     weights |= {prefix + name: value for name, value in kept.state_dict().items()}
     runs.save_checkpoint(
-        out / runs.MODEL,
+        config.out / runs.MODEL,
         {
             "format": FORMAT,
             "weights": {name: value.cpu() for name, value in weights.items()},
             "classes": list(manifest.classes),
-            "config": training.as_json(),
+            "config": to_json(config),
             "manifest_sha256": manifest.sha256(),
             "epoch": entry,
         },
     )
-
-
-def save_derived(
-    training: Training,
-    classes: tuple[str, ...],
-    manifest_sha256: str,
-    weights: dict[str, Any],
-    made_of: dict[str, Any],
-) -> None:
-    """Write a run that was made of others without training: its model, settings and record.
-
-    `made_of` says of what and how, in the model and in the record.
-    """
-    out, described = training.config.out, {"classes": list(classes)}
-    described |= {"manifest_sha256": manifest_sha256} | made_of
-    model = {"format": FORMAT, "weights": weights, "config": training.as_json(), "epoch": {}}
-    runs.save_checkpoint(out / runs.MODEL, model | described)
-    runs.write_json(out / runs.CONFIG, to_json(training.config))
-    runs.write_json(out / runs.RECORD, described | {"versions": versions(), "epochs": []})
 
 
 def _same_keys(one: nn.Module, other: nn.Module) -> bool:
@@ -243,10 +229,11 @@ def save_record(
     choosing: Manifest | None,
     history: list[Epoch],
 ) -> None:
-    """Write run.json: what was trained on, with which versions, and every epoch's figures."""
+    """Write run.json: command, photos, versions, seed, and every epoch's figures."""
     runs.write_json(
         config.out / runs.RECORD,
         {
+            "command": fit_command(config),
             "classes": list(manifest.classes),
             "manifest_sha256": manifest.sha256(),
             "photos": {

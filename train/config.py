@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
@@ -35,7 +35,7 @@ class DataConfig:
     holdout: float = 0.1
     """Share of each class of train that `--choose-on holdout` keeps out of training."""
     holdout_seed: int = 0
-    """Draws what is held out; `--seed` does not, so that runs of several seeds can be averaged."""
+    """Draws what is held out; `--seed` does not, so runs of several seeds hold out the same."""
     strict: bool = False
     """Stop at a photo that cannot be read, instead of naming it and going on."""
     cache: Path = Path(".cache/photos")
@@ -266,8 +266,6 @@ def from_json(cls: type[Any], values: Mapping[str, Any]) -> Any:
             read[name] = from_json(hint, value)  # type: ignore[arg-type]
         elif hint is Path:
             read[name] = Path(value)
-        elif get_origin(hint) is tuple and isinstance(value, str):  # --teacher took one run before
-            read[name] = (value,) if value else ()
         else:
             read[name] = tuple(value) if isinstance(value, list) else value
     try:

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from serving.preprocess import PreprocessSpec, scale_and_offset
 
+
 class _Renormalized(nn.Module):
     """A network that was trained on another normalisation of pixels than its input has."""
 
@@ -31,9 +32,7 @@ class _Renormalized(nn.Module):
         return logits
 
 
-def seeing_through(
-    network: nn.Module, given: PreprocessSpec, wanted: PreprocessSpec
-) -> nn.Module:
+def seeing_through(network: nn.Module, given: PreprocessSpec, wanted: PreprocessSpec) -> nn.Module:
     """The network for inputs that are normalised as `given`; itself was trained on `wanted`."""
     if (given.mean, given.std) == (wanted.mean, wanted.std):
         return network

@@ -19,11 +19,10 @@ from train.errors import UsageError, require
 from train.inference import Model, labelled_split, open_model, split_logits
 from train.plots import Picture
 from train.report import Mistake
-from train.run_photos import held_out_photos
+from train.run_photos import HOLDOUT, held_out_photos
 from train.runs import RECORD, read_json, require_writable, write_bytes, write_json
 from train.saved import load_model
 
-HOLDOUT = "holdout"
 REPORT_JSON, REPORT_MD, REPORT_HTML = "report.json", "report.md", "report.html"
 
 
@@ -144,8 +143,6 @@ def draw_learning(model: Path) -> list[Picture]:
     if not (model / RECORD).is_file():
         return []
     record = read_json(model / RECORD)
-    if not record["epochs"]:  # the mean of other runs
-        return []
     epochs, chosen_on = record["epochs"], record["photos"]["chosen_on"]
     return [
         plots.picture(

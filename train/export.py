@@ -1,12 +1,10 @@
 """A run's model in, an ONNX file out that describes itself and was checked against the checkpoint.
-Of a cascade two files, the first of which names the second.
 
 The file is checked before it takes its place: torch and ONNX Runtime must give the same top-1 on
 every photo of a split, and logits that differ by no more than the tolerance.
 """
 
 import copy
-import hashlib
 import json
 import warnings
 from dataclasses import dataclass, replace
@@ -21,30 +19,15 @@ from numpy.typing import NDArray
 
 from serving.classifier import Classifier
 from serving.contract import METADATA_KEY, Contract
-from train import channels, metrics
-from train.calibration import (
-    SURE_ACCURACY,
-    Calibration,
-    calibrate,
-    calibrate_like,
-    faultless_note,
-)
+from train import metrics
+from train.calibration import SURE_ACCURACY, Calibration, calibrate
 from train.config import require_px
-from train.data import Manifest
 from train.errors import CheckFailedError, UsageError
-from train.folding import folded
-from train.inference import (
-    SECOND_FILE,
-    TorchModel,
-    contract_of,
-    labelled_split,
-    second_contract,
-    split_logits,
-)
+from train.inference import TorchModel, contract_of, labelled_split, split_logits
 from train.network import Network
+from train.run_photos import VALIDATION, unseen_photos, unseen_split
 from train.runs import draft_folder, require_writable, write_bytes, writing_drafts
-from train.saved import Trained, TrainedCascade, TrainedModel, load_model
-from train.siblings import open_sibling
+from train.saved import TrainedModel, load_model
 
 ONNX_FILE = "classifier.onnx"
 
@@ -59,22 +42,17 @@ class ExportConfig:
     run: tyro.conf.Positional[Path]
     """Folder of the run."""
     out: Path | None = None
-    """The file to write; RUN/classifier.onnx if not given. A cascade's second.onnx is beside it."""
+    """The file to write; RUN/classifier.onnx if not given."""
     data: Path | None = None
     """Folder of the photos to check and to calibrate with; the run's own if not given."""
     split: str = "validation"
-    """Which photos to check with."""
+    """Which photos to check with. Temperature and threshold are fitted on validation, or on what
+    the run held out."""
     name: str | None = None
     """What the model is called in answers; DATA-BACKBONE if not given."""
     input_px: int | None = None
     """Height and width of the input that the file takes; the run's own if not given. Choose another
-    by `evaluate RUN --split holdout --input-px`. A cascade was made with its sizes."""
-    calibrate_on: Path | None = None
-    """Run of the same recipe and backbones whose held-out photos temperature and threshold are
-    fitted on, of a cascade another one; the run itself if it held photos out."""
-    calibrate_like: Path | None = None
-    """ONNX file of a calibrated model: temperature and threshold are fitted to its answers to the
-    photos that the file is checked with. Their labels are not used."""
+    by `frontier RUN`."""
     tolerance: Annotated[float, tyro.conf.arg(metavar="LOGITS")] = 1e-3
     """Largest difference of any logit between torch and ONNX Runtime."""
     cache: Path = Path(".cache/photos")
@@ -97,8 +75,7 @@ def export(config: ExportConfig) -> None:
     """Export, check, and only then put the file in its place.
 
     Raises:
-        UsageError: the file cannot be written there, the second file of another cascade would be
-            replaced, or a model to calibrate on or like does not fit the run.
+        UsageError: the file cannot be written there, or there are no photos to check it with.
         TrainError: there is no room for the draft, or for the file.
         CheckFailedError: ONNX Runtime's answers are not torch's; nothing is written.
     """
@@ -107,17 +84,15 @@ def export(config: ExportConfig) -> None:
         raise UsageError(f"--out {out} is a folder: name the file in it, {out / ONNX_FILE}.")
     require_writable(out.parent, "--out" if config.out else "")
     trained = load_model(config.run)
-    if config.out is not None and isinstance(trained, TrainedCascade):
-        _refuse_anothers_second(config.out)
     root = config.data or trained.config.data.data
     if not root.is_dir():
         raise UsageError(f"{root} is missing: name the photos to check the file with, --data DIR.")
     photos = labelled_split(root, config.split, config.cache, trained.classes)
-    calibration = _calibration(config, trained, photos)
+    calibration = _calibration(config, trained)
     contract = _contract(config, trained, calibration)
     with draft_folder() as folder:
         draft = Path(folder) / ONNX_FILE
-        contract = write_models(trained, contract, draft)
+        write_onnx(trained.network, contract, draft)
         expected = split_logits(TorchModel(trained, contract), photos, config.cache)
         actual = split_logits(Classifier.load(draft), photos, config.cache)
         parity = compare(expected, actual)
@@ -128,87 +103,50 @@ def export(config: ExportConfig) -> None:
             f"{config.split}_photos": parity.photos,
         }
         described = add_contract(draft, replace(contract, metrics=figures))
-        second = draft.with_name(SECOND_FILE)
-        size_mb = len(described) / 1e6
-        if isinstance(trained, TrainedCascade):  # first, for the other names it
-            size_mb += second.stat().st_size / 1e6
-            write_bytes(out.with_name(SECOND_FILE), second.read_bytes())
     write_bytes(out, described)
-    beside = f" and {SECOND_FILE} beside it" if isinstance(trained, TrainedCascade) else ""
     print(
         f"{parity.photos} photos of {config.split}: largest logit difference "
         f"{parity.largest_difference:.2e}, top-1 the same on all\n"
-        f"The ONNX file is {out}{beside} ({size_mb:.1f} MB)"
+        f"The ONNX file is {out} ({len(described) / 1e6:.1f} MB)"
     )
 
 
-def _refuse_anothers_second(out: Path) -> None:
-    """Raises UsageError where a second file stands that is not that of the file to be replaced."""
-    if out.with_name(SECOND_FILE).is_file() and not out.is_file():
-        raise UsageError(
-            f"{out.parent} holds the {SECOND_FILE} of another model, which would be lost: give "
-            "--out in another folder."
-        )
-
-
-def _calibration(config: ExportConfig, trained: Trained, photos: Manifest) -> Calibration | None:
-    if config.calibrate_on is not None and config.calibrate_like is not None:
-        raise UsageError("--calibrate-on and --calibrate-like both calibrate: leave one out.")
-    if config.calibrate_like is not None:
-        return calibrate_like(config.calibrate_like, trained, photos, config.cache, config.input_px)
-    if config.calibrate_on is not None:
-        open_sibling("--calibrate-on", config.calibrate_on, trained, config.run)
-    elif trained.config.data.choose_on != "holdout":
+def _calibration(config: ExportConfig, trained: TrainedModel) -> Calibration | None:
+    """What is fitted on photos that the network was not trained on; None where there are none."""
+    root = config.data or trained.config.data.data
+    if unseen_split(trained) == VALIDATION and not (root / VALIDATION).is_dir():
         return None
-    held_out_by = config.calibrate_on or config.run
-    return calibrate(held_out_by, config.cache, input_px=config.input_px, root=config.data)
+    photos = unseen_photos(trained, config.run, config.cache, config.data)
+    return calibrate(trained, photos, config.cache, config.input_px)
 
 
-def _contract(config: ExportConfig, trained: Trained, calibration: Calibration | None) -> Contract:
+def _contract(
+    config: ExportConfig, trained: TrainedModel, calibration: Calibration | None
+) -> Contract:
     contract = contract_of(trained, config.input_px)
     if config.name is not None:
         contract = replace(contract, name=config.name)
     if calibration is None:
-        print("not calibrated: name a run that held photos out, --calibrate-on RUN")
+        print(
+            "not calibrated, for there is no split `validation`: probabilities are the softmax of "
+            "the logits"
+        )
         return contract
     if calibration.faultless:
-        print(faultless_note(f"all {calibration.photos} photos"))
+        print(
+            f"all {calibration.photos} photos are answered rightly: so few mistakes cannot "
+            "calibrate, and the network's own probabilities are kept. Give more photos of "
+            "validation, or hold more out (fit --holdout)."
+        )
     if not calibration.coverage:
         print(
             f"at no threshold are {SURE_ACCURACY:.0%} of the answers on {calibration.photos} "
-            "photos right: the model will call every answer unsure. Hold more photos out "
-            "(fit --holdout), or train a better network."
+            "photos right: the model will call every answer unsure. Give more photos of "
+            "validation, hold more out (fit --holdout), or train a better network."
         )
     return replace(
         contract, temperature=calibration.temperature, unsure_below=calibration.unsure_below
     )
-
-
-def write_models(trained: Trained, contract: Contract, path: Path) -> Contract:
-    """Write a run's network, and a cascade's second beside it; the contract, with its hash.
-
-    Raises:
-        TrainError: the folder cannot be written into.
-    """
-    if isinstance(trained, TrainedCascade):
-        assert contract.second is not None
-        second = path.with_name(contract.second.file)
-        its = second_contract(trained)
-        write_onnx(_fastest(trained.second), its, second)
-        described = add_contract(second, its)
-        with writing_drafts(path.parent):
-            second.write_bytes(described)
-        sha256 = hashlib.sha256(second.read_bytes()).hexdigest()
-        contract = replace(contract, second=replace(contract.second, sha256=sha256))
-    write_onnx(_fastest(trained.parts[0]), contract, path)
-    return contract
-
-
-def _fastest(trained: TrainedModel) -> Network:
-    """What gives the network's answers in the least time."""
-    if trained.config.network.backbone in channels.BACKBONES:
-        return folded(trained.network)
-    return trained.network
 
 
 def write_onnx(network: Network, contract: Contract, path: Path) -> None:

@@ -28,7 +28,6 @@ from train.data import Labels
 from train.distillation import distillation_loss, joint_teacher, seeing_through
 from train.divergence import require_finite
 from train.errors import UsageError
-from train.lineage import Training
 from train.loaders import Batches, EpochOrder, mixed_seed
 from train.transforms import at_size, batch_mixing, normalize_on_device
 
@@ -56,9 +55,9 @@ def fit(config: FitConfig) -> None:
     torch.manual_seed(config.seed)
     shape = replace(config.network, weights="none") if config.start else config.network
     whole = network.build(shape, len(classes))
-    started_from = predecessors.take_start(config, manifest, whole) if config.start else ()
+    if config.start:
+        predecessors.take_start(config, manifest, whole)
     teachers = predecessors.open_teachers(config, manifest)
-    lineage = Training(config, started_from, tuple(teacher.members for teacher in teachers))
     _set_batchnorm_momentum(whole, config.batchnorm_momentum)
     network.require_trainable(whole, config, config.batch // accelerator.num_processes)
     on_features = config.on_features
@@ -93,7 +92,7 @@ def fit(config: FitConfig) -> None:
     if config.resume:
         checkpoints.load_last(config.out, state, manifest)
         if checkpoints.is_model_lost(config, state.history) and accelerator.is_main_process:
-            checkpoints.save_model(lineage, manifest, whole, kept, state.history[-1])
+            checkpoints.save_model(config, manifest, whole, kept, state.history[-1])
     history = state.history
     say(
         f"{len(training_labels):,} photos, {len(classes)} classes, {device}, {config.epochs} epochs"
@@ -170,7 +169,7 @@ def fit(config: FitConfig) -> None:
         say(_describe(entry))
         if accelerator.is_main_process:
             if checkpoints.is_kept(config, history):
-                checkpoints.save_model(lineage, manifest, whole, kept, history[-1])
+                checkpoints.save_model(config, manifest, whole, kept, history[-1])
             checkpoints.save_last(config.out, state, manifest)
             checkpoints.save_record(config, manifest, training, choosing, history)
         accelerator.wait_for_everyone()

@@ -1,7 +1,8 @@
 """Input sizes in, loss against time out: at which size a network should be served.
 
-The sizes are compared on the photos that a run held out, each at the temperature that suits it
-best, as ONNX files through serving's preprocessing. The choice is the smallest size whose loss is
+The sizes are compared on photos that the run was not trained on, each at the temperature that suits
+it best, as ONNX files through serving's preprocessing: those of validation, or those that it held
+out. The choice is the smallest size whose loss is
 within one standard error of the lowest, photo by photo (Breiman et al. 1984 chose the size of a
 tree so).
 """
@@ -27,24 +28,24 @@ from train.errors import require
 from train.export import write_onnx
 from train.inference import contract_of, split_logits
 from train.metrics import photo_losses
-from train.run_photos import held_out_photos
+from train.run_photos import unseen_photos
 from train.runs import write_json
-from train.saved import TrainedModel, load_single
-from train.turns import Clock, medians_in_turns
+from train.saved import TrainedModel, load_model
+from train.timing import Clock, medians_in_turns
 
 FRONTIER_FILE = "frontier.json"
 
 
 @dataclass(frozen=True, slots=True)
 class FrontierConfig:
-    """Compare input sizes of a run by held-out loss and by time."""
+    """Compare input sizes of a run by loss and by time."""
 
     run: tyro.conf.Positional[Path]
-    """Folder of a run that held photos out (`fit --choose-on holdout`)."""
+    """Folder of the run. Photos of validation judge, or, where it held photos out, those."""
     sizes: tuple[int, ...] = (160, 192, 224, 256)
     """Heights and widths of the input to compare, in pixels."""
     data: Path | None = None
-    """Folder of the photos that the run was trained on, if they were moved."""
+    """Folder of the photos; the run's own if not given."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
@@ -80,10 +81,10 @@ def frontier(config: FrontierConfig) -> None:
     """Measure, print the table and the choice, and write RUN/frontier.json.
 
     Raises:
-        UsageError: the run held nothing out, or its photos are not the ones it was trained on.
+        UsageError: there are no photos to judge on.
     """
-    trained = load_single(config.run)
-    photos = held_out_photos(trained, config.run, config.cache, config.data)
+    trained = load_model(config.run)
+    photos = unseen_photos(trained, config.run, config.cache, config.data)
     with tempfile.TemporaryDirectory() as folder:
         served = {px: _served(trained, px, Path(folder)) for px in sorted(config.sizes)}
         logits = {px: split_logits(model, photos, config.cache) for px, model in served.items()}

@@ -1,5 +1,9 @@
-"""A float32 file and an int8 one in, what tells them apart out, and the gate's verdict."""
+"""A float32 file and int8 ones in; how far they differ, which pass and which is best, out.
 
+`quantize` writes the one that passes; `bundle` ships it only if it is still that file.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,11 +15,20 @@ from numpy.typing import NDArray
 from serving.classifier import Classifier
 from serving.preprocess import normalize
 from train import data
-from train.candidates import SAFE_PAIR, largest_pair
-from train.data import Manifest
+from train.data import Labels, Manifest
+from train.errors import UsageError
 from train.inference import split_logits
+from train.int8 import SAFE_PAIR, Recipe, largest_pair
 from train.metrics import wilson_interval
-from train.turns import Clock, medians_in_turns
+from train.runs import read_json
+from train.timing import Clock, medians_in_turns
+
+INT8_FILE, QUANTIZE_JSON = "classifier.int8.onnx", "quantize.json"
+
+RULE = (
+    "Of the candidates that pass, the one with the least mean difference of probabilities from "
+    "float32; of equal ones the fastest."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +50,7 @@ class Judged:
         unsure_changed: photos that only one of them calls `unsure`.
         mean_difference, largest_difference: of calibrated probabilities, over photos and classes.
         time_ratio: int8's processor time over float32's, one photo, one thread, median.
-        largest_pair: see train.candidates.largest_pair.
+        largest_pair: see train.int8.largest_pair.
     """
 
     photos: int
@@ -149,3 +162,93 @@ def refusals(judged: Judged, limits: Limits) -> list[str]:
             "processors without VNNI"
         )
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """How an int8 file was made, and what became of it."""
+
+    recipe: Recipe
+    judged: Judged
+    refused: list[str]
+
+    @property
+    def line(self) -> str:
+        """The verdict and the figures on one line."""
+        verdict = "refused" if self.refused else "passes"
+        return f"{verdict:8} {self.recipe!s:48} {judged_line(self.judged)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The candidate as JSON values."""
+        return {**asdict(self.recipe), **self.judged.figures(), "refused": self.refused}
+
+
+def rank(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that pass, the best first, by RULE."""
+    passing = [candidate for candidate in candidates if not candidate.refused]
+    return sorted(passing, key=lambda c: (c.judged.mean_difference, c.judged.time_ratio))
+
+
+def closest(candidates: Sequence[Candidate]) -> Candidate:
+    """Of candidates that failed the one that came closest."""
+    return min(candidates, key=lambda c: (len(c.refused), c.judged.mean_difference))
+
+
+def judged_line(judged: Judged) -> str:
+    """The figures of a file on one line."""
+    return (
+        f"agreement {judged.agreement:.4f}, accuracy {judged.correct_int8 / judged.photos:.4f} "
+        f"(float32 {judged.correct_float32 / judged.photos:.4f}), mean difference "
+        f"{judged.mean_difference:.5f}, {judged.time_ratio:.2f} of the time"
+    )
+
+
+def gated_file(run: Path, float32_version: str) -> Path:
+    """The run's int8 file.
+
+    Raises:
+        UsageError: there is none, it is not the file that passed the gate, or it was made of
+            another float32 file than the run's present one.
+    """
+    int8 = run / INT8_FILE
+    remedy = "python -m train quantize RUN"
+    if not int8.is_file() or not (run / QUANTIZE_JSON).is_file():
+        raise UsageError(f"{int8} is missing: write it first, {remedy}; or ship float32.")
+    record = read_json(run / QUANTIZE_JSON)
+    if record.get("float32") != float32_version:
+        raise UsageError(f"{int8} was made of another export of {run}: write it again, {remedy}.")
+    if record.get("int8") != Classifier.load(int8).version:
+        raise UsageError(f"{int8} is not the file that passed the gate: write it again, {remedy}.")
+    return int8
+
+
+def int8_figures(
+    run: Path, splits: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32], Labels]]
+) -> dict[str, Any]:
+    """What a report says beside int8's own figures: float32's, agreement, and what was gated.
+
+    Args:
+        splits: of each split the (N, C) logits of the float32 and of the int8 file, and the labels.
+    """
+    record = read_json(run / QUANTIZE_JSON)
+    return {
+        "gate": {name: record[name] for name in ("limits", "photos", "passed")},
+        "splits": {name: _agreement(*answers) for name, answers in splits.items()},
+    }
+
+
+def _agreement(
+    before: NDArray[np.float32], after: NDArray[np.float32], labels: Labels
+) -> dict[str, Any]:
+    photos = len(labels)
+    agreed = int((before.argmax(axis=1) == after.argmax(axis=1)).sum())
+    correct = int((before.argmax(axis=1) == labels).sum())
+    return {
+        "photos": photos,
+        "agreed": agreed,
+        "agreement": agreed / photos,
+        "agreement_interval_95": list(wilson_interval(agreed, photos)),
+        "float32_correct": correct,
+        "float32_accuracy": correct / photos,
+        "float32_accuracy_interval_95": list(wilson_interval(correct, photos)),
+    }

@@ -9,20 +9,19 @@ the checkpoint is sure its label must be the same.
 
 import shutil
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving.classifier import Classifier, calibrated
+from serving.classifier import Classifier
 from serving.contract import Contract
-from serving.preprocess import normalize
+from serving.preprocess import PreprocessSpec
 from train.class_folders import is_photo
-from train.data import MAX_PIXELS
+from train.data import MAX_PIXELS, Pixels
 from train.errors import CheckFailedError, UsageError
-from train.inference import Model, PixelsOf, TorchModel, image_logits, pixels_of_files
+from train.inference import TorchModel, image_logits, pixels_of_files
 from train.runs import read_json, write_json, write_whole
 
 EXPECTATIONS = "expectations.json"
@@ -48,7 +47,8 @@ def golden_logits(
     """
     if not pictures:
         raise UsageError("There is no golden picture: name a folder of JPEGs, --pictures DIR.")
-    expected, actual = (image_logits(m, _pixels_of(pictures)) for m in (model, classifier))
+    pixels = _pixels(pictures, classifier.contract.preprocess)
+    expected, actual = (image_logits(m, pixels) for m in (model, classifier))
     off = np.abs(classifier.probabilities(expected) - classifier.probabilities(actual)).max()
     relabelled = int((expected.argmax(axis=1) != actual.argmax(axis=1)).sum())
     if relabelled or not off <= tolerance:
@@ -69,9 +69,10 @@ def int8_golden_logits(
         CheckFailedError: the file as it is served is further off than `tolerance` or gives another
             label, or calls a picture otherwise of which the checkpoint is sure.
     """
-    classifier, pixels_of = int8.served, _pixels_of(pictures)
-    expected = image_logits(int8, pixels_of)
-    served = image_logits(classifier, pixels_of)
+    classifier = int8.served
+    pixels = _pixels(pictures, classifier.contract.preprocess)
+    expected = image_logits(int8, pixels)
+    served = image_logits(classifier, pixels)
     wanted, actual = classifier.probabilities(expected), classifier.probabilities(served)
     off = float(np.abs(wanted - actual).max())
     labels = actual.argmax(axis=1)  # (N,)
@@ -83,7 +84,7 @@ def int8_golden_logits(
             f"on {relabelled}. Allow more, --golden-tolerance, or ship float32. Nothing was "
             "written."
         )
-    trained = classifier.probabilities(image_logits(model, pixels_of))  # (N, C)
+    trained = classifier.probabilities(image_logits(model, pixels))  # (N, C)
     sure = trained.max(axis=1) >= classifier.contract.unsure_below
     for index in np.flatnonzero(sure & (labels != trained.argmax(axis=1))).tolist():
         raise CheckFailedError(
@@ -95,35 +96,8 @@ def int8_golden_logits(
     return expected
 
 
-def clear_pictures(reference: Model, served: Classifier, pictures: Sequence[Path]) -> list[Path]:
-    """The pictures of which it is clear whether a second model is asked.
-
-    Of the others another machine's rounding may decide it, so they can hold no deployment to
-    anything. How far that rounds is not known: twice what this machine is off from the reference,
-    the checkpoint or the file's literal arithmetic, must change nothing.
-
-    Raises:
-        UsageError: no picture is left.
-    """
-    contract = served.contract
-    if contract.second is None or not pictures:
-        return list(pictures)
-    batch = normalize(_pixels_of(pictures)(contract.preprocess), contract.preprocess)
-    expected, top = (  # (N,) each
-        calibrated(m.logits(batch), contract).max(axis=1) for m in (reference, served)
-    )
-    margin = np.maximum(FLOAT32_TOLERANCE, 2 * np.abs(expected - top))  # (N,)
-    clear = np.abs(top - contract.second.sure_above) > margin
-    left_out = [path.name for path, is_clear in zip(pictures, clear, strict=True) if not is_clear]
-    if left_out:
-        print(f"left out, at the edge of where the second model is asked: {', '.join(left_out)}")
-    if not clear.any():
-        raise UsageError("No golden picture is left: name a folder of others, --pictures DIR.")
-    return [path for path, is_clear in zip(pictures, clear, strict=True) if is_clear]
-
-
 class LiteralModel:
-    """A model file, and its second, of which every node is carried out as it is written.
+    """A model file of which every node is carried out as it is written.
 
     `served` is the same file as serving carries it out.
     """
@@ -135,7 +109,7 @@ class LiteralModel:
         self._session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
-        self._path, self.served = path, served
+        self.served = served
         self.contract = served.contract
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -144,15 +118,9 @@ class LiteralModel:
         logits: NDArray[np.float32] = self._session.run(None, {name: batch})[0]
         return logits
 
-    def second(self) -> "LiteralModel":
-        """The model that the contract's `second` names, as literally."""
-        assert self.contract.second is not None
-        return LiteralModel(self._path.with_name(self.contract.second.file), self.served.second())
 
-
-def _pixels_of(pictures: Sequence[Path]) -> PixelsOf:
-    files = [path.read_bytes() for path in pictures]
-    return partial(pixels_of_files, files, max_pixels=MAX_PIXELS)
+def _pixels(pictures: Sequence[Path], spec: PreprocessSpec) -> Pixels:
+    return pixels_of_files([path.read_bytes() for path in pictures], spec, MAX_PIXELS)
 
 
 def require_golden_folder(folder: Path, pictures: Path) -> None:

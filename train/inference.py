@@ -3,8 +3,7 @@
 Both go through serving's preprocessing, so their figures differ by the network alone.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,23 +12,17 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from serving.classifier import Classifier, both, calibrated, is_second_asked
-from serving.contract import Contract, Second
+from serving.classifier import Classifier
+from serving.contract import Contract
 from serving.preprocess import PreprocessSpec, normalize
 from train import data
 from train.backbones import preprocessing
 from train.data import Manifest, Pixels
 from train.errors import UsageError
 from train.network import require_size
-from train.saved import Trained, TrainedCascade, TrainedModel, load_model
+from train.saved import TrainedModel, load_model
 
-SECOND_FILE = "second.onnx"
-"""What a cascade's second network is called, beside its first."""
-_NOT_WRITTEN = "0" * 64  # for the hash of the second file, until there is one
 _BATCH = 32
-
-PixelsOf = Callable[[PreprocessSpec], Pixels]
-"""The same images at a spec's size: N of (H, W, 3) uint8."""
 
 
 class Model(Protocol):
@@ -39,19 +32,15 @@ class Model(Protocol):
     def contract(self) -> Contract: ...
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, 3, H, W) float32 -> (N, C) float32; of the first model, where there is a second."""
-        ...
-
-    def second(self) -> "Model":
-        """The model that the contract's `second` names."""
+        """(N, 3, H, W) float32 -> (N, C) float32."""
         ...
 
 
 class TorchModel:
-    """A run's network, or a cascade's two, answering like the ONNX file that is exported of it."""
+    """A run's network, answering like the ONNX file that is exported of it."""
 
-    def __init__(self, trained: Trained, contract: Contract) -> None:
-        self._trained, self._network = trained, trained.parts[0].network
+    def __init__(self, trained: TrainedModel, contract: Contract) -> None:
+        self._network = trained.network
         self.contract = contract
 
     @torch.inference_mode()
@@ -60,17 +49,12 @@ class TorchModel:
         output: NDArray[np.float32] = self._network(torch.from_numpy(batch)).numpy()
         return output
 
-    def second(self) -> "TorchModel":
-        """The second network of a cascade."""
-        assert isinstance(self._trained, TrainedCascade)
-        return TorchModel(self._trained.second, second_contract(self._trained))
-
 
 def open_model(path: Path, input_px: int | None = None) -> Model:
-    """Open a run's folder or an ONNX file; a run of one network also takes another input size.
+    """Open a run's folder or an ONNX file; a run also takes another input size.
 
     Raises:
-        UsageError: it is neither, or what has its size fixed is asked for another.
+        UsageError: it is neither, or a file, whose size is fixed, is asked for another.
         ContractError: the ONNX file does not hold a contract that serving can honour.
     """
     if path.is_dir():
@@ -83,73 +67,43 @@ def open_model(path: Path, input_px: int | None = None) -> Model:
     raise UsageError(f"{path} is neither a run's folder nor an ONNX file.")
 
 
-def contract_of(trained: Trained, input_px: int | None = None) -> Contract:
+def contract_of(trained: TrainedModel, input_px: int | None = None) -> Contract:
     """What training alone knows of a run's contract: not yet calibrated, not yet measured.
 
     A network often does better at a somewhat larger size than it was trained at, since random crops
     make things look larger in training than they are (Touvron et al. 2019, "Fixing the train-test
-    resolution discrepancy"); `input_px` is that size, None the one it was trained for. A cascade
-    has its temperatures and sizes from its rule.
+    resolution discrepancy"); `input_px` is that size, None the one it was trained for.
 
     Raises:
-        UsageError: a cascade is asked for another size, or a network for one that it does not take.
+        UsageError: the network does not take images of that size.
     """
-    if isinstance(trained, TrainedModel):
-        own = trained.config.network
-        if input_px not in (None, own.input_px):
-            require_size(trained.network, own.backbone, input_px, f"an input of {input_px} pixels")
-        return _contract(trained, input_px or own.input_px)
-    if input_px is not None:
-        raise UsageError("--input-px is for one network: a cascade was made with its sizes.")
-    rule = trained.rule
-    first = _contract(trained.first, rule.first_px)
-    names = "-".join(part.config.network.backbone for part in trained.parts)
-    return replace(
-        first,
-        name=f"{trained.config.data.data.resolve().name}-{names}",
-        temperature=rule.first_temperature,
-        second=Second(SECOND_FILE, _NOT_WRITTEN, rule.sure_above),
-    )
-
-
-def second_contract(cascade: TrainedCascade) -> Contract:
-    """The contract of a cascade's second file."""
-    contract = _contract(cascade.second, cascade.rule.second_px)
-    return replace(contract, temperature=cascade.rule.second_temperature)
-
-
-def _contract(trained: TrainedModel, input_px: int) -> Contract:
     config = trained.config
+    own = config.network
+    if input_px not in (None, own.input_px):
+        require_size(trained.network, own.backbone, input_px, f"an input of {input_px} pixels")
     return Contract(
-        name=f"{config.data.data.resolve().name}-{config.network.backbone}",
+        name=f"{config.data.data.resolve().name}-{own.backbone}",
         classes=trained.classes,
-        preprocess=preprocessing(config.network.backbone, input_px),
+        preprocess=preprocessing(own.backbone, input_px or own.input_px),
         manifest_sha256=trained.manifest_sha256,
     )
 
 
 def split_logits(model: Model, photos: Manifest, cache: Path) -> NDArray[np.float32]:
     """(N, C) float32: `image_logits` for every photo, through serving's preprocessing."""
-    return image_logits(model, lambda spec: data.pixels(photos, spec, cache))
+    return image_logits(model, data.pixels(photos, model.contract.preprocess, cache))
 
 
-def image_logits(model: Model, pixels_of: PixelsOf) -> NDArray[np.float32]:
-    """(N, C) float32: the logits whose softmax, at the contract's temperature, is the answer.
-
-    Where a second model was asked, that is the mean of both answers, and these are its logits.
-    """
-    contract = model.contract
-    logits = _own_logits(model, pixels_of(contract.preprocess))
-    if contract.second is None:
-        return logits
-    own = calibrated(logits, contract)  # (N, C)
-    asked = np.flatnonzero(is_second_asked(contract, own))
-    if len(asked):
-        second = model.second()
-        pixels = pixels_of(second.contract.preprocess)[asked]
-        its = calibrated(_own_logits(second, pixels), second.contract)
-        logits[asked] = contract.temperature * np.log(both(own[asked], its))
-    return logits
+def image_logits(model: Model, pixels: Pixels) -> NDArray[np.float32]:
+    """(N, C) float32 of N pictures of the model's size, (N, H, W, 3) uint8."""
+    rows = []
+    few = len(pixels) <= _BATCH
+    with tqdm(total=len(pixels), desc="evaluating", unit="img", leave=False, disable=few) as bar:
+        for start in range(0, len(pixels), _BATCH):
+            batch = normalize(pixels[start : start + _BATCH], model.contract.preprocess)
+            rows.append(model.logits(batch))
+            bar.update(len(batch))
+    return np.concatenate(rows)
 
 
 def pixels_of_files(files: Sequence[bytes], spec: PreprocessSpec, max_pixels: int) -> Pixels:
@@ -159,18 +113,6 @@ def pixels_of_files(files: Sequence[bytes], spec: PreprocessSpec, max_pixels: in
         RequestError: a file cannot be decoded.
     """
     return np.stack([data.file_pixels(content, spec, max_pixels) for content in files])
-
-
-def _own_logits(model: Model, pixels: Pixels) -> NDArray[np.float32]:
-    """(N, C) float32 of N pictures, (N, H, W, 3) uint8."""
-    rows = []
-    few = len(pixels) <= _BATCH
-    with tqdm(total=len(pixels), desc="evaluating", unit="img", leave=False, disable=few) as bar:
-        for start in range(0, len(pixels), _BATCH):
-            batch = normalize(pixels[start : start + _BATCH], model.contract.preprocess)
-            rows.append(model.logits(batch))
-            bar.update(len(batch))
-    return np.concatenate(rows)
 
 
 def labelled_split(root: Path, split: str, cache: Path, classes: tuple[str, ...]) -> Manifest:

@@ -15,10 +15,6 @@ from serving.contract import Contract
 # Two-sided 95 %: the standard normal's 97.5 % quantile.
 Z_95 = 1.959964
 
-# What is right of N photos: their (N,) labels, or (N, C) probabilities where another model's
-# answers stand in for labels.
-Targets = NDArray[np.int64] | NDArray[np.float64]
-
 # Bins of the calibration error: Guo et al. 2017, "On Calibration of Modern Neural Networks".
 ECE_BINS = 15
 
@@ -38,26 +34,16 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def cross_entropy(logits: NDArray[np.floating[Any]], targets: Targets) -> float:
+def cross_entropy(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
     """Mean negative log-likelihood in nats of (N, C) logits."""
-    return float(photo_losses(logits.astype(np.float64), targets).mean())
+    return float(photo_losses(logits.astype(np.float64), labels).mean())
 
 
-def photo_losses(logits: NDArray[np.float64], targets: Targets) -> NDArray[np.float64]:
+def photo_losses(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """(N,): the cross-entropy of each photo in nats."""
     logs: NDArray[np.float64] = log_softmax(logits, axis=1)
-    of_labels = targets.ndim == 1
-    taken = logs[np.arange(len(logs)), targets] if of_labels else (targets * logs).sum(axis=1)
-    losses: NDArray[np.float64] = -taken
+    losses: NDArray[np.float64] = -logs[np.arange(len(logs)), labels]
     return losses
-
-
-def share_right(answers: NDArray[np.floating[Any]], targets: Targets) -> NDArray[np.float64]:
-    """(N,) of (N, C) logits or probabilities: how likely each photo's top-1 is right, 0..1."""
-    top = answers.argmax(axis=1)
-    of_labels = targets.ndim == 1
-    right: NDArray[Any] = top == targets if of_labels else targets[np.arange(len(top)), top]
-    return right.astype(np.float64)
 
 
 def accuracy(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:
@@ -83,10 +69,7 @@ def figures(
         "loss": cross_entropy(wide / contract.temperature, labels),
         "temperature": contract.temperature,
         "ece": expected_calibration_error(probabilities, labels),
-        # Of two models each has a temperature of its own: these are not the logits of one.
-        "ece_uncalibrated": (
-            None if contract.second else expected_calibration_error(softmax(wide), labels)
-        ),
+        "ece_uncalibrated": expected_calibration_error(softmax(wide), labels),
         "ece_by_chance_95": ece_by_chance(probabilities),
         "unsure": unsure(probabilities, labels, contract.unsure_below),
         "reliability": reliability_bins(probabilities, labels),
@@ -171,10 +154,12 @@ def _bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.minimum((confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
 
 
-def expected_calibration_error(probabilities: NDArray[np.float64], targets: Targets) -> float:
+def expected_calibration_error(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64]
+) -> float:
     """Mean gap between confidence and accuracy over the bins, weighted by their photos."""
     confidence = probabilities.max(axis=1)  # (N,)
-    right = share_right(probabilities, targets)
+    right = probabilities.argmax(axis=1) == labels
     gaps = np.bincount(_bins(confidence), right - confidence, ECE_BINS)
     return float(np.abs(gaps).sum() / len(confidence))
 

@@ -51,7 +51,7 @@ class Network(nn.Module):
 
 
 def load_weights(network: Network, weights: Mapping[str, Tensor]) -> None:
-    """Put weights of a file, or made of others', into a network.
+    """Put weights of a file into a network.
 
     torch keeps a version of each module beside a state dict's tensors, and MNASNet refuses weights
     without: it is the version of this network's modules, which such weights were taken from.

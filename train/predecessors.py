@@ -5,9 +5,8 @@ from pathlib import Path
 from train.config import FitConfig
 from train.data import Manifest
 from train.errors import UsageError
-from train.lineage import Training
 from train.network import Network, load_weights, require_size
-from train.saved import TrainedModel, load_single
+from train.saved import TrainedModel, load_model
 
 
 def open_teachers(config: FitConfig, manifest: Manifest) -> tuple[TrainedModel, ...]:
@@ -25,8 +24,8 @@ def open_teachers(config: FitConfig, manifest: Manifest) -> tuple[TrainedModel, 
     return teachers
 
 
-def take_start(config: FitConfig, manifest: Manifest, network: Network) -> tuple[Training, ...]:
-    """Put the weights of the run in `config.start` into the network; how that run was trained.
+def take_start(config: FitConfig, manifest: Manifest, network: Network) -> None:
+    """Put the weights of the run in `config.start` into the network.
 
     Raises:
         UsageError: as `open_teachers`, and where that run has another shape of network.
@@ -46,11 +45,10 @@ def take_start(config: FitConfig, manifest: Manifest, network: Network) -> tuple
             f"--start {run} has --backbone {shape.backbone} --inner {shape.inner}, which does not "
             f"fit the network asked for: {reason}"
         ) from error
-    return start.members
 
 
 def _open(flag: str, run: Path, config: FitConfig, manifest: Manifest) -> TrainedModel:
-    earlier = load_single(run)
+    earlier = load_model(run)
     if earlier.classes != manifest.classes:
         raise UsageError(
             f"{flag} {run} knows the classes {', '.join(earlier.classes)}, "

@@ -4,7 +4,6 @@ pretrained network as it came, with ImageNet's classes.
 
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -63,8 +62,8 @@ def _answer(model: Model, source: str, top_k: int) -> list[str]:
     settings, contract = Settings(), model.contract
     with naming(source):
         files = [read_image(source, settings)]
-        pixels_of = partial(pixels_of_files, files, max_pixels=settings.image_max_pixels)
-        logits = image_logits(model, pixels_of)  # (1, C)
+        pixels = pixels_of_files(files, contract.preprocess, settings.image_max_pixels)
+        logits = image_logits(model, pixels)  # (1, C)
     probabilities = calibrated(logits, contract)[0]  # (C,)
     unsure = probabilities.max() < contract.unsure_below
     return [

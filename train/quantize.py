@@ -1,37 +1,46 @@
 """A run's float32 ONNX file in, an int8 one out, if one is as good and faster; else nothing.
 
-Candidates are made and judged on photos that neither calibration nor, where there is a sibling, the
-network has seen: the sibling's network stands for the run's, whose recipe is the same. The run's
-own file, made as the best candidate was, is then judged on all of train but the calibration photos.
+Candidates are made of the exported file, their ranges measured on photos of train, and judged on
+photos that neither the network nor the ranges have seen: validation, or what the run held out.
 
-Of a cascade the second network is quantised first, judged by its own answers; it stays float32 if
-no file of it passes. The first is then judged by what both answer, against both in float32.
-
-RUN/classifier.int8.onnx    the file, only if it passed
-RUN/second.int8.onnx        a cascade's second, only if both passed
+RUN/classifier.int8.onnx    the best candidate, only if it passed
 RUN/quantize.json           every candidate's figures, whether or not one passed
 """
 
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import tyro
 
 from serving.classifier import Classifier
-from train.candidates import Method, Weights, recipes
+from serving.contract import Contract
+from train import data
+from train.data import Manifest
 from train.errors import CheckFailedError, UsageError, require
-from train.export import ONNX_FILE, write_models
-from train.gate import Limits
-from train.gated import INT8_FILE, QUANTIZE_JSON, SECOND_INT8_FILE
-from train.judging import PhotoRoles, choose_photos
+from train.export import ONNX_FILE, add_contract
+from train.gate import (
+    INT8_FILE,
+    QUANTIZE_JSON,
+    RULE,
+    Candidate,
+    Judged,
+    Limits,
+    Reference,
+    closest,
+    judge,
+    judged_line,
+    rank,
+    refusals,
+)
+from train.inference import labelled_split
+from train.int8 import Method, Quantizer, Weights, recipes
+from train.run_photos import unseen_photos, unseen_split
 from train.runs import draft_folder, require_writable, write_bytes, write_json
-from train.saved import Trained, load_model
-from train.siblings import open_sibling
-from train.trials import RULE, Examiner, Source, Trials, copy_model, judged_line
-from train.turns import Clock
+from train.saved import TrainedModel, load_model
+from train.timing import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +51,6 @@ class QuantizeConfig:
     """Folder of the run; `python -m train export RUN` comes first."""
     data: Path | None = None
     """Folder of the photos; the run's own if not given."""
-    sibling: Path | None = None
-    """Run of the same recipe whose held-out photos judge the candidates; the run itself if it held
-    photos out."""
     photos: int = 200
     """How many photos of train the ranges of the activations are measured on."""
     methods: tuple[Method, ...] = ("minmax", "percentile", "entropy")
@@ -54,8 +60,6 @@ class QuantizeConfig:
     saturate, so they are for comparison and never pass."""
     float_first: tuple[int, ...] = (0, 3)
     """How many of the first convolutions stay float32, the last layer with them."""
-    first_alone: bool = False
-    """Of a cascade quantise the first network alone, and leave the second in float32."""
     min_agreement: float = 0.99
     """Share of the photos that must keep float32's label."""
     max_accuracy_loss: float = 0.01
@@ -78,11 +82,24 @@ class QuantizeConfig:
         return Limits(self.min_agreement, self.max_accuracy_loss, self.max_time_ratio)
 
 
+@dataclass(frozen=True, slots=True)
+class PhotoRoles:
+    """Which photos do what; none does both.
+
+    Attributes:
+        calibration: what the ranges of activations are measured on, photos of train.
+        judging: what candidates are judged on.
+    """
+
+    calibration: Manifest
+    judging: Manifest
+
+
 def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None:
     """Make candidates, judge them, and write the best if it passes.
 
     Raises:
-        UsageError: the run is not exported, or the sibling is none.
+        UsageError: the run is not exported, or has no photos to calibrate or to judge with.
         CheckFailedError: no file passes; quantize.json holds the figures, and no model is written.
     """
     exported = config.run / ONNX_FILE
@@ -90,120 +107,131 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
         raise UsageError(f"{exported} is missing: write it first, python -m train export RUN.")
     require_writable(config.run)
     trained = load_model(config.run)
-    sibling = _sibling(config, trained)
-    root = config.data or trained.config.data.data
-    roles = choose_photos(root, trained, sibling, config.photos, config.cache)
-    print(_announcement(roles, sibling))
-    with draft_folder() as folder:
-        judges = exported
-        if sibling is not None and sibling != config.run:
-            judges = Path(folder) / ONNX_FILE
-            write_models(load_model(sibling), Classifier.load(exported).contract, judges)
-        examiner = Examiner(roles, config.limits, config.cache, clock)
-        second, first = _try_networks(config, examiner, (exported, judges), Path(folder))
-        _write(config, _record(config, sibling, roles), second, first)
-    if first.passed is None:
-        raise CheckFailedError(_nothing_passed(config, first))
-    judged = first.run[-1].judged
+    roles = choose_photos(config, trained)
+    judged_on = unseen_split(trained)
     print(
-        f"{first.run[-1].recipe}: {judged_line(judged)}, on {judged.photos:,} photos of train that "
-        f"calibration had not seen\nThe int8 file is {config.run / INT8_FILE} "
+        f"{len(roles.calibration.photos):,} photos of train calibrate; candidates are judged on "
+        f"{len(roles.judging.photos):,} of {judged_on}"
+    )
+    float32 = Classifier.load(exported)
+    with draft_folder() as folder:
+        quantizer = _quantizer(config, float32, roles, Path(folder))
+        reference = Reference.on(float32, roles.judging, config.cache)
+        wanted = recipes(config.methods, config.weights, config.float_first)
+        candidates = []
+        for recipe in wanted:
+            judged = judge(reference, quantizer.make(recipe), clock)
+            candidates.append(Candidate(recipe, judged, refusals(judged, config.limits)))
+            print(candidates[-1].line, flush=True)
+        best = next(iter(rank(candidates)), None)
+        made = None
+        if best is not None:
+            draft = quantizer.path_of(best.recipe)
+            made = add_contract(draft, contract_of_int8(float32.contract, best.judged))
+    _write(config, made, float32.version, _record(config, roles, judged_on, candidates, best))
+    if best is None:
+        raise CheckFailedError(_nothing_passed(config, closest(candidates)))
+    print(
+        f"{best.recipe}: {judged_line(best.judged)}\nThe int8 file is {config.run / INT8_FILE} "
         f"({(config.run / INT8_FILE).stat().st_size / 1e6:.1f} MB); every candidate's figures are "
         f"in {config.run / QUANTIZE_JSON}"
     )
 
 
-def _sibling(config: QuantizeConfig, trained: Trained) -> Path | None:
-    if config.sibling is None:
-        return config.run if trained.config.data.choose_on == "holdout" else None
-    open_sibling("--sibling", config.sibling, trained, config.run)
-    return config.sibling
+def choose_photos(config: QuantizeConfig, trained: TrainedModel) -> PhotoRoles:
+    """Draw about `config.photos` photos of train to calibrate with; unseen ones judge.
 
-
-def _try_networks(
-    config: QuantizeConfig, examiner: Examiner, files: tuple[Path, Path], folder: Path
-) -> tuple[Trials | None, Trials]:
-    """The trials of a cascade's second network, if there is one, and of the first.
-
-    `files` are the float32 models of the run and of its sibling, one and the same if it is its own.
+    Raises:
+        UsageError: there are none to judge on, or none of train is left to calibrate with.
     """
-    wanted = recipes(config.methods, config.weights, config.float_first)
-    named = Classifier.load(files[0]).contract.second
-    if named is None or config.first_alone:
-        return None, examiner.trials_of(*_sources(files, folder / "first"), wanted)
-    print("The second network, by its own answers:")
-    its_files = (files[0].with_name(named.file), files[1].with_name(named.file))
-    second = examiner.trials_of(*_sources(its_files, folder / "second"), wanted)
-    kept = "" if second.passed else ", the second in float32, for no int8 file of it passed"
-    print(f"The first network, by what both answer{kept}:")
-    sources = _sources(files, folder / "first", second.passed)
-    return second, examiner.trials_of(*sources, wanted)
+    root = config.data or trained.config.data.data
+    judging = unseen_photos(trained, config.run, config.cache, config.data)
+    train = without(labelled_split(root, "train", config.cache, trained.classes), judging)
+    calibration = balanced(train, config.photos, trained.config.seed)
+    if not calibration.photos:
+        raise UsageError(f"{root / 'train'} has no photo that does not judge as well.")
+    return PhotoRoles(calibration, judging)
 
 
-def _sources(
-    files: tuple[Path, Path], folder: Path, seconds: tuple[Path, Path] | None = None
-) -> tuple[Source, Source]:
-    """Copies to make candidates of, beside the seconds if given."""
-    found: list[Source] = []
-    for n, file in enumerate(dict.fromkeys(files)):
-        copy = copy_model(file, folder / str(n), seconds[n] if seconds else None)
-        found.append(Source(copy, Classifier.load(file)))
-    return found[0], found[-1]
+def balanced(manifest: Manifest, count: int, seed: int) -> Manifest:
+    """Draw about `count` photos, as many of each class."""
+    labels = manifest.labels()
+    random = np.random.default_rng(seed)
+    each = max(1, count // len(manifest.classes))
+    drawn: list[int] = []
+    for label in range(len(manifest.classes)):
+        drawn += random.permutation(np.flatnonzero(labels == label))[:each].tolist()
+    photos = tuple(manifest.photos[i] for i in sorted(drawn))
+    return Manifest(manifest.root, manifest.classes, photos)
+
+
+def without(manifest: Manifest, others: Manifest) -> Manifest:
+    """The photos whose content is not among the others'."""
+    known = {photo.sha256 for photo in others.photos}
+    kept = tuple(photo for photo in manifest.photos if photo.sha256 not in known)
+    return Manifest(manifest.root, manifest.classes, kept)
+
+
+def _quantizer(
+    config: QuantizeConfig, float32: Classifier, roles: PhotoRoles, folder: Path
+) -> Quantizer:
+    spec = float32.contract.preprocess
+    pixels = data.pixels(roles.calibration, spec, config.cache)
+    return Quantizer(config.run / ONNX_FILE, spec, pixels, folder)
+
+
+def contract_of_int8(contract: Contract, judged: Judged) -> Contract:
+    """The float32 file's contract; its split's figures are named as what they are."""
+    kept = {
+        name if name.startswith("calibration_") else f"float32_{name}": value
+        for name, value in contract.metrics.items()
+    }
+    added = {
+        "int8_agreement": round(judged.agreement, 4),
+        "int8_agreement_photos": judged.photos,
+        "int8_mean_difference": round(judged.mean_difference, 5),
+    }
+    return replace(contract, metrics=kept | added)
 
 
 def _write(
-    config: QuantizeConfig, record: dict[str, Any], second: Trials | None, first: Trials
+    config: QuantizeConfig, made: bytes | None, float32: str, record: dict[str, object]
 ) -> None:
-    """The record, and the files that it speaks of; none stays of an earlier time."""
-    names = {SECOND_INT8_FILE: second, INT8_FILE: first}  # in this order: the first names the other
-    for name, trials in names.items():
-        if first.passed and trials and trials.passed:
-            write_bytes(config.run / name, trials.passed[0].read_bytes())
-        else:
-            (config.run / name).unlink(missing_ok=True)
+    """The file and the record that speaks of it; no file stays of an earlier time."""
     int8 = config.run / INT8_FILE
-    versions = {
-        "float32": Classifier.load(config.run / ONNX_FILE).version,
-        "int8": Classifier.load(int8).version if first.passed else None,
-    }
-    seconds = {"second": second.to_json()} if second else {}
-    write_json(config.run / QUANTIZE_JSON, record | first.to_json() | seconds | versions)
+    if made is None:
+        int8.unlink(missing_ok=True)
+    else:
+        write_bytes(int8, made)
+    versions = {"float32": float32, "int8": Classifier.load(int8).version if made else None}
+    write_json(config.run / QUANTIZE_JSON, record | versions)
 
 
-def _record(config: QuantizeConfig, sibling: Path | None, roles: PhotoRoles) -> dict[str, Any]:
-    """What quantize.json says beside the trials; of folders the names alone."""
+def _record(
+    config: QuantizeConfig,
+    roles: PhotoRoles,
+    judged_on: str,
+    candidates: list[Candidate],
+    best: Candidate | None,
+) -> dict[str, object]:
+    """What quantize.json says beside the versions."""
     return {
-        "sibling": sibling.name if sibling else None,
         "photos": {
             "calibration": len(roles.calibration.photos),
-            "candidates": len(roles.candidates.photos),
-            "seen_by_the_network": roles.seen,
-            "run": len(roles.run.photos),
+            "judging": len(roles.judging.photos),
+            "judging_split": judged_on,
         },
         "limits": asdict(config.limits),
         "rule": RULE,
         "machine": f"{platform.machine()} {platform.system()}",
+        "candidates": [candidate.to_json() for candidate in candidates],
+        "passed": best.to_json() if best else None,
     }
 
 
-def _announcement(roles: PhotoRoles, sibling: Path | None) -> str:
-    judging = f"{len(roles.candidates.photos):,} photos"
-    if sibling is None:
-        where = "of train that the network has seen: name a run that held photos out, --sibling RUN"
-    else:
-        where = f"that {sibling} held out"
+def _nothing_passed(config: QuantizeConfig, nearest: Candidate) -> str:
     return (
-        f"{len(roles.calibration.photos):,} photos of train calibrate; candidates are judged on "
-        f"{judging} {where}"
-    )
-
-
-def _nothing_passed(config: QuantizeConfig, trials: Trials) -> str:
-    closest = trials.closest()
-    reasons = "; ".join(closest.refused)
-    whose = "the run's file by the best recipe" if trials.run else "the closest candidate"
-    return (
-        f"No int8 file passes the gate. Against {whose} ({closest.recipe}) stands: {reasons}. "
-        f"Every figure is in {config.run / QUANTIZE_JSON}. Serve float32, or give other --photos "
-        "or --float-first. No model file was written."
+        f"No int8 file passes the gate. Against the closest candidate ({nearest.recipe}) stands: "
+        f"{'; '.join(nearest.refused)}. Every figure is in {config.run / QUANTIZE_JSON}. Serve "
+        "float32, or give other --photos or --float-first. No model file was written."
     )

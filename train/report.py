@@ -115,7 +115,7 @@ def headlines(split: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(title, value, note) of the figures that come first."""
     note = f"{split['correct']:,} of {split['photos']:,}; {_span(split['accuracy_interval_95'])}"
     chance = f"up to {split['ece_by_chance_95']:.3f} is chance on so few photos"
-    if split["temperature"] != 1 and split["ece_uncalibrated"] is not None:
+    if split["temperature"] != 1:
         before = f"{split['ece_uncalibrated']:.3f} before temperature {split['temperature']:.3g}"
         chance = f"{before}; {chance}"
     figures = [

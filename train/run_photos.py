@@ -1,31 +1,45 @@
-"""A run in, its photos out: those that it was trained on, and those that it held out.
+"""A run in, the photos that its network was not trained on out: those that it held out, or those of
+validation.
 
-The hash of the names and contents tells whether they are the same; other photos are refused.
+What a run held out is drawn again from its settings. The hash of the names and contents tells
+whether they are the same photos; others are refused.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from train import data
-from train.config import DataConfig
 from train.data import Manifest
 from train.errors import UsageError
-from train.saved import Trained
+from train.inference import labelled_split
+from train.saved import TrainedModel
+
+VALIDATION, HOLDOUT = "validation", "holdout"
 
 
-def training_photos(config: DataConfig, trained: Trained, run: Path) -> Manifest:
-    """The photos that a run was trained on, found as `config` says.
+def unseen_split(trained: TrainedModel) -> str:
+    """Where a run's unseen photos are from: `holdout` if it held any out, else `validation`."""
+    return HOLDOUT if trained.config.data.choose_on == HOLDOUT else VALIDATION
+
+
+def unseen_photos(
+    trained: TrainedModel, run: Path, cache: Path, root: Path | None = None
+) -> Manifest:
+    """The photos that a run held out of train; those of validation where it held out none.
+
+    `root` is where the photos lie now, if they were moved.
 
     Raises:
-        UsageError: its folder holds others.
+        UsageError: there are none, or the folder holds other photos than the run was trained on.
     """
-    manifest, training, _ = data.divide(config)
-    if manifest.sha256() != trained.manifest_sha256:
-        raise _not_found([config.data], run)
-    return training
+    if unseen_split(trained) == HOLDOUT:
+        return held_out_photos(trained, run, cache, root)
+    return labelled_split(root or trained.config.data.data, VALIDATION, cache, trained.classes)
 
 
-def held_out_photos(trained: Trained, run: Path, cache: Path, root: Path | None = None) -> Manifest:
+def held_out_photos(
+    trained: TrainedModel, run: Path, cache: Path, root: Path | None = None
+) -> Manifest:
     """The photos that a run kept out of training, drawn again from its settings.
 
     They are looked for in `root`, if it is given, and where the run was trained.
@@ -34,10 +48,9 @@ def held_out_photos(trained: Trained, run: Path, cache: Path, root: Path | None 
         UsageError: the run held nothing out, or its photos are in neither folder.
     """
     config = trained.config.data
-    if config.choose_on != "holdout":
+    if config.choose_on != HOLDOUT:
         raise UsageError(
-            f"{run} held no photos out. Train the same recipe with --choose-on holdout and name "
-            "that run."
+            f"{run} held no photos out: train it with --choose-on holdout, or name another split."
         )
     folders = list(dict.fromkeys([root or config.data, config.data]))
     for folder in folders:
@@ -46,13 +59,13 @@ def held_out_photos(trained: Trained, run: Path, cache: Path, root: Path | None 
             manifest = data.without_unreadable(scanned, cache, strict=False)
             if manifest.sha256() == trained.manifest_sha256:
                 return data.hold_out(manifest, config.holdout, config.holdout_seed)[1]
-    raise _not_found(folders, run, ", so that those it held out cannot be told from the others")
+    raise _not_found(folders, run)
 
 
-def _not_found(folders: Sequence[Path], run: Path, so_that: str = "") -> UsageError:
+def _not_found(folders: Sequence[Path], run: Path) -> UsageError:
     found = " nor ".join(map(str, folders))
     holds = f"Neither {found} holds" if len(folders) > 1 else f"{found} does not hold"
     return UsageError(
-        f"{holds} the photos that {run} was trained on{so_that}. If they were moved unchanged, "
-        "name their folder, --data DIR."
+        f"{holds} the photos that {run} was trained on, so that those it held out cannot be told "
+        "from the others. If they were moved unchanged, name their folder, --data DIR."
     )

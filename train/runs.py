@@ -1,7 +1,7 @@
 """The folder of a run: what is in it, and how it is written so that nothing is ever there by half.
 
 RUN/config.json     the settings, whole
-RUN/run.json        versions, classes, manifest hash, metrics of each epoch
+RUN/run.json        the command, versions, classes, manifest hash, metrics of each epoch
 RUN/last.pt         everything that going on needs
 RUN/model.pt        the model: weights of the epoch that was kept, classes, settings
 """
@@ -69,17 +69,6 @@ def require_writable(folder: Path, flag: str = "") -> None:
         for each in missing:
             with suppress(OSError):
                 each.rmdir()
-
-
-def require_free(out: Path) -> None:
-    """Make sure that a new run can be left in the folder that `--out` names.
-
-    Raises:
-        UsageError: it holds a run already, or cannot be written into.
-    """
-    if (out / MODEL).is_file():
-        raise UsageError(f"{out} holds a run already: give another --out.")
-    require_writable(out, "--out")
 
 
 def reason(error: BaseException) -> str:
@@ -161,7 +150,7 @@ _OTHERWISE = {
     LAST: f", or train anew with another --out; the run's {MODEL} is untouched",
     MODEL: (
         "; without one, `python -m train fit --resume` with the run's settings writes it again if "
-        "its last epoch was the one that was kept, and a run of another verb is made anew"
+        "its last epoch was the one that was kept"
     ),
 }
 

@@ -23,8 +23,9 @@ from torch import nn
 from tqdm import tqdm
 
 from train import data, runs, sweep_report
+from train.backbones import open_backbone, preprocessing
 from train.comparison import SettingResult, compare
-from train.config import DataConfig, NetworkConfig, require_px, to_json
+from train.config import DataConfig, require_px, to_json
 from train.data import Manifest
 from train.errors import require
 from train.features import cached_features

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-from functools import partial
 
 import pytest
 
@@ -68,8 +67,8 @@ def api(built):
 def expected():
     """The label that the bundled model gives the sample outside of the service."""
     model = open_model(ROOT / "model" / "classifier.onnx")
-    files = partial(pixels_of_files, [SAMPLE.read_bytes()], max_pixels=10**7)
-    logits = image_logits(model, files)  # (1, C)
+    pixels = pixels_of_files([SAMPLE.read_bytes()], model.contract.preprocess, 10**7)
+    logits = image_logits(model, pixels)  # (1, C)
     return model.contract.classes[int(logits.argmax())]
 
 

@@ -55,7 +55,13 @@ def test_a_family_is_trained_exported_and_answers_alike(
     ],
 )
 def test_a_backbone_that_cannot_be_trained_is_refused_by_name(
-    backbone: str, input_px: str, message: str, drawn_data: Path, photo_cache: Path, tmp_path, capsys
+    backbone: str,
+    input_px: str,
+    message: str,
+    drawn_data: Path,
+    photo_cache: Path,
+    tmp_path,
+    capsys,
 ):
     where = ["--data", str(drawn_data), "--out", str(tmp_path / "run"), "--cache", str(photo_cache)]
     flags = ["--backbone", backbone, "--weights", "none", "--input-px", input_px, "--epochs", "1"]

@@ -11,12 +11,11 @@ import torch
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
 from train import runs
-from train.config import DataConfig, FitConfig, from_json, to_json
+from train.config import DataConfig, FitConfig
 from train.distillation import Teacher, distillation_loss, joint_teacher
 from train.errors import UsageError
 from train.fit import fit
-from train.lineage import to_command
-from train.saved import load_single
+from train.saved import load_model
 from train.transforms import at_size
 
 WHOLE_NETWORK = {
@@ -54,15 +53,6 @@ def test_of_several_teachers_the_mean_is_learned():
     torch.testing.assert_close(both.sum(dim=1), torch.ones(4))
 
 
-def test_how_the_teachers_were_trained_is_kept(
-    tiny_run: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
-):
-    teachers = (str(tiny_run), str(tiny_run))
-    fit(tiny_config(drawn_data, photo_cache, tmp_path / "out", teacher=teachers, **WHOLE_NETWORK))
-    taught = load_single(tmp_path / "out").training.taught_by
-    assert taught == (load_single(tiny_run).members,) * 2
-
-
 def test_a_teacher_that_has_seen_what_is_held_out_is_refused(
     tiny_run: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
@@ -76,13 +66,6 @@ def test_a_teacher_that_has_seen_what_is_held_out_is_refused(
     )
     with pytest.raises(UsageError, match=r"--teacher .* has trained on photos that --choose-on"):
         fit(config)
-
-
-def test_the_command_names_each_teacher_and_old_runs_had_one():
-    config = FitConfig(out=Path("run"), data=DataConfig(Path("photos")), teacher=("a", "b"))
-    assert "--teacher TEACHER1 TEACHER2" in to_command(config)
-    for saved, teachers in (("a", ("a",)), ("", ())):
-        assert from_json(FitConfig, to_json(config) | {"teacher": saved}).teacher == teachers
 
 
 def test_the_teacher_sees_a_larger_photo_than_its_student(
@@ -193,4 +176,4 @@ def test_a_run_of_a_version_without_teachers_is_gone_on_with(
         del saved[name]
     runs.write_json(config.out / runs.CONFIG, saved)
     fit(replace(config, resume=True))
-    assert load_single(config.out).epoch["epoch"] == 1
+    assert load_model(config.out).epoch["epoch"] == 1

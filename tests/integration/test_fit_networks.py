@@ -1,4 +1,4 @@
-"""What is trained, and how: compiled steps, an accelerator, other backbones, heads of a seed."""
+"""What is trained, and how: compiled steps, an accelerator, other backbones."""
 
 import shutil
 from pathlib import Path
@@ -9,11 +9,9 @@ import torch
 
 from tests.integration.test_fit import FINE_TUNING, weights_of
 from tests.training import tiny_config
-from train import runs
-from train.average import AverageConfig, average
 from train.errors import UsageError
 from train.fit import fit
-from train.saved import load_single
+from train.saved import load_model
 
 
 @pytest.mark.slow  # compiling takes most of a minute
@@ -43,7 +41,7 @@ def test_a_run_trained_on_a_gpu_loads_on_the_cpu(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     fit(tiny_config(drawn_data, photo_cache, tmp_path / "run", **FINE_TUNING))
-    model = load_single(tmp_path / "run").network
+    model = load_model(tmp_path / "run").network
     assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
 
 
@@ -56,25 +54,8 @@ def test_other_backbones_train_without_weights(
     network = {"backbone": backbone, "inner": 8, "train_backbone": True}
     config = tiny_config(drawn_data, photo_cache, tmp_path / "run", network=network, epochs=1)
     fit(config)
-    average(AverageConfig(runs=(tmp_path / "run",) * 2, out=tmp_path / "mean", cache=photo_cache))
-    model = load_single(tmp_path / "mean")
+    model = load_model(tmp_path / "run")
     with torch.inference_mode():
         logits = model.network(torch.zeros(2, 3, 32, 32))
     assert logits.shape == (2, 3)
     assert np.isfinite(logits.numpy()).all()
-
-
-def test_runs_of_several_seeds_start_from_one_head_where_it_has_a_seed_of_its_own(
-    drawn_data: Path, photo_cache: Path, tmp_path: Path
-):
-    def head_after_next_to_no_training(seed: int, head_seed: int | None) -> torch.Tensor:
-        out = tmp_path / f"{seed}-{head_seed}"
-        still = {"epochs": 1, "lr": 1e-12, "optimizer": "sgd", "network": {"head_seed": head_seed}}
-        fit(tiny_config(drawn_data, photo_cache, out, seed=seed, **still))
-        weights: torch.Tensor = runs.load_checkpoint(out / runs.MODEL)["weights"]["head.0.weight"]
-        return weights
-
-    one, other = (head_after_next_to_no_training(seed, 7) for seed in (1, 2))
-    own = head_after_next_to_no_training(2, None)
-    torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
-    assert (one - own).abs().max() > 1e-3

@@ -1,12 +1,12 @@
 """`train frontier` on a real run of a small network, as ONNX files through serving."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.training import tiny_config
-from train.errors import UsageError
 from train.evaluate import EvaluateConfig, evaluate
 from train.fit import fit
 from train.frontier import FrontierConfig, frontier
@@ -34,6 +34,10 @@ def test_the_sizes_of_a_run_are_compared_on_what_it_held_out(
     assert large["correct"] == report["splits"]["holdout"]["correct"]
 
 
-def test_a_run_that_held_nothing_out_is_told_what_to_do(tiny_run: Path, photo_cache: Path):
-    with pytest.raises(UsageError, match="--choose-on holdout"):
-        frontier(FrontierConfig(tiny_run, sizes=(32,), cache=photo_cache))
+def test_the_sizes_of_a_run_that_held_nothing_out_are_compared_on_validation(
+    tiny_run: Path, photo_cache: Path, tmp_path: Path
+):
+    shutil.copy(tiny_run / "model.pt", tmp_path)
+    frontier(FrontierConfig(tmp_path, sizes=(32,), cache=photo_cache))
+    (point,) = json.loads((tmp_path / "frontier.json").read_text())["points"]
+    assert point["photos"] == 18

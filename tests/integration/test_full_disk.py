@@ -14,7 +14,7 @@ from tests.drawn import write_class_folders
 from train import data, export, runs
 from train.errors import TrainError
 from train.inference import contract_of
-from train.saved import load_single
+from train.saved import load_model
 
 SPEC = PreprocessSpec(height_px=32, width_px=24)
 
@@ -104,6 +104,6 @@ def test_an_export_without_a_folder_for_its_draft_says_so(
 
 
 def test_the_draft_of_a_model_is_named_with_its_folder(tiny_run: Path, tmp_path: Path):
-    trained = load_single(tiny_run)
+    trained = load_model(tiny_run)
     with pytest.raises(TrainError, match=str(tmp_path / "gone")):
-        export.write_models(trained, contract_of(trained), tmp_path / "gone" / "x.onnx")
+        export.write_onnx(trained.network, contract_of(trained), tmp_path / "gone" / "x.onnx")

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from serving.classifier import Classifier
 from tests.drawn import encoded, picture, write_class_folders
 from tests.training import tiny_config
 from train.__main__ import main
 from train.fit import fit
 from train.run_photos import held_out_photos
 from train.runs import read_json
-from train.saved import load_single
+from train.saved import load_model
 
 pytestmark = pytest.mark.slow
 
@@ -46,22 +47,17 @@ def test_an_export_is_calibrated_where_they_lie_now(
     moved: tuple[Path, Path], photo_cache: Path, tmp_path: Path, capsys
 ):
     run, data = moved
-    for number, more in enumerate(((), ("--calibrate-on", run))):
-        out = ("--out", tmp_path / f"{number}.onnx", "--cache", photo_cache)
-        code, said = verb(capsys, "export", run, *out, "--data", data, *more)
-        assert (code, "not calibrated" in said) == (0, False), said
+    words = ("export", run, "--out", tmp_path / "x.onnx", "--cache", photo_cache)
+    code, said = verb(capsys, *words, "--data", data)
+    assert code == 0, said
+    assert Classifier.load(tmp_path / "x.onnx").contract.metrics["calibration_photos"] == 9
 
 
-def test_sizes_and_cascades_are_chosen_where_they_lie_now(
-    moved: tuple[Path, Path], photo_cache: Path, tmp_path: Path, capsys
-):
+def test_sizes_are_chosen_where_they_lie_now(moved: tuple[Path, Path], photo_cache: Path, capsys):
     run, data = moved
     words = ("frontier", run, "--sizes", "32", "--cache", photo_cache)
     code, said = verb(capsys, *words, "--data", data)
     assert (code, "32 pixels" in said) == (0, True), said
-    out = ("--out", tmp_path / "two", "--cache", photo_cache)
-    code, said = verb(capsys, "cascade", run, run, *out, "--data", data)
-    assert (code, "9 held-out photos" in said) == (0, True), said
 
 
 def test_a_folder_of_other_photos_is_refused_by_name(
@@ -84,7 +80,7 @@ def test_photos_are_taken_from_before_where_a_folder_without_train_is_named(
     moved: tuple[Path, Path], photo_cache: Path, tmp_path: Path
 ):
     run, data = moved
-    trained = load_single(run)
+    trained = load_model(run)
     before = trained.config.data.data
     shutil.copytree(data, before)
     try:

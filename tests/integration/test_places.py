@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from train import average, bundle, cascade, data, evaluate, export, prune, runs
+from train import bundle, data, evaluate, export, runs
 from train.__main__ import main
 from train.errors import TrainError
 
@@ -17,9 +17,6 @@ Command = Callable[[Path, str], list[str]]
 VERBS: dict[str, Command] = {
     "fit": lambda run, out: ["--out", out],
     "sweep": lambda run, out: ["--out", out, "--weights", "none", "--input-px", "32"],
-    "average": lambda run, out: [str(run), str(run), "--out", out],
-    "prune": lambda run, out: [str(run), "--out", out],
-    "cascade": lambda run, out: [str(run), str(run), "--out", out],
     "evaluate": lambda run, out: [str(run), "--out", out],
     "export": lambda run, out: [str(run), "--out", f"{out}/x.onnx"],
     "bundle": lambda run, out: [str(run), "--out", out],
@@ -34,8 +31,8 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(*_: object, **__: object) -> None:
         raise AssertionError("the work began before the place for its result was looked at")
 
-    for module in (average, bundle, cascade, evaluate, export, prune):
-        for name in ("load_model", "load_single", "open_model"):
+    for module in (bundle, evaluate, export):
+        for name in ("load_model", "open_model"):
             monkeypatch.setattr(module, name, work, raising=False)
     monkeypatch.setattr(data, "scan", work)
     monkeypatch.setattr("train.data.divide", work)

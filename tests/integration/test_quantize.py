@@ -16,12 +16,11 @@ from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.quantized import clock_that_takes, faster
 from tests.tampering import write_tampered
-from train import candidates
 from train.__main__ import main
 from train.bundle import BundleConfig, bundle
-from train.candidates import SAFE_PAIR, Quantizer, largest_pair
 from train.errors import CheckFailedError, UsageError
-from train.quantize import quantize
+from train.int8 import SAFE_PAIR, Quantizer, Recipe, largest_pair
+from train.quantize import choose_photos, quantize
 from train.saved import load_model
 
 pytestmark = pytest.mark.slow  # a run is trained, exported and quantised first
@@ -49,8 +48,8 @@ def test_the_record_holds_every_candidate_and_no_path(int8_run):
     record = json.loads(text)
     assert [c["weights"] for c in record["candidates"]] == ["eight", "paired"]
     assert record["candidates"][0]["agreement_interval_95"][0] < 1
-    assert record["photos"]["candidates"] == 24  # 0.4 of 3 x 20
-    assert record["photos"]["run"] == 60 - record["photos"]["calibration"]
+    assert record["photos"] == {"calibration": 12, "judging": 24, "judging_split": "holdout"}
+    assert record["passed"] == record["candidates"][1]
     assert record["int8"] == Classifier.load(int8_run / "classifier.int8.onnx").version
     assert str(int8_run.parent) not in text
 
@@ -62,14 +61,11 @@ def test_eight_bits_are_refused_for_their_saturation_and_it_is_written_down(int8
 
 
 def test_no_photo_judges_that_calibration_has_seen(small, copied_run):
-    from train.judging import choose_photos
-
-    trained = load_model(copied_run)
-    roles = choose_photos(trained.config.data.data, trained, copied_run, 30, small().cache)
+    roles = choose_photos(small(photos=30), load_model(copied_run))
     seen = {photo.sha256 for photo in roles.calibration.photos}
-    assert len(seen) >= 15
-    assert not seen & {photo.sha256 for photo in (*roles.candidates.photos, *roles.run.photos)}
-    assert not roles.seen
+    assert len(seen) == 30
+    assert len(roles.judging.photos) == 24  # 0.4 of 3 x 20
+    assert not seen & {photo.sha256 for photo in roles.judging.photos}
 
 
 def test_what_is_slower_is_refused_by_how_much_and_nothing_is_written(small, copied_run):
@@ -79,14 +75,14 @@ def test_what_is_slower_is_refused_by_how_much_and_nothing_is_written(small, cop
     assert not (copied_run / "classifier.int8.onnx").exists()
     record = json.loads((copied_run / "quantize.json").read_text())
     assert record["int8"] is None
-    assert record["run"] == []
+    assert record["passed"] is None
     assert record["candidates"][0]["time_ratio"] == 1.5
 
 
 def test_broken_weights_are_refused(small, copied_run, monkeypatch):
     make = Quantizer.make
 
-    def make_broken(self: Quantizer, recipe: candidates.Recipe) -> Path:
+    def make_broken(self: Quantizer, recipe: Recipe) -> Path:
         path = make(self, recipe)
 
         def negate(model: onnx.ModelProto) -> None:
@@ -109,16 +105,16 @@ def test_a_run_that_was_not_exported_says_what_to_do(small, copied_run, capsys):
     assert "python -m train export RUN" in capsys.readouterr().err
 
 
-def test_without_a_sibling_the_record_says_that_the_network_had_seen_the_photos(
-    tiny_run, photo_cache, tmp_path, small, capsys
+def test_candidates_of_a_run_that_held_nothing_out_are_judged_on_validation(
+    tiny_run, tmp_path, small
 ):
     run = tmp_path / "tiny"
     run.mkdir()
     for name in ("classifier.onnx", "model.pt"):
         (run / name).write_bytes((tiny_run / name).read_bytes())
     quantize(replace(small(min_agreement=0.0, max_accuracy_loss=1.0), run=run), clock=faster())
-    assert json.loads((run / "quantize.json").read_text())["photos"]["seen_by_the_network"]
-    assert "--sibling RUN" in capsys.readouterr().out
+    photos = json.loads((run / "quantize.json").read_text())["photos"]
+    assert (photos["judging_split"], photos["judging"]) == ("validation", 18)
 
 
 @pytest.fixture
@@ -140,13 +136,13 @@ def test_the_bundled_int8_file_is_served_and_answers_the_golden_pictures(config,
 def test_report_and_card_give_both_accuracies_and_what_was_gated(config):
     bundle(config)
     report = json.loads((config.out / "report.json").read_text())
-    int8, split = report["int8"], report["splits"]["validation"]
+    int8, split = report["int8"]["splits"]["validation"], report["splits"]["validation"]
     assert report["version"] == Classifier.load(config.out / "classifier.onnx").version
     assert int8["photos"] == split["photos"] == 18
-    assert int8["gate"]["limits"]["min_agreement"] == 0.9
+    assert report["int8"]["gate"]["limits"]["min_agreement"] == 0.9
     card = (config.out / "MODEL_CARD.md").read_text()
     assert f"| validation | {int8['float32_correct']} of 18 | {split['correct']} of 18 |" in card
-    assert "that the network had not seen" in card
+    assert "It passed the gate on 24 photos of holdout" in card
 
 
 def test_only_the_file_that_passed_is_bundled(config, copied_run):

@@ -10,14 +10,11 @@ import torch
 
 from tests.drawn import encoded, picture, write_class_folders
 from tests.training import tiny_config
-from train import cascade, checkpoints, runs
-from train.average import AverageConfig, average
-from train.cascade import CascadeConfig
+from train import checkpoints, runs
 from train.config import FitConfig
 from train.errors import UsageError
 from train.fit import fit
-from train.lineage import Training
-from train.saved import CascadeRule, load_single
+from train.saved import load_model
 
 
 @pytest.fixture
@@ -113,32 +110,8 @@ def test_a_damaged_model_is_named_with_what_writes_it_again(tiny_run: Path, tmp_
     shutil.copy(tiny_run / runs.MODEL, tmp_path)
     cut_short(tmp_path / runs.MODEL)
     with pytest.raises(UsageError, match=r"model\.pt is damaged.*fit --resume") as raised:
-        load_single(tmp_path)
+        load_model(tmp_path)
     assert "Delete" not in str(raised.value)
-
-
-@pytest.mark.parametrize("resume", [False, True])
-@pytest.mark.parametrize("verb", ["average", "prune", "cascade"])
-def test_what_was_not_trained_is_not_gone_on_with(
-    config: FitConfig, tiny_run: Path, photo_cache: Path, verb: str, resume: bool
-):
-    out = config.out
-    if verb == "average":
-        average(AverageConfig((tiny_run, tiny_run), out, cache=photo_cache))
-    elif verb == "prune":
-        trained = load_single(tiny_run)
-        made = Training(replace(trained.config, out=out), (trained.training,), pruned_to=0.7)
-        weights, sha256 = trained.network.state_dict(), trained.manifest_sha256
-        checkpoints.save_derived(made, trained.classes, sha256, weights, {"pruned_to": 0.7})
-    else:
-        rule = CascadeRule(32, 32, 1.0, 1.0, 0.9)
-        parts = [load_single(tiny_run)] * 2
-        cascade._save(CascadeConfig(tiny_run, tiny_run, out), parts, rule, {})
-    before = (out / runs.MODEL).read_bytes()
-    with pytest.raises(UsageError, match=rf"by {verb}, .* another --out") as raised:
-        fit(replace(config, resume=resume))
-    assert "go on with it" not in str(raised.value)
-    assert (out / runs.MODEL).read_bytes() == before
 
 
 def test_a_run_that_lost_what_going_on_needs_is_not_trained_over(config: FitConfig):

@@ -11,11 +11,10 @@ import torch
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
 from train import runs
-from train.average import AverageConfig, average
 from train.config import FitConfig
 from train.errors import UsageError
 from train.fit import fit
-from train.saved import load_single
+from train.saved import load_model
 
 NETWORK = {"backbone": "resnet18"}
 
@@ -41,15 +40,13 @@ def going_on(first: FitConfig, out: Path, **changes) -> FitConfig:
 
 def test_the_first_step_is_taken_from_the_weights_of_the_run(first: FitConfig, tmp_path: Path):
     fit(going_on(first, tmp_path / "next", lr=1e-12))
-    before, after = (
-        load_single(run).network.state_dict() for run in (first.out, tmp_path / "next")
-    )
+    before, after = (load_model(run).network.state_dict() for run in (first.out, tmp_path / "next"))
     assert before.keys() == after.keys()
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, msg=name)
     drawn_anew = going_on(first, tmp_path / "anew", start="", lr=1e-12)
     fit(drawn_anew)
-    other = load_single(drawn_anew.out).network.state_dict()
+    other = load_model(drawn_anew.out).network.state_dict()
     assert (other["head.0.weight"] - before["head.0.weight"]).abs().max() > 1e-3
 
 
@@ -58,8 +55,8 @@ def test_another_dropout_takes_over_the_heads_weights_all_the_same(
 ):
     network = replace(first.network, dropout=0.3)
     fit(going_on(first, tmp_path / "next", network=network, lr=1e-12))
-    before = load_single(first.out).network.state_dict()
-    after = load_single(tmp_path / "next").network.state_dict()
+    before = load_model(first.out).network.state_dict()
+    after = load_model(tmp_path / "next").network.state_dict()
     torch.testing.assert_close(after["head.1.weight"], before["head.0.weight"])
 
 
@@ -80,33 +77,11 @@ def test_a_run_that_went_on_is_resumed(first: FitConfig, tmp_path: Path):
     saved = runs.read_json(parts.out / runs.CONFIG)
     runs.write_json(parts.out / runs.CONFIG, saved | {"epochs": 2})
     fit(replace(parts, resume=True))
-    one, other = (load_single(config.out).network for config in (whole, parts))
+    one, other = (load_model(config.out).network for config in (whole, parts))
     assert all(
         torch.equal(a, b)
         for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     )
-
-
-def test_how_the_run_before_was_trained_is_kept(first: FitConfig, tmp_path: Path):
-    fit(going_on(first, tmp_path / "second"))
-    second = load_single(tmp_path / "second")
-    assert [training.config.seed for training in second.training.started_from] == [3]
-    fit(going_on(first, tmp_path / "third", start=str(tmp_path / "second"), seed=5))
-    (member,) = load_single(tmp_path / "third").members
-    assert member.config.seed == 5
-    assert member.started_from == second.members
-
-
-def test_runs_that_went_on_from_one_run_are_averaged_without_a_warning(
-    first: FitConfig, photo_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    members = (tmp_path / "one", tmp_path / "other")
-    for seed, out in enumerate(members):
-        fit(going_on(first, out, seed=seed))
-    average(AverageConfig(members, tmp_path / "mean", cache=photo_cache))
-    assert "several heads" not in capsys.readouterr().out
-    mean = load_single(tmp_path / "mean")
-    assert [len(member.started_from) for member in mean.averaged] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +104,7 @@ def test_a_run_that_has_seen_what_is_to_be_held_out_is_refused(
 def test_all_of_train_may_follow_on_a_share_of_it(first: FitConfig, tmp_path: Path):
     everything = replace(first.data, choose_on="nothing", holdout=0.1)
     fit(going_on(first, tmp_path / "next", data=everything))
-    assert load_single(tmp_path / "next").config.data.held_out is None
+    assert load_model(tmp_path / "next").config.data.held_out is None
 
 
 def test_other_classes_are_refused_by_name(first: FitConfig, tmp_path: Path):

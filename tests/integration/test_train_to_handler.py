@@ -57,7 +57,7 @@ def test_the_bundled_file_is_the_exported_one_and_the_report_names_it(
     assert report["version"] == Classifier.load(bundled / "classifier.onnx").version
 
 
-def test_the_card_names_the_recipe_the_figures_and_the_notes(
+def test_the_card_names_the_command_the_figures_and_the_notes(
     tiny_run: Path, photo_cache: Path, tmp_path: Path
 ):
     notes = tmp_path / "notes.md"
@@ -67,11 +67,49 @@ def test_the_card_names_the_recipe_the_figures_and_the_notes(
     report = json.loads((tmp_path / "model" / "report.json").read_text())
     split = report["splits"]["validation"]
     assert report["version"] in card
-    assert "--backbone resnet18" in card
+    command = read_json(tiny_run / "run.json")["command"]
+    assert f"```\n{command}\n```" in card
+    assert "--backbone resnet18" in command
     assert f"{split['correct']} of {split['photos']};" in card
+    assert "There is no split `test`" in card
     assert all(f"| {label} |" in card for label in ("blue", "green", "red"))
     assert card.endswith("Drawn colours only.\n")
     assert str(tmp_path) not in card
+
+
+def test_the_report_and_the_card_have_test_beside_validation(
+    tiny_run: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    data = shutil.copytree(drawn_data, tmp_path / "photos")
+    for label in ("blue", "green", "red"):
+        (data / "test" / label).mkdir(parents=True)
+        (data / "validation" / label / "0.jpg").rename(data / "test" / label / "0.jpg")
+    bundle(BundleConfig(run=tiny_run, out=tmp_path / "model", data=data, cache=photo_cache))
+    splits = read_json(tmp_path / "model" / "report.json")["splits"]
+    assert {name: split["photos"] for name, split in splits.items()} == {
+        "validation": 15,
+        "test": 3,
+    }
+    card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    assert "| figure | validation | test |" in card
+    assert "## Each class of test" in card
+    assert "There is no split" not in card
+
+
+def test_only_the_splits_that_are_named_are_measured(
+    tiny_run: Path, photo_cache: Path, tmp_path: Path
+):
+    out = tmp_path / "model"
+    bundle(BundleConfig(run=tiny_run, out=out, splits=("train",), cache=photo_cache))
+    assert list(read_json(out / "report.json")["splits"]) == ["train"]
+
+
+def test_photos_without_a_split_to_measure_on_are_refused(
+    tiny_run: Path, drawn_data: Path, tmp_path: Path
+):
+    shutil.copytree(drawn_data / "train", tmp_path / "photos" / "train")
+    with pytest.raises(UsageError, match="has neither validation nor test"):
+        bundle(BundleConfig(run=tiny_run, out=tmp_path / "model", data=tmp_path / "photos"))
 
 
 def test_the_exported_file_is_one_file_with_a_dynamic_batch_and_its_contract(tiny_run: Path):
@@ -136,6 +174,25 @@ def test_an_export_says_that_photos_without_a_mistake_cannot_calibrate(
     assert "all 9 photos are answered rightly: so few mistakes cannot" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("validation", "photos"), [(True, 18), (False, None)])
+def test_a_run_that_kept_all_of_train_is_calibrated_on_validation_where_there_is_one(
+    validation: bool,
+    photos: int | None,
+    drawn_data: Path,
+    photo_cache: Path,
+    tmp_path: Path,
+    capsys,
+):
+    data, run = shutil.copytree(drawn_data, tmp_path / "photos"), tmp_path / "run"
+    if not validation:
+        shutil.rmtree(data / "validation")
+    fit(tiny_config(data, photo_cache, run, epochs=1, reading={"choose_on": "nothing"}))
+    export(ExportConfig(run=run, split="train", cache=photo_cache))
+    contract = Classifier.load(run / "classifier.onnx").contract
+    assert contract.metrics.get("calibration_photos") == photos
+    assert ("not calibrated" in capsys.readouterr().out) == (not validation)
+
+
 def test_a_run_that_held_nothing_out_has_no_held_out_photos(
     tiny_run: Path, drawn_data: Path, photo_cache: Path
 ):
@@ -171,7 +228,7 @@ def test_a_model_whose_every_answer_is_unsure_is_told_of_and_so_is_its_card(
     monkeypatch.setattr("train.export.calibrate", calibrate)
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
-    export(ExportConfig(run=run, cache=photo_cache, calibrate_on=tiny_run))
+    export(ExportConfig(run=run, cache=photo_cache))
     assert "the model will call every answer unsure" in capsys.readouterr().out
     bundle(BundleConfig(run=run, out=tmp_path / "model", cache=photo_cache))
     card = (tmp_path / "model" / "MODEL_CARD.md").read_text()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from train import runs
-from train.saved import load_single
+from train.saved import load_model
 
 pytestmark = pytest.mark.slow
 
@@ -82,4 +82,4 @@ def test_fit_trains_in_two_processes_and_leaves_one_run(
     torchrun(2, "-m", "train", "fit", *where, *flags)
     epochs = json.loads((tmp_path / "run" / runs.RECORD).read_text())["epochs"]
     assert [entry["epoch"] for entry in epochs] == [1, 2]
-    assert load_single(tmp_path / "run").classes == ("blue", "green", "red")
+    assert load_model(tmp_path / "run").classes == ("blue", "green", "red")

@@ -13,7 +13,7 @@ from serving.preprocess import PreprocessSpec, scale_and_offset
 from tests.training import tiny_config
 from train import data, loaders
 from train.fit import _accelerator, _evaluate
-from train.saved import load_single
+from train.saved import load_model
 
 PHOTOS = 23  # odd, and no multiple of the batch: the last batch must be padded
 
@@ -34,7 +34,7 @@ def main(out: Path, run: Path, root: Path, cache: Path) -> None:
     pixels = data.pixels(photos, spec, cache)
     evaluation = accelerator.prepare(loaders.evaluation_loader(pixels, photos.labels(), batch=4))
     scale, offset = (torch.from_numpy(c).view(3, 1, 1) for c in scale_and_offset(spec))
-    model = load_single(run).network
+    model = load_model(run).network
     figures = _evaluate(model, evaluation, (scale, offset), accelerator)
 
     answer = {"seen": seen, "figures": figures}

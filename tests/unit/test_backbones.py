@@ -15,7 +15,6 @@ from train.data import Manifest
 from train.errors import UsageError
 from train.fit import fit
 from train.inference import contract_of
-from train.lineage import Training
 from train.network import Network
 from train.saved import TrainedModel
 
@@ -76,7 +75,7 @@ def only_at_32_px() -> TrainedModel:
     """A run whose network takes images of 32 pixels and no others."""
     network = Network(nn.Flatten(), nn.Sequential(nn.Linear(3 * 32 * 32, 2)), train_backbone=False)
     config = FitConfig(Path("run"), DataConfig(Path("photos")), NetworkConfig(input_px=32))
-    return TrainedModel(network.eval(), ("hat", "shoe"), Training(config), "0" * 64, {})
+    return TrainedModel(network.eval(), ("hat", "shoe"), config, "0" * 64, {})
 
 
 def test_a_run_is_not_served_at_a_size_that_it_does_not_take(only_at_32_px: TrainedModel):
@@ -89,7 +88,7 @@ def test_a_run_is_not_served_at_a_size_that_it_does_not_take(only_at_32_px: Trai
 def test_a_teacher_is_not_shown_a_size_that_it_does_not_take(
     only_at_32_px: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(predecessors, "load_single", lambda run: only_at_32_px)
+    monkeypatch.setattr(predecessors, "load_model", lambda run: only_at_32_px)
     photos = Manifest(Path("photos"), ("hat", "shoe"), ())
     own = tiny_config(Path("photos"), Path("cache"), Path("run"), teacher=("taught",))
     assert predecessors.open_teachers(own, photos) == (only_at_32_px,)

@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.preprocess import PreprocessSpec, normalize
-from train import candidates
+from train import int8
 from train.bias_correction import correct_biases, layer_means
-from train.candidates import Quantizer, Recipe
+from train.int8 import Quantizer, Recipe
 
 SPEC = PreprocessSpec.square(8)
 LAYERS = ("first", "second", "last")
@@ -76,7 +76,7 @@ def quantised(request, tmp_path, monkeypatch):
     for name in ("plain", "corrected"):
         with monkeypatch.context() as patch:
             if name == "plain":
-                patch.setattr(candidates, "correct_biases", lambda *args: None)
+                patch.setattr(int8, "correct_biases", lambda *args: None)
             quantizer = Quantizer(tmp_path / "float32.onnx", SPEC, pixels, tmp_path / name)
             made[name] = quantizer.make(Recipe("minmax", "seven", 0))
     return tmp_path / "float32.onnx", made["plain"], made["corrected"], normalize(pixels, SPEC)

@@ -7,9 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from train.candidates import Recipe, largest_pair, pair_sums
-from train.gate import Judged, Limits, refusals
-from train.trials import Candidate, rank
+from train.gate import Candidate, Judged, Limits, closest, rank, refusals
+from train.int8 import Recipe, largest_pair, pair_sums
 
 LIMITS = Limits(min_agreement=0.99, max_accuracy_loss=0.01, max_time_ratio=1.0)
 GOOD = Judged(
@@ -65,6 +64,14 @@ def test_of_those_that_pass_the_closest_to_float32_comes_first():
     slow = candidate(2, [], mean_difference=0.001, time_ratio=0.8)
     fast = candidate(3, [], mean_difference=0.001, time_ratio=0.6)
     assert rank([refused, far, slow, fast]) == [fast, slow, far]
+
+
+def test_of_those_that_fail_the_one_with_the_fewest_reasons_is_the_closest():
+    recipe = Recipe("minmax", "paired", 0)
+    near = Candidate(recipe, replace(GOOD, mean_difference=0.01), ["slow"])
+    far = Candidate(recipe, replace(GOOD, mean_difference=0.02), ["slow"])
+    worse = Candidate(recipe, GOOD, ["slow", "wrong"])
+    assert closest([worse, far, near]) is near
 
 
 def test_a_pair_is_the_two_largest_weights_of_one_sign():

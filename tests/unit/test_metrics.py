@@ -135,18 +135,3 @@ def test_cross_entropy_is_the_mean_log_of_one_over_the_labels_probability():
     labels = np.array([0, 2])
     expected = (np.log(1 / 0.7) + np.log(1 / 0.25)) / 2
     assert metrics.cross_entropy(logits, labels) == pytest.approx(expected)
-
-
-def test_cross_entropy_with_a_models_answers_weighs_every_class():
-    logits = np.log(np.array([[0.7, 0.2, 0.1]]))
-    answers = np.array([[0.5, 0.0, 0.5]])
-    expected = 0.5 * np.log(1 / 0.7) + 0.5 * np.log(1 / 0.1)
-    assert metrics.cross_entropy(logits, answers) == pytest.approx(expected)
-
-
-def test_an_answer_is_right_as_far_as_the_other_model_holds_it_for_likely():
-    answers = np.array([[0.6, 0.4], [0.2, 0.8]])
-    assert metrics.share_right(PROBABILITIES[:2], answers).tolist() == [0.6, 0.2]
-    # Both at 0.95, of which 0.6 and 0.2 are expected to be right.
-    found = metrics.expected_calibration_error(PROBABILITIES[:2], answers)
-    assert found == pytest.approx(0.95 - 0.4)

@@ -15,7 +15,6 @@ from train import checkpoints, runs
 from train.__main__ import main
 from train.config import DataConfig, FitConfig, NetworkConfig
 from train.data import Manifest
-from train.lineage import Training
 from train.network import build
 from train.pretrained import open_pretrained
 
@@ -33,9 +32,7 @@ def run_folder(tmp_path_factory):
     config = FitConfig(out=folder, data=DataConfig(folder), network=network)
     torch.manual_seed(0)
     whole = build(network, 2)
-    checkpoints.save_model(
-        Training(config), Manifest(folder, ("hat", "shoe"), ()), whole, whole, {}
-    )
+    checkpoints.save_model(config, Manifest(folder, ("hat", "shoe"), ()), whole, whole, {})
     assert (folder / runs.MODEL).is_file()
     return folder
 

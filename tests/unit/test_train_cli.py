@@ -1,6 +1,6 @@
 """The command line: flags from the configs, one line for what is wrong, exit codes."""
 
-from dataclasses import replace
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +8,10 @@ import pytest
 import tyro
 
 from train.__main__ import VERBS, main
+from train.command import fit_command
 from train.config import FitConfig, from_json, to_json
 from train.errors import CheckFailedError, UsageError
 from train.export import compare, require_parity
-from train.lineage import to_command
 
 
 def parse(*flags: str) -> FitConfig:
@@ -34,14 +34,23 @@ def test_a_config_survives_being_saved():
 def test_the_command_of_a_run_trains_with_the_same_settings():
     config = parse(
         *("--augment", "strong", "--progressive-px", "64", "96", "--train-backbone"),
-        *("--choose-on", "holdout", "--weights", "/somewhere/own.pth", "--lr", "0.002"),
+        *("--choose-on", "holdout", "--weights", "weights/my own.pth", "--lr", "0.002"),
+        *("--teacher", "runs/one", "runs/two", "--no-deterministic", "--clip-norm", "1.5"),
     )
-    command = to_command(config)
-    assert command.startswith("python -m train fit --data DIR --out RUN ")
-    assert "somewhere" not in command
-    flags = command.replace("FILE", "/somewhere/own.pth").split()[4:]
-    again = tyro.cli(FitConfig, args=flags)
-    assert replace(again, out=config.out, data=replace(again.data, data=config.data.data)) == config
+    command = shlex.split(fit_command(config))
+    assert command[:4] == ["python", "-m", "train", "fit"]
+    assert tyro.cli(FitConfig, args=command[4:]) == config
+
+
+def test_the_command_of_a_run_says_nothing_of_the_machine():
+    command = fit_command(parse("--weights", "/somewhere/own.pth", "--cache", "/var/cache/photos"))
+    assert command == (
+        "python -m train fit --data photos --cache photos --weights own.pth --out run"
+    )
+
+
+def test_the_command_of_a_resumed_run_is_the_one_that_began_it():
+    assert fit_command(parse("--resume")) == fit_command(parse())
 
 
 def test_a_saved_config_with_an_unknown_field_is_refused_by_name():

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torchvision import models
 
+from serving.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from train.backbones import open_backbone, pretraining, whole_model
 from train.config import NetworkConfig
-from serving.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from train.errors import UsageError
 from train.network import build, make_head
 

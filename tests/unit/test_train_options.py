@@ -55,8 +55,8 @@ def test_sweep_refuses_nonsense_in_one_line(flags: tuple[str, str], capsys):
     [
         ("export", ("run", "--input-px", "-5")),
         ("export", ("run", "--input-px", "0")),
-        ("cascade", ("one", "two", "--out", "run", "--first-px", "-4")),
-        ("cascade", ("one", "two", "--out", "run", "--second-px", "0")),
+        ("frontier", ("run", "--sizes", "-4")),
+        ("fit", ("--data", "photos", "--out", "run", "--input-px", "31")),
     ],
 )
 def test_an_input_size_that_no_network_takes_is_refused(verb: str, flags: tuple[str, ...], capsys):

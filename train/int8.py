@@ -49,7 +49,7 @@ _LARGEST = 127
 # Photos whose activations are held in memory at once; MobileNetV2's take some 25 MB each.
 _STRIDE = 10
 
-# Photos on which means are compared: 25, 50 and 100 took two thirds off the bundled first network's
+# Photos on which means are compared: for one MobileNetV2 25, 50 and 100 took two thirds off the
 # distance from float32 alike. They are held in memory at once.
 _CORRECTED_ON = 25
 
