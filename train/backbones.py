@@ -63,9 +63,9 @@ def pretraining(backbone: str) -> Pretraining:
     """
     require_backbone(backbone)
     if backbone.startswith(TIMM):
-        import timm
+        from timm.data.config import resolve_data_config
 
-        rules = timm.data.resolve_data_config({}, pretrained_cfg=_timm_config(backbone))
+        rules = resolve_data_config({}, pretrained_cfg=_timm_config(backbone))
         px = int(rules["input_size"][-1])
         bicubic = rules["interpolation"] == "bicubic"
         mean, std = rules["mean"], rules["std"]
@@ -83,8 +83,8 @@ def pretraining(backbone: str) -> Pretraining:
 def _timm_config(backbone: str) -> Any:
     import timm
 
-    name = backbone.removeprefix(TIMM)
-    return timm.models.get_pretrained_cfg(name, allow_unregistered=False).to_dict()
+    config = timm.models.get_pretrained_cfg(backbone.removeprefix(TIMM), allow_unregistered=False)
+    return config.to_dict() if config else {}
 
 
 def _spec(px: int, mean: Any, std: Any, *, bicubic: bool) -> PreprocessSpec:

@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from serving.preprocess import PreprocessSpec, normalize
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
 from train import runs
 from train.config import DataConfig, FitConfig
-from train.distillation import Teacher, distillation_loss, joint_teacher
+from train.distillation import Teacher, distillation_loss, joint_teacher, seeing_through
 from train.errors import UsageError
 from train.fit import fit
 from train.saved import load_model
@@ -51,6 +53,14 @@ def test_of_several_teachers_the_mean_is_learned():
     )
     torch.testing.assert_close(both, (one + two) / 2)
     torch.testing.assert_close(both.sum(dim=1), torch.ones(4))
+
+
+def test_a_teacher_sees_photos_normalised_as_it_learnt():
+    given, wanted = PreprocessSpec(), PreprocessSpec(mean=(0.5,) * 3, std=(0.25, 0.5, 0.5))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
+    teacher = seeing_through(torch.nn.Identity(), given, wanted)
+    seen = teacher(torch.from_numpy(normalize(pixels, given)))
+    torch.testing.assert_close(seen, torch.from_numpy(normalize(pixels, wanted)))
 
 
 def test_a_teacher_that_has_seen_what_is_held_out_is_refused(

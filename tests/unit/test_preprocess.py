@@ -9,7 +9,14 @@ from PIL import Image
 
 from serving import preprocess
 from serving.errors import ContractError
-from serving.preprocess import CLOSE_RESAMPLE, DRAFT_RESAMPLE, Preprocessor, PreprocessSpec
+from serving.preprocess import (
+    BICUBIC_RESAMPLE,
+    CLOSE_RESAMPLE,
+    DRAFT_RESAMPLE,
+    Preprocessor,
+    PreprocessSpec,
+    resize,
+)
 from tests.drawn import picture
 
 SPEC = PreprocessSpec(height_px=7, width_px=5)
@@ -145,3 +152,10 @@ def test_a_contract_says_how_close_a_jpeg_is_decoded(resample, is_close):
 def test_a_spec_that_is_no_object_is_refused(value):
     with pytest.raises(ContractError, match="'preprocess' must be an object"):
         PreprocessSpec.from_json(value)
+
+
+def test_a_backbone_that_learnt_on_bicubic_photos_is_served_with_them():
+    photo = Image.fromarray(np.random.default_rng(4).integers(0, 256, (50, 70, 3), dtype=np.uint8))
+    spec = PreprocessSpec(32, 32, resample=BICUBIC_RESAMPLE)
+    expected = photo.resize((32, 32), Image.Resampling.BICUBIC)
+    assert np.array_equal(np.asarray(resize(photo, spec)), np.asarray(expected))

@@ -9,7 +9,7 @@ import torch
 
 from train.config import DataConfig, FitConfig
 from train.loaders import AugmentedPhotos, EpochOrder, mixed_seed, photo_loader
-from train.transforms import augmentation
+from train.transforms import augmentation, batch_mixing
 
 
 def photos() -> AugmentedPhotos:
@@ -65,3 +65,13 @@ def test_there_are_as_many_workers_as_cores_that_the_process_may_use(monkeypatch
     pixels, labels = np.zeros((2, 8, 8, 3), np.uint8), np.arange(2)
     config = FitConfig(out=Path("out"), data=DataConfig(Path("data")))
     assert photo_loader(config, pixels, labels, 8, EpochOrder(2, seed=0)).num_workers == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_the_batches_is_mixed(share: float):
+    torch.manual_seed(0)
+    mixing = batch_mixing(1.0, 0.0, classes=2, share=share)
+    assert mixing is not None
+    inputs, labels = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1])
+    mixed = sum(mixing(inputs, labels)[1].ndim == 2 for _ in range(400))
+    assert mixed == pytest.approx(400 * share, abs=40)

@@ -180,5 +180,6 @@ def test_inception_answers_as_it_converts_its_input_itself():
     )
     with torch.inference_mode():
         ours = network(own)
-        network.transform_input = True  # as torchvision sets it where it loads the weights
+        # As torchvision sets it where it loads the weights.
+        network.transform_input = True  # type: ignore[assignment]
         assert torch.allclose(network(imagenet), ours, atol=1e-4)
