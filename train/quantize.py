@@ -117,12 +117,7 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
     with draft_folder() as folder:
         quantizer = _quantizer(config, float32, roles, Path(folder))
         reference = Reference.on(float32, roles.judging, config.cache)
-        wanted = recipes(config.methods, config.weights, config.float_first)
-        candidates = []
-        for recipe in wanted:
-            judged = judge(reference, quantizer.make(recipe), clock)
-            candidates.append(Candidate(recipe, judged, refusals(judged, config.limits)))
-            print(candidates[-1].line, flush=True)
+        candidates = _try(config, quantizer, reference, clock)
         best = next(iter(rank(candidates)), None)
         made = None
         if best is not None:
@@ -178,6 +173,18 @@ def _quantizer(
     spec = float32.contract.preprocess
     pixels = data.pixels(roles.calibration, spec, config.cache)
     return Quantizer(config.run / ONNX_FILE, spec, pixels, folder)
+
+
+def _try(
+    config: QuantizeConfig, quantizer: Quantizer, reference: Reference, clock: Clock
+) -> list[Candidate]:
+    """A candidate by each recipe, with its verdict, in the order in which they are printed."""
+    candidates = []
+    for recipe in recipes(config.methods, config.weights, config.float_first):
+        judged = judge(reference, quantizer.make(recipe), clock)
+        candidates.append(Candidate(recipe, judged, refusals(judged, config.limits)))
+        print(candidates[-1].line, flush=True)
+    return candidates
 
 
 def contract_of_int8(contract: Contract, judged: Judged) -> Contract:

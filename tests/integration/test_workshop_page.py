@@ -18,7 +18,6 @@ PHOTO = "train/pants/0098b991-e36e-4ef1-b5ee-4154b21e2a92.jpg"
 CLASSES = {"blue": "dress", "green": "hat", "red": "pants"}
 
 # Given after the page's own flags, so that they count: no download, and seconds rather than hours.
-# The networks are of a backbone that can be pruned.
 SMALL = {
     "fit": "--backbone mobilenet_v2 --weights none --input-px 32 --epochs 2 --batch 10 --threads 1 "
     "--workers 0",
