@@ -17,6 +17,11 @@ from train.errors import TrainError
 # verb, the name of its function, too -> (module, config class, what it does); modules are imported
 # when they are used.
 VERBS: dict[str, tuple[str, str, str]] = {
+    "build": (
+        "train.recipes.build",
+        "BuildConfig",
+        "Make a model from a folder of photos by a recipe, from the first step to the last.",
+    ),
     "inspect": (
         "train.inspection",
         "InspectConfig",

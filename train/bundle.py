@@ -62,8 +62,15 @@ class BundleConfig:
     file and 0.02 for an int8 one if not given."""
     int8: bool = False
     """Ship the int8 file; `python -m train quantize RUN` comes first."""
+    recipe: Path | None = None
+    """Recipe of `build` that made the run, which the card prints before the notes."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
+
+    @property
+    def golden_folder(self) -> Path:
+        """Where the golden pictures are put."""
+        return self.golden or self.out.parent / "ops" / "hook" / "golden"
 
 
 def bundle(config: BundleConfig) -> None:
@@ -75,7 +82,8 @@ def bundle(config: BundleConfig) -> None:
         CheckFailedError: a file does not answer the golden pictures as it should.
     """
     notes = _read_notes(config.notes) if config.notes else ""
-    golden = config.golden or config.out.parent / "ops" / "hook" / "golden"
+    notes = _built_by(config.recipe) + notes if config.recipe else notes
+    golden = config.golden_folder
     require_writable(config.out, "--out")
     require_writable(golden, "--golden" if config.golden else "")
     require_golden_folder(golden, config.pictures)
@@ -174,3 +182,12 @@ def answers(classifier: Classifier, logits: NDArray[np.float32]) -> dict[str, An
         "mean_confidence": float(top.mean()),
         "unsure_share": float((top < classifier.contract.unsure_below).mean()),
     }
+
+
+def _built_by(recipe: Path) -> str:
+    """The card's section on the recipe."""
+    return (
+        "## Recipe\n\nThe model was built from the folder of photos by one command:\n\n```\n"
+        f"python -m train build --data DIR --recipe {recipe.name}\n```\n\n{recipe.name}:\n\n"
+        f"```toml\n{recipe.read_text(encoding='utf-8').strip()}\n```\n\n"
+    )

@@ -182,7 +182,7 @@ def _accelerator(config: FitConfig) -> Accelerator:
     # Which processes there are it keeps elsewhere.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
-        mixed_precision=_precision(config),
+        mixed_precision=precision_of(config),
         cpu=not torch.cuda.is_available(),
         # A step has --batch photos over all processes together, however many there are.
         dataloader_config=DataLoaderConfiguration(split_batches=True),
@@ -204,7 +204,7 @@ def _which_size(config: FitConfig, epoch: int) -> int:
     return epoch * len(config.training_px) // config.epochs
 
 
-def _precision(config: FitConfig) -> str:
+def precision_of(config: FitConfig) -> str:
     """bf16 only where the processor multiplies it itself: elsewhere it is many times slower."""
     if config.precision != "auto":
         return config.precision

@@ -1,0 +1,239 @@
+"""A folder of photos and a recipe in, a model with its report and card out: one command.
+
+Everything is checked before the first step begins. What is done is skipped at the next call, and
+what was stopped goes on, so that the same command always ends with the same model.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+from train.bundle import BundleConfig, bundle
+from train.card import CARD
+from train.config import FitConfig, NetworkConfig, from_json
+from train.errors import CheckFailedError, TrainError
+from train.export import export
+from train.fit import fit
+from train.frontier import frontier
+from train.golden import require_golden_folder
+from train.quantize import quantize
+from train.recipes import outcome
+from train.recipes.checkpoint import require_checkpoint, take_checkpoint, write_checkpoint
+from train.recipes.outcome import duration
+from train.recipes.photos import Photos, look_at
+from train.recipes.plan import Stopwatch
+from train.recipes.recipe import CHECKPOINT, Recipe, Step, begun_at, read_recipe
+from train.recipes.records import begin, finish, is_done, read_record
+from train.recipes.steps import Place, config_of, key_of, read_weights
+from train.runs import CONFIG, RECORD, read_json, require_writable
+
+_VERBS: dict[str, Callable[[Any], None]] = {"fit": fit, "frontier": frontier, "export": export}
+
+
+@dataclass(frozen=True, slots=True)
+class BuildConfig:
+    """Make a model from a folder of photos by a recipe."""
+
+    data: Path
+    """Folder with {train,validation}/CLASS/*.jpg, and test if there is one."""
+    recipe: str = "frozen"
+    """A recipe that ships (frozen, finetune, best, clothing), or a TOML file."""
+    out: Path | None = None
+    """Folder of the recipe's runs and of what is done; runs/RECIPE if not given."""
+    weights: Annotated[tuple[str, ...], tyro.conf.arg(metavar="none|BACKBONE=FILE")] = ()
+    """Files with a backbone's starting weights, or `none` for random ones; downloaded if not
+    given."""
+    from_step: Annotated[str, tyro.conf.arg(name="from", metavar="STEP")] = ""
+    """Train nothing: begin at this step with the checkpoint of MODEL/checkpoint."""
+    model: Path = Path("model")
+    """Folder that the Lambda image and the local server take the model from."""
+    cache: Path = Path(".cache/photos")
+    """Folder of decoded photos and features; safe to delete."""
+
+
+def build(config: BuildConfig) -> None:
+    """Carry out the recipe's steps that are not done, and print what came of them.
+
+    Raises:
+        UsageError: something is wrong with the recipe, the photos, the weights or the folders;
+            no step was begun.
+        TrainError: a step failed; the message names it.
+    """
+    recipe = read_recipe(config.recipe)
+    place = Place(
+        data=config.data,
+        out=config.out or Path("runs") / recipe.name,
+        model=config.model,
+        cache=config.cache,
+        weights=read_weights(config.weights, recipe),
+    )
+    if config.from_step:
+        recipe = begun_at(recipe, config.from_step)
+    photos = _check(recipe, place)
+    Building(recipe, place, photos).carry_out()
+
+
+def _check(recipe: Recipe, place: Place) -> Photos:
+    """Look at all that is given, before the first step; the photos."""
+    verbs = [step for step in recipe.steps if step.verb != CHECKPOINT]
+    configs = {step.name: config_of(recipe, step, place) for step in verbs}
+    fits = {name: config.data for name, config in configs.items() if isinstance(config, FitConfig)}
+    require_writable(place.out, "--out")
+    require_writable(place.model, "--model")
+    last = configs[recipe.steps[-1].name]
+    assert isinstance(last, BundleConfig)
+    require_golden_folder(last.golden_folder, last.pictures)
+    photos = look_at(place.data, fits)
+    if recipe.steps[0].verb == CHECKPOINT:
+        with_size = any(CHECKPOINT in s.names.get("input_px", ()) for s in recipe.steps)
+        require_checkpoint(place.checkpoint, photos.classes, with_size=with_size)
+    return photos
+
+
+class Building:
+    """The steps of a recipe, with what is known of each."""
+
+    def __init__(self, recipe: Recipe, place: Place, photos: Photos) -> None:
+        self._recipe, self._place, self._photos = recipe, place, photos
+        self._keys: dict[str, str] = {}
+        self._records: dict[str, dict[str, Any]] = {}
+        for step in recipe.steps:
+            config = None if step.verb == CHECKPOINT else config_of(recipe, step, place)
+            self._keys[step.name] = key_of(step, config, photos, self._keys, place)
+            self._records[step.name] = read_record(step, place)
+
+    def carry_out(self) -> None:
+        """Print the plan, do what is to be done, print the table."""
+        print(f"{self._recipe.name}: {self._recipe.about}\n")
+        self._print_plan()
+        for step in self._recipe.steps:
+            if not self._is_done(step):
+                self._do(step)
+        self._print_outcome()
+
+    def _is_done(self, step: Step) -> bool:
+        return is_done(step, self._keys[step.name], self._records, self._place)
+
+    def _print_plan(self) -> None:
+        stopwatch, todo, total_s = Stopwatch(self._photos), set[str](), 0.0
+        for step in self._recipe.steps:
+            if self._is_done(step) and not todo & set(step.uses):
+                done_s = self._records[step.name]["seconds"]
+                print(f"  {step.name:<12} {step.verb:<10} done before, {duration(done_s)}")
+                continue
+            todo.add(step.name)
+            seconds = self._estimate(step, stopwatch)
+            total_s += seconds
+            print(f"  {step.name:<12} {step.verb:<10} about {duration(seconds)}")
+        if todo:
+            print(
+                f"About {duration(total_s)} in all. Stopped by Ctrl+C, the same command goes on "
+                f"where it was.\nRuns are in {self._place.out}, the model will be in "
+                f"{self._place.model}."
+            )
+
+    def _estimate(self, step: Step, stopwatch: Stopwatch) -> float:
+        if step.verb == CHECKPOINT:
+            return 0.0
+        config = self._config(step)
+        if isinstance(config, FitConfig):
+            teachers = [self._config(self._recipe.step(n)) for n in step.names.get("teacher", ())]
+            return stopwatch.fit(config, teachers, self._photos.fits[step.name])
+        return stopwatch.other(step.verb, config, self._network(step))
+
+    def _config(self, step: Step) -> Any:
+        return config_of(self._recipe, step, self._place)
+
+    def _network(self, step: Step) -> NetworkConfig:
+        """The network of the run that a step works on."""
+        run = self._recipe.step(step.run)
+        if run.verb == CHECKPOINT:
+            config = from_json(FitConfig, read_json(self._place.checkpoint / CONFIG))
+        else:
+            config = self._config(run)
+        network: NetworkConfig = config.network
+        return network
+
+    def _do(self, step: Step) -> None:
+        moved = begin(step, self._keys[step.name], self._place)
+        print(f"\n{step.name}: {step.verb}")
+        if moved:
+            print(f"Its settings or photos were others before: that run is kept as {moved}.")
+        started = time.perf_counter()
+        try:
+            with _own_settings():
+                found = self._carry_out(step)
+        except TrainError as error:
+            raise type(error)(f"step {step.name}: {error}") from error
+        seconds = time.perf_counter() - started
+        if step.verb == "fit":  # a run that was stopped went on
+            epochs = read_json(self._place.folder(step.name) / RECORD)["epochs"]
+            seconds = max(seconds, sum(epoch["seconds"] for epoch in epochs))
+        found |= {"seconds": seconds}
+        key = self._keys[step.name]
+        self._records[step.name] = finish(step, key, found, self._records, self._place)
+
+    def _carry_out(self, step: Step) -> dict[str, Any]:
+        """Do a step's work; what its record is to hold of it."""
+        if step.verb == CHECKPOINT:
+            take_checkpoint(self._place.checkpoint, self._place.folder(step.name))
+        elif step.verb == "bundle":
+            return self._bundle(step)
+        elif step.verb == "quantize":
+            return self._quantize(step)
+        else:
+            _VERBS[step.verb](self._config(step))
+        return {}
+
+    def _quantize(self, step: Step) -> dict[str, Any]:
+        """A gate that lets no file pass is no failure: the float32 file is bundled."""
+        try:
+            quantize(self._config(step))
+        except CheckFailedError as error:
+            print(error)
+            return {"refused": str(error)}
+        return {}
+
+    def _bundle(self, step: Step) -> dict[str, Any]:
+        config, run = self._config(step), self._place.folder(step.run)
+        gates = [self._records[name] for name in step.after]
+        gates = [record for record in gates if record["verb"] == "quantize"]
+        refused = gates[-1].get("refused", "") if gates else ""
+        int8 = bool(gates) and not refused
+        try:
+            bundle(replace(config, int8=int8))
+        except CheckFailedError as error:
+            if not int8:
+                raise
+            int8, refused = False, str(error)
+            bundle(config)
+        write_checkpoint(run, self._place.checkpoint)
+        return {"table": outcome.measure(run, self._place, int8=int8), "refused": refused}
+
+    def _print_outcome(self) -> None:
+        bundled = self._records[self._recipe.steps[-1].name]
+        total_s = sum(record["seconds"] for record in self._records.values())
+        print("\n" + outcome.table(bundled["table"]))
+        if bundled["refused"]:
+            print(f"\nfloat32 is bundled. {bundled['refused']}")
+        print(
+            f"\n{duration(total_s)} in all. The card is {self._place.model / CARD}; try the model: "
+            "make serve"
+        )
+
+
+@contextmanager
+def _own_settings() -> Iterator[None]:
+    """A step's settings of torch end with it, as the end of a process ends them."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)

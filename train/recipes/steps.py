@@ -1,0 +1,160 @@
+"""A recipe's steps, with where a build reads and writes, in; the config of each and its key out.
+
+A step's key is the hash of everything that its result depends on: its settings, the photos, the
+contents of the files it is given, and the keys of the steps that it uses. Where photos, caches and
+outputs lie, and how many processes and threads work, is no part of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train.class_folders import is_photo
+from train.config import FitConfig, NetworkConfig, require_used, to_json
+from train.errors import UsageError
+from train.frontier import FRONTIER_FILE
+from train.recipes.flags import make_config, nearest
+from train.recipes.photos import Photos
+from train.recipes.recipe import CHECKPOINT, CONFIGS, Recipe, Step
+from train.runs import MODEL, read_json
+
+NO_WEIGHTS = "none"
+
+# Where things lie and how fast they are done; and runs, which the key holds as steps' keys.
+_NOT_IN_KEY = frozenset(
+    {"out", "cache", "workers", "threads", "tensorboard", "resume", "golden"}
+    | {"run", "start", "teacher", "int8"}
+)
+# Of these the key holds the contents, where they are files.
+_FILES = frozenset({"weights", "notes", "pictures", "recipe"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a build reads and writes, and which weights its networks begin with.
+
+    Attributes:
+        weights: a file, or `none`, by backbone; of "" for all others.
+    """
+
+    data: Path
+    out: Path
+    model: Path
+    cache: Path
+    weights: Mapping[str, str]
+
+    def folder(self, run: str) -> Path:
+        """The folder of a run."""
+        return self.out / run
+
+    @property
+    def checkpoint(self) -> Path:
+        """The bundled checkpoint, which later builds may begin with."""
+        return self.model / CHECKPOINT
+
+
+def read_weights(given: tuple[str, ...], recipe: Recipe) -> dict[str, str]:
+    """`none` or BACKBONE=FILE, as a file, or `none`, by backbone; of "" for all others.
+
+    Raises:
+        UsageError: a file is missing, or no step of the recipe begins with that backbone.
+    """
+    used = {
+        step.flags.get("backbone", NetworkConfig().backbone)
+        for step in recipe.steps
+        if step.verb == "fit" and "start" not in step.names
+    }
+    found: dict[str, str] = {}
+    for each in given:
+        backbone, is_named, weights = each.partition("=")
+        if not is_named:
+            backbone, weights = "", each
+        if weights != NO_WEIGHTS and not (is_named and Path(weights).is_file()):
+            raise UsageError(f"--weights {each} is neither `none` nor BACKBONE=FILE of a file.")
+        if is_named and backbone not in used:
+            raise UsageError(
+                f"--weights {each}: no step of {recipe.file.name} begins with that backbone; "
+                f"{nearest(backbone, sorted(used))}."
+            )
+        found[backbone] = weights
+    return found
+
+
+def config_of(recipe: Recipe, step: Step, place: Place) -> Any:
+    """The config of the step's verb.
+
+    The size that a frontier chose is left out while it is not known.
+
+    Raises:
+        UsageError: the config refuses a value; the message names recipe and step.
+    """
+    values = step.flags | {"data": place.data, "cache": place.cache}
+    if step.verb == "fit":
+        values |= {"out": place.folder(step.name), "resume": True} | _sources(step, place)
+    else:
+        values |= {"run": place.folder(step.run)}
+    if step.verb == "bundle":
+        values |= {"out": place.model, "recipe": recipe.file}
+    if "input_px" in step.names:
+        size = recipe.step(step.names["input_px"][0])
+        chosen = place.folder(size.run) / FRONTIER_FILE
+        values |= {"input_px": read_json(chosen)["chosen_px"]} if chosen.is_file() else {}
+    try:
+        config = make_config(CONFIGS[step.verb], values)
+        if isinstance(config, FitConfig):
+            require_used(config)
+    except UsageError as error:
+        raise UsageError(f"{recipe.file.name}: steps.{step.name}: {error}") from error
+    return config
+
+
+def _sources(step: Step, place: Place) -> dict[str, Any]:
+    """What a fit begins with and learns from."""
+    found: dict[str, Any] = {}
+    if "teacher" in step.names:
+        found["teacher"] = tuple(str(place.folder(name)) for name in step.names["teacher"])
+    if "start" in step.names:
+        return found | {"start": str(place.folder(step.names["start"][0]))}
+    backbone = step.flags.get("backbone", NetworkConfig().backbone)
+    weights = place.weights.get(backbone, place.weights.get(""))
+    return found | ({"weights": weights} if weights else {})
+
+
+def key_of(step: Step, config: Any, photos: Photos, keys: Mapping[str, str], place: Place) -> str:
+    """The step's key, of the keys of the steps that it uses."""
+    if step.verb == CHECKPOINT:
+        return content_sha256(place.checkpoint / MODEL)
+    named = {flag: [keys[name] for name in names] for flag, names in step.names.items()}
+    content = {
+        "verb": step.verb,
+        "settings": _settings(to_json(config), set(step.names)),
+        "photos": photos.sha256(step),
+        "uses": named | {"after": [keys[name] for name in step.after]},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _settings(values: Mapping[str, Any], named: set[str]) -> dict[str, Any]:
+    """Those of a verb that its result depends on."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= _settings(value, named)
+        elif name in _FILES and isinstance(value, str) and Path(value).exists():
+            found[name] = content_sha256(Path(value))
+        elif name not in _NOT_IN_KEY | named | {"data"}:
+            found[name] = value
+    return found
+
+
+def content_sha256(path: Path) -> str:
+    """Of a file's bytes, or of the photos in a folder."""
+    digest = hashlib.sha256()
+    files = sorted(each for each in path.iterdir() if is_photo(each)) if path.is_dir() else [path]
+    for file in files:
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
