@@ -27,8 +27,9 @@ ROOT = Path(__file__).parents[2]
 MEMORY_MB = 20  # what any bomb may add to the peak of an ordinary prediction
 CLASSICS = (png_of_50_000_squared, png_that_nests_text, gif_of_65_535_squared)
 ROUNDS = 5
-# Of the median of CPU times, each over that of the ordinary photo just before it: 3 megapixels,
-# most of whose time is decoding, whatever the network. On an idle machine it is 0.84 at most.
+# Of the median of CPU times, each over that of the ordinary photo just before it. That has 3
+# megapixels: most of its time is decoding, whatever network is bundled. On an idle machine, bombs
+# come to 0.84 at most.
 SLACK = 2
 
 
