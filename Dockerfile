@@ -26,6 +26,6 @@ COPY serving serving
 COPY model model
 # A cold start loads a model that is optimised already in two thirds of the time.
 RUN python -m compileall -q lambda_function.py serving \
-    && python -m serving.optimize model/classifier.onnx
+    && python -m serving.model.optimize model/classifier.onnx
 
 CMD ["lambda_function.lambda_handler"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from serving.app import App
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 from serving.settings import Settings
 
 try:  # the runtime of AWS's base image brings it; elsewhere nobody takes snapshots
@@ -45,7 +45,7 @@ def warm_up() -> None:
 
     It also holds what the first URL would import.
     """
-    import serving.fetch  # noqa: F401
+    import serving.fetch.fetcher  # noqa: F401
 
     spec = classifier.contract.preprocess
     classifier.logits(np.zeros((1, 3, spec.height_px, spec.width_px), np.float32))
@@ -70,6 +70,6 @@ if register_before_snapshot is not None:
 
 
 def lambda_handler(event: Any, context: Any) -> Any:
-    """Answer one event of any kind that `serving.events` knows; never raises."""
+    """Answer one event of any kind that `serving.http.events` knows; never raises."""
     remaining_s = context.get_remaining_time_in_millis() / 1000
     return app.handle(event, request_id=context.aws_request_id, remaining_s=remaining_s)

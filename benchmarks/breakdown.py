@@ -30,7 +30,7 @@ from benchmarks.contestants import Ours
 from benchmarks.networks import layer_weights
 from benchmarks.results import RESULTS, Results
 from benchmarks.rounds import on_last_cores
-from serving.classifier import Classifier, session_options
+from serving.model.classifier import Classifier, session_options
 
 NAME = "breakdown"
 STAGES = ("decode", "preprocess", "inference")

@@ -18,7 +18,7 @@ from benchmarks import models, photos
 from benchmarks.contestants import RUNTIMES
 from benchmarks.results import RESULTS, Results, latency_ms, ratio_of_medians, table
 from benchmarks.rounds import interleave, workers
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 
 NAME, OURS = "inference", "ONNX Runtime"
 _REQUEST = "one picture"

@@ -49,7 +49,7 @@ def main() -> None:
 
     from benchmarks.networks import network_of
     from benchmarks.photos import pictures
-    from serving.classifier import Classifier
+    from serving.model.classifier import Classifier
 
     model, out = Path(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(1)

@@ -26,8 +26,8 @@ from benchmarks import litert
 from benchmarks.networks import network_of
 from benchmarks.photos import pictures
 from benchmarks.rounds import ROOT
-from serving.classifier import Classifier
-from serving.contract import METADATA_KEY, Contract
+from serving.model.classifier import Classifier
+from serving.model.contract import METADATA_KEY, Contract
 from train.config import NetworkConfig
 from train.export import write_onnx
 from train.network import Network, build

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from benchmarks.photos import pictures
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 from train import channels
 from train.config import NetworkConfig
 from train.errors import UsageError

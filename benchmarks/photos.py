@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from samples import draw as samples
-from serving.contract import Contract
-from serving.preprocess import Preprocessor
+from serving.model.contract import Contract
+from serving.model.preprocess import Preprocessor
 
 QUALITY = 87  # what phones and web shops write lies between 80 and 95
 _SUBSAMPLING = "4:2:0"

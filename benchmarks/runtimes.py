@@ -44,12 +44,12 @@ class Runtime:
 
 
 class OnnxRuntime(Runtime):
-    """serving.classifier on a model file, as the function loads it."""
+    """serving.model.classifier on a model file, as the function loads it."""
 
     file = "bundled"
 
     def _load(self, models: Models) -> None:
-        from serving.classifier import Classifier
+        from serving.model.classifier import Classifier
 
         self._classifier = Classifier.load(Path(file_of(models, self.file)))
 

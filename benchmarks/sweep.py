@@ -31,7 +31,7 @@ from torchvision.transforms import v2
 
 from benchmarks.report import GOALS
 from benchmarks.results import RESULTS, Results, Spread
-from serving.preprocess import PreprocessSpec
+from serving.model.preprocess import PreprocessSpec
 from train import data
 from train.config import DataConfig, NetworkConfig
 from train.data import Manifest

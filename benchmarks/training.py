@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.results import RESULTS, Results, Spread, table
 from benchmarks.sweep import PhotoFiles
-from serving.preprocess import PreprocessSpec
+from serving.model.preprocess import PreprocessSpec
 from train import data, loaders
 from train.config import DataConfig, FitConfig, NetworkConfig
 from train.data import Manifest

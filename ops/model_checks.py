@@ -12,9 +12,9 @@ import onnx
 from ops.finding import Finding
 from ops.hook import pretraffic
 from serving.app import App
-from serving.classifier import Classifier
-from serving.contract import Contract
 from serving.errors import ContractError
+from serving.model.classifier import Classifier
+from serving.model.contract import Contract
 from serving.settings import Settings
 
 _EXPORT = "export it again: python -m train export, then bundle"

@@ -11,7 +11,7 @@ import yaml
 
 from ops.finding import Finding
 from ops.hook import pretraffic
-from serving.contract import Contract
+from serving.model.contract import Contract
 from serving.settings import Settings
 
 _DRIFT_TOLERANCE = 0.005 + 1e-9  # figures are rounded in the template, some at the half

@@ -10,8 +10,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from serving import accept, events, telemetry
-from serving.classifier import Classifier
+from serving import telemetry
 from serving.errors import (
     MethodNotAllowedError,
     NotAcceptableError,
@@ -20,10 +19,12 @@ from serving.errors import (
     RequestError,
     ServingError,
 )
-from serving.events import Request, Response, Source
+from serving.http import accept, events
+from serving.http.events import Request, Response, Source
+from serving.http.sources import FetchUrl, Loader
+from serving.model.classifier import Classifier
 from serving.predict import PROBLEM, Predictor, identity, problem
 from serving.settings import Settings
-from serving.sources import FetchUrl, Loader
 
 JSON, TEXT, HTML = "application/json", "text/plain", "text/html"
 _PAGE = Path(__file__).with_name("page.html")
@@ -73,7 +74,7 @@ class App:
         """Answer one event. Never raises: what goes wrong becomes a problem document.
 
         Args:
-            event: of any kind that `serving.events` knows, or anything else.
+            event: of any kind that `serving.http.events` knows, or anything else.
             request_id: the invocation's id, which problems and the log repeat.
             remaining_s: seconds until the invocation is ended.
         """
@@ -133,7 +134,7 @@ class App:
         if self._may_be_text(response, request):
             liked = accept.choose(request.headers.get("accept", ""), (JSON, TEXT))
             if liked == TEXT:
-                from serving import plain  # only people at a terminal ask for it
+                from serving.http import plain  # only people at a terminal ask for it
 
                 return replace(
                     response,
@@ -174,13 +175,13 @@ class App:
         return Response(HTTPStatus.OK, {**contract, "model": identity(self._classifier)})
 
     def _openapi(self, request: Request, remaining_s: float) -> Response:
-        from serving import openapi  # asked for once in a while, by tools
+        from serving.http import openapi  # asked for once in a while, by tools
 
         document = openapi.describe(self._settings, self._classifier)
         return Response(HTTPStatus.OK, document)
 
     def _page(self, request: Request, remaining_s: float) -> Response:
-        from serving import page
+        from serving.http import page
 
         return page.response(_PAGE.read_text(encoding="utf-8"))
 

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving import image, sources
-from serving.classifier import Classifier
 from serving.errors import OutOfTimeError, ServingError
-from serving.events import Request, Response
-from serving.options import Options
-from serving.preprocess import Preprocessor
+from serving.http import sources
+from serving.http.events import Request, Response
+from serving.http.options import Options
+from serving.http.sources import Reference
+from serving.images import decode as image
+from serving.model.classifier import Classifier
+from serving.model.preprocess import Preprocessor
 from serving.settings import Settings
-from serving.sources import Reference
 
 PROBLEM = "application/problem+json"  # RFC 9457
 PROBLEM_TYPE = "about:blank"  # the status says what kind of problem it is

@@ -20,7 +20,7 @@ MEMORY_MB_PER_VCPU = 1_769
 
 _SCHEMES = frozenset({"http", "https"})
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")  # RFC 6454, ASCII form
-# As `serving.urls` reads a URL's: a DNS name without a dot at its end, an IPv4 or an IPv6 address.
+# As `serving.fetch.urls` reads a URL's: a DNS name without a dot at its end, an IPv4 or an IPv6 address.
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*")
 
 

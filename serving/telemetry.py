@@ -14,7 +14,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
-from serving.events import Request, Response
+from serving.http.events import Request, Response
 
 NAMESPACE = "PhotoClassifier"
 STAGES = ("fetch", "decode", "preprocess", "inference")

@@ -10,7 +10,7 @@ from PIL import Image
 from xdist.scheduler import LoadFileScheduling
 
 from serving.app import App
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 from serving.settings import Settings
 from tests import invocations
 from tests.drawn import encoded, picture

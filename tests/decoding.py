@@ -5,7 +5,7 @@ import struct
 import numpy as np
 from PIL import Image
 
-from serving import image
+from serving.images import decode as image
 from tests.drawn import encoded
 
 CORNERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}

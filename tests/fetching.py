@@ -1,6 +1,6 @@
 """A fetch as the tests make it: from servers on loopback alone, under a host name of their own."""
 
-from serving.fetch import Fetcher
+from serving.fetch.fetcher import Fetcher
 from serving.settings import Settings
 from tests.loopback import response
 

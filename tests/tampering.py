@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from serving.contract import METADATA_KEY
+from serving.model.contract import METADATA_KEY
 
 Json = dict[str, Any]
 

@@ -13,8 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.contract import METADATA_KEY, Contract
-from serving.preprocess import PreprocessSpec
+from serving.model.contract import METADATA_KEY, Contract
+from serving.model.preprocess import PreprocessSpec
 
 CLASSES = ("blue", "green", "red")  # in the order of the logits
 SPEC = PreprocessSpec(height_px=32, width_px=24)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms import InterpolationMode
 
-from serving.preprocess import BICUBIC_RESAMPLE, DRAFT_RESAMPLE, PreprocessSpec
+from serving.model.preprocess import BICUBIC_RESAMPLE, DRAFT_RESAMPLE, PreprocessSpec
 from train.errors import UsageError
 
 TIMM = "timm/"

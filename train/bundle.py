@@ -16,7 +16,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 from train.card import CARD, model_card
 from train.data import Manifest
 from train.errors import UsageError

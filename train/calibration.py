@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from serving.classifier import softmax
+from serving.model.classifier import softmax
 from train import metrics
 from train.data import Labels, Manifest
 from train.inference import TorchModel, contract_of, split_logits

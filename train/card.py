@@ -6,7 +6,7 @@ licence, what the model must not be used for) comes from a file of notes.
 
 from typing import Any
 
-from serving.contract import Contract
+from serving.model.contract import Contract
 from train.calibration import SURE_ACCURACY
 from train.command import fit_command
 from train.report import headlines, markdown_classes

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from serving import image
 from serving.errors import RequestError
-from serving.preprocess import PreprocessSpec, resize
+from serving.images import decode as image
+from serving.model.preprocess import PreprocessSpec, resize
 from serving.settings import Settings
 from train.class_folders import photo_files, refuse_empty_class_folders
 from train.config import DataConfig

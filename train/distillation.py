@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from serving.preprocess import PreprocessSpec, scale_and_offset
+from serving.model.preprocess import PreprocessSpec, scale_and_offset
 
 
 class _Renormalized(nn.Module):

@@ -10,8 +10,8 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from serving.classifier import Classifier, calibrated
-from serving.contract import Contract
+from serving.model.classifier import Classifier, calibrated
+from serving.model.contract import Contract
 from train import metrics, plots, report
 from train.config import require_px
 from train.data import Manifest

@@ -17,8 +17,8 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from serving.classifier import Classifier
-from serving.contract import METADATA_KEY, Contract
+from serving.model.classifier import Classifier
+from serving.model.contract import METADATA_KEY, Contract
 from train import metrics
 from train.calibration import SURE_ACCURACY, Calibration, calibrate
 from train.config import require_px

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from serving.preprocess import PreprocessSpec, normalize
+from serving.model.preprocess import PreprocessSpec, normalize
 from train import data
 from train.data import Manifest, pixels
 from train.runs import write_whole

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from serving.preprocess import scale_and_offset
+from serving.model.preprocess import scale_and_offset
 from train import checkpoints, data, loaders, metrics, network, optim, predecessors, runs
 from train.backbones import preprocessing
 from train.config import FitConfig, require_used

@@ -18,8 +18,8 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from serving.classifier import Classifier
-from serving.preprocess import normalize
+from serving.model.classifier import Classifier
+from serving.model.preprocess import normalize
 from train import data
 from train.calibration import fit_temperature
 from train.config import require_px

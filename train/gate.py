@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.classifier import Classifier
-from serving.preprocess import normalize
+from serving.model.classifier import Classifier
+from serving.model.preprocess import normalize
 from train import data
 from train.data import Labels, Manifest
 from train.errors import UsageError

@@ -15,9 +15,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving.classifier import Classifier
-from serving.contract import Contract
-from serving.preprocess import PreprocessSpec
+from serving.model.classifier import Classifier
+from serving.model.contract import Contract
+from serving.model.preprocess import PreprocessSpec
 from train.class_folders import is_photo
 from train.data import MAX_PIXELS, Pixels
 from train.errors import CheckFailedError, UsageError

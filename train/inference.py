@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from serving.classifier import Classifier
-from serving.contract import Contract
-from serving.preprocess import PreprocessSpec, normalize
+from serving.model.classifier import Classifier
+from serving.model.contract import Contract
+from serving.model.preprocess import PreprocessSpec, normalize
 from train import data
 from train.backbones import preprocessing
 from train.data import Manifest, Pixels

@@ -15,8 +15,8 @@ from statistics import median
 from PIL import Image
 from tqdm import tqdm
 
-from serving import image
 from serving.errors import RequestError
+from serving.images import decode as image
 from train.class_folders import PHOTO_SUFFIXES, advice_for_empty, empty_class_folders, is_photo
 from train.data import MAX_PIXELS
 from train.errors import CheckFailedError, UsageError, require

@@ -29,7 +29,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from serving.preprocess import PreprocessSpec, normalize
+from serving.model.preprocess import PreprocessSpec, normalize
 from train.bias_correction import correct_biases, layer_means
 from train.data import Pixels
 

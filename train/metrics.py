@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from serving.classifier import calibrated, softmax
-from serving.contract import Contract
+from serving.model.classifier import calibrated, softmax
+from serving.model.contract import Contract
 
 # Two-sided 95 %: the standard normal's 97.5 % quantile.
 Z_95 = 1.959964

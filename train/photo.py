@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serving import image
 from serving.errors import RemoteError, RequestError
-from serving.fetch import Fetcher
-from serving.preprocess import PreprocessSpec, normalize
+from serving.fetch.fetcher import Fetcher
+from serving.images import decode as image
+from serving.model.preprocess import PreprocessSpec, normalize
 from serving.settings import Settings
 from train.data import file_pixels
 from train.errors import UsageError

@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from serving.classifier import calibrated
+from serving.model.classifier import calibrated
 from serving.settings import Settings
 from train.errors import CheckFailedError, UsageError, require
 from train.inference import Model, image_logits, open_model, pixels_of_files

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from serving.contract import Contract
+from serving.model.contract import Contract
 from train.backbones import TIMM, pretraining, whole_model
 from train.errors import UsageError
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from serving.classifier import Classifier
-from serving.contract import Contract
+from serving.model.classifier import Classifier
+from serving.model.contract import Contract
 from train import data
 from train.data import Manifest
 from train.errors import CheckFailedError, UsageError, require

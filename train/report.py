@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from serving import image
+from serving.images import decode as image
 from train.data import MAX_PIXELS
 from train.file_names import shown
 from train.metrics import confused_pairs

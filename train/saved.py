@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from serving.preprocess import PreprocessSpec
+from serving.model.preprocess import PreprocessSpec
 from train import runs
 from train.backbones import preprocessing
 from train.checkpoints import FORMAT, Epoch, refuse_old_kinds

@@ -1,6 +1,6 @@
 """Augmentation: a photo's cached pixels in, a random variant at the training size out.
 
-For training alone. Evaluation uses serving.preprocess and nothing of this.
+For training alone. Evaluation uses serving.model.preprocess and nothing of this.
 """
 
 from dataclasses import replace
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.transforms import v2
 
-from serving.preprocess import PreprocessSpec
+from serving.model.preprocess import PreprocessSpec
 from train.config import Augment
 
 # The cached photo is larger than the training size, so that a crop still has detail to show:
@@ -106,7 +106,7 @@ def batch_mixing(
 def normalize_on_device(pixels: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     """(N, 3, H, W) uint8 -> float32 of the same shape, channels last in memory.
 
-    `scale` and `offset`, each (3, 1, 1), are serving.preprocess.scale_and_offset's.
+    `scale` and `offset`, each (3, 1, 1), are serving.model.preprocess.scale_and_offset's.
     """
     batch = pixels.to(torch.float32) * scale + offset
     return batch.contiguous(memory_format=torch.channels_last)

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from local import backends
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 from tests.client import send
 from tests.e2e.conftest import serving
 from tests.e2e.engine import ROOT, missing_engine, run

@@ -9,7 +9,7 @@ import pytest
 from local import backends
 from local.emulator import Emulator, binary_path
 from ops.hook import pretraffic
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 from tests.aws_stand_in import stand_in
 from tests.e2e.conftest import NO_EMULATOR
 from tests.tampering import TAMPERINGS, write_tampered

@@ -172,7 +172,7 @@ def test_a_refusal_is_told_in_the_services_own_words(page):
 def test_unsure_is_said_plainly(classifier, chromium, tmp_path):
     from dataclasses import replace
 
-    from serving.classifier import Classifier
+    from serving.model.classifier import Classifier
 
     unsure = Classifier(
         classifier._session, replace(classifier.contract, unsure_below=0.9), classifier.version

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 from train.__main__ import main
 
 # name, input size: where a family takes one size only, that.

@@ -8,9 +8,9 @@ from benchmarks.models import seeded_network
 from benchmarks.networks import network_of
 from benchmarks.photos import pictures
 
-from serving.classifier import Classifier
-from serving.contract import Contract
-from serving.preprocess import PreprocessSpec
+from serving.model.classifier import Classifier
+from serving.model.contract import Contract
+from serving.model.preprocess import PreprocessSpec
 from train.channels import counts, hidden_channels, narrow
 from train.export import write_onnx
 from train.folding import folded

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving import image
 from serving.errors import UndecodableImageError
+from serving.images import decode as image
 from tests.bombs import (
     BOMBS,
     HEAVY,
@@ -106,7 +106,7 @@ def test_a_bomb_takes_no_longer_than_an_ordinary_photo(report):
 def _measure(folder: Path) -> None:
     """The child's part: meet each bomb between ordinary photos, with the bundled model."""
     from serving.app import App
-    from serving.classifier import Classifier
+    from serving.model.classifier import Classifier
     from serving.settings import Settings
     from tests.invocations import event
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from benchmarks import breakdown, models, networks, photos
 
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 
 pytestmark = pytest.mark.slow
 

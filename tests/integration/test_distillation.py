@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from serving.preprocess import PreprocessSpec, normalize
+from serving.model.preprocess import PreprocessSpec, normalize
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
 from train import runs

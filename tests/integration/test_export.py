@@ -5,8 +5,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from serving.contract import Contract
-from serving.preprocess import PreprocessSpec
+from serving.model.contract import Contract
+from serving.model.preprocess import PreprocessSpec
 from tests.networks import drawn_network
 from train.export import write_onnx
 

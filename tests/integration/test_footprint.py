@@ -116,7 +116,7 @@ def test_native_code_starts_no_thread_and_writes_no_file_either(tmp_path):
 @pytest.mark.parametrize(
     "room",
     [
-        "serving.classifier",
+        "serving.model.classifier",
         pytest.param("train.export", marks=pytest.mark.slow),
         "lambda_function",
     ],
@@ -139,7 +139,7 @@ def test_onnx_runtime_sends_nothing_to_its_makers(room, tmp_path):
 FREED = """
 import ctypes, resource
 from pathlib import Path
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 
 def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
@@ -163,7 +163,7 @@ BATCHES = """
 import base64, resource, sys
 from pathlib import Path
 from serving.app import App
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 from serving.settings import Settings
 
 app = App(Classifier.load(Path("model/classifier.onnx")), Settings())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from serving.preprocess import PreprocessSpec
+from serving.model.preprocess import PreprocessSpec
 from tests.drawn import write_class_folders
 from train import data, export, runs
 from train.errors import TrainError

@@ -8,7 +8,7 @@ import pytest
 
 from ops.hook.pretraffic import check, load
 from serving.app import App
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.photo_folder import write_photo

@@ -10,7 +10,7 @@ import tracemalloc
 import pytest
 
 from serving.app import App
-from serving.fetch import Fetcher
+from serving.fetch.fetcher import Fetcher
 from serving.settings import Settings
 from tests.invocations import answer, event
 from tests.loopback import Answer, dripping, repeating, response, serving, silent

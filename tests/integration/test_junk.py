@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from serving.app import App
 from serving.errors import ForbiddenUrlError, RemoteFailedError
-from serving.fetch import Fetcher
+from serving.fetch.fetcher import Fetcher
 from serving.settings import Settings
 from tests.invocations import HTTP_KINDS, answer, event
 

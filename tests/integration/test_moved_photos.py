@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 from tests.drawn import encoded, picture, write_class_folders
 from tests.training import tiny_config
 from train.__main__ import main

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import image
 from serving.app import App
+from serving.images import decode as image
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.drawn import encoded, picture

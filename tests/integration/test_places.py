@@ -85,7 +85,7 @@ def test_a_cache_that_cannot_be_is_named(
     (tmp_path / "FILE").touch()
     cache, out = tmp_path / place, tmp_path / "run"
     flags = ["--data", str(drawn_data), "--out", str(out), "--cache", str(cache)]
-    monkeypatch.setattr("serving.image.decode", None)  # no photo is looked at
+    monkeypatch.setattr("serving.images.decode.decode", None)  # no photo is looked at
     assert main(["fit", *flags]) == 2
     assert one_line(capsys).startswith(f"train fit: --cache {cache} ")
 

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from ops.hook.pretraffic import check, load
 from serving.app import App
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.quantized import clock_that_takes, faster

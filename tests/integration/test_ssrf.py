@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from serving.addresses import is_public
 from serving.app import App
-from serving.fetch import Fetcher
+from serving.fetch.addresses import is_public
+from serving.fetch.fetcher import Fetcher
 from serving.settings import Settings
 from tests.invocations import answer, event
 from tests.loopback import Server, response, serving

@@ -10,8 +10,8 @@ import onnx
 import pytest
 
 from serving.app import App
-from serving.classifier import Classifier
-from serving.contract import METADATA_KEY
+from serving.model.classifier import Classifier
+from serving.model.contract import METADATA_KEY
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.training import tiny_config

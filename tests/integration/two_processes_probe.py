@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from serving.preprocess import PreprocessSpec, scale_and_offset
+from serving.model.preprocess import PreprocessSpec, scale_and_offset
 from tests.training import tiny_config
 from train import data, loaders
 from train.fit import _accelerator, _evaluate

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.accept import choose
+from serving.http.accept import choose
 
 JSON, TEXT = "application/json", "text/plain"
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 from serving import predict
 from serving.app import App
-from serving.classifier import Classifier
 from serving.errors import RemoteFailedError
-from serving.image import Decoded, decode_scaled
+from serving.images.decode import Decoded, decode_scaled
+from serving.model.classifier import Classifier
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.drawn import encoded, picture

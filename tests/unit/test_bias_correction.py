@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.preprocess import PreprocessSpec, normalize
+from serving.model.preprocess import PreprocessSpec, normalize
 from train import int8
 from train.bias_correction import correct_biases, layer_means
 from train.int8 import Quantizer, Recipe

@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import helper
 
-from serving.classifier import Classifier, softmax
-from serving.contract import METADATA_KEY, Contract
 from serving.errors import ContractError
-from serving.preprocess import PreprocessSpec
+from serving.model.classifier import Classifier, softmax
+from serving.model.contract import METADATA_KEY, Contract
+from serving.model.preprocess import PreprocessSpec
 from tests.tiny_model import CONTRACT, write_tiny_model
 
 GOOD = CONTRACT.to_json()

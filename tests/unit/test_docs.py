@@ -4,8 +4,9 @@ import json
 import re
 from pathlib import Path
 
-from serving import draft, image
 from serving.app import App
+from serving.images import decode as image
+from serving.images import draft
 from serving.settings import Settings
 from serving.telemetry import NAMESPACE
 from tests.conftest import no_fetch

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from ops import image_checks, model_checks
-from serving.contract import METADATA_KEY
+from serving.model.contract import METADATA_KEY
 from tests.findings import the_one
 from tests.tiny_model import CONTRACT, write_tiny_model
 

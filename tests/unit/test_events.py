@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import events
 from serving.errors import InvalidRequestError, TooLargeError
-from serving.events import Response, Source
+from serving.http import events
+from serving.http.events import Response, Source
 from tests.invocations import HTTP_KINDS, event, load
 
 SOURCES = {

@@ -11,7 +11,7 @@ from serving.errors import (
     TooLargeError,
     UnresolvableHostError,
 )
-from serving.fetch import Fetcher
+from serving.fetch.fetcher import Fetcher
 from serving.settings import Settings
 from tests import loopback
 from tests.fetching import ANY_PORT, HOST, fetch, redirect

@@ -12,7 +12,7 @@ import pytest
 from local import gateway as front
 from local.errors import BackendError, FunctionFailedError, FunctionTimeoutError
 from local.gateway import Gateway, HttpRequest, RefusedError, answer, event_of, response_of
-from serving import events
+from serving.http import events
 from tests.client import send
 
 

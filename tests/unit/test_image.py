@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import image
 from serving.errors import UndecodableImageError, UnsupportedImageError
+from serving.images import decode as image
 from tests.decoding import decode, difference, four_corners
 from tests.drawn import encoded, picture, png, png_chunk
 

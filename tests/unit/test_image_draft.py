@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import draft, image
 from serving.errors import UndecodableImageError
+from serving.images import decode as image
+from serving.images import draft
 from tests.decoding import decode, difference, four_corners
 from tests.drawn import encoded
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import bombs
+from serving.images import limits as bombs
 from tests.decoding import decode, difference, four_corners, with_exif
 from tests.drawn import encoded
 

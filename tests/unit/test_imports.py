@@ -55,9 +55,16 @@ def test_the_service_knows_nothing_of(at_init, unknown):
     "late",
     [
         *("boto3", "botocore", "urllib3", "python_multipart", "concurrent.futures", "asyncio"),
-        *("http.client", "email", "ssl", "tempfile", "serving.fetch", "serving.connection"),
-        *("serving.s3", "serving.form", "serving.openapi", "serving.plain"),
-        *("serving.page", "PIL.TiffImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin"),
+        *(
+            "http.client",
+            "email",
+            "ssl",
+            "tempfile",
+            "serving.fetch.fetcher",
+            "serving.fetch.connection",
+        ),
+        *("serving.fetch.s3", "serving.http.form", "serving.http.openapi", "serving.http.plain"),
+        *("serving.http.page", "PIL.TiffImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin"),
         # What a library could drag in at any upgrade.
         *("google.protobuf", "flatbuffers", "packaging", "unittest", "multiprocessing", "sqlite3"),
         *("PIL.PngImagePlugin", "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.ImageFont"),
@@ -84,12 +91,12 @@ assert "label" in answer, answer
 def test_a_snapshot_holds_what_the_first_url_imports(tmp_path):
     model = str(write_tiny_model(tmp_path / "tiny.onnx"))
     code = "import lambda_function\nlambda_function.warm_up()"
-    assert {"serving.fetch", "http.client", "ssl"} <= modules_after(code, MODEL_PATH=model)
+    assert {"serving.fetch.fetcher", "http.client", "ssl"} <= modules_after(code, MODEL_PATH=model)
 
 
 def test_what_keras_image_helper_imports_is_there_for_whoever_uses_it():
     modules = modules_after("""
-import serving.preprocess
+import serving.model.preprocess
 import urllib.request
 assert urllib.request.urlopen
 """)
@@ -153,10 +160,14 @@ def test_the_ground_floor_imports_nothing_above_it(alone):
     assert ours <= {"serving", "serving.errors", f"serving.{alone}"}
 
 
-@pytest.mark.parametrize(("room", "its_own"), [("image", {"serving.bombs"}), ("preprocess", set())])
+@pytest.mark.parametrize(
+    ("room", "its_own"), [("image", {"serving.images.limits"}), ("preprocess", set())]
+)
 def test_image_and_preprocess_import_only_draft_and_errors_and_what_is_theirs(room, its_own):
     ours = {m for m in modules_after(f"import serving.{room}") if m.startswith("serving")}
-    assert ours == {"serving", "serving.draft", "serving.errors", f"serving.{room}"} | its_own
+    assert (
+        ours == {"serving", "serving.images.draft", "serving.errors", f"serving.{room}"} | its_own
+    )
 
 
 def environment_reads(path: Path) -> list[str]:

@@ -8,10 +8,10 @@ import onnx
 import pytest
 
 from samples import draw
-from serving import optimize
-from serving.classifier import MADE_FROM_KEY, Classifier
 from serving.errors import ContractError
-from serving.preprocess import Preprocessor
+from serving.model import optimize
+from serving.model.classifier import MADE_FROM_KEY, Classifier
+from serving.model.preprocess import Preprocessor
 from tests.tiny_model import write_tiny_model
 
 BUNDLED = Path(__file__).parents[2] / "model" / "classifier.onnx"

@@ -6,8 +6,8 @@ import re
 import pytest
 import torch
 
-from serving import image
-from serving.preprocess import Preprocessor
+from serving.images import decode as image
+from serving.model.preprocess import Preprocessor
 from tests.drawn import encoded, picture
 from tests.photo_folder import write_photo
 from tests.tiny_model import write_tiny_model

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving import preprocess
 from serving.errors import ContractError
-from serving.preprocess import (
+from serving.model import preprocess
+from serving.model.preprocess import (
     BICUBIC_RESAMPLE,
     CLOSE_RESAMPLE,
     DRAFT_RESAMPLE,

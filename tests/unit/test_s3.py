@@ -17,7 +17,7 @@ from serving.errors import (
     RemoteTimeoutError,
     TooLargeError,
 )
-from serving.s3 import S3Fetcher
+from serving.fetch.s3 import S3Fetcher
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.loopback import response, serving
@@ -61,7 +61,7 @@ def test_a_batchs_first_objects_share_one_client(monkeypatch, classifier, red_jp
         def __call__(self, url, *, timeout_s):
             return red_jpeg
 
-    monkeypatch.setattr("serving.s3.S3Fetcher", Fetcher)
+    monkeypatch.setattr("serving.fetch.s3.S3Fetcher", Fetcher)
     app = App(classifier, SETTINGS, no_fetch)
     images = [{"s3": "s3://my-bucket/red.jpg"}] * 4
     results = app.handle({"images": images}, "request-1")["results"]

@@ -8,9 +8,9 @@ from PIL import Image
 
 from local.backends import ROOT
 from samples.draw import GARMENTS, SIZE_PX, draw
-from serving import image
-from serving.classifier import Classifier
-from serving.preprocess import Preprocessor
+from serving.images import decode as image
+from serving.model.classifier import Classifier
+from serving.model.preprocess import Preprocessor
 
 FOLDER = ROOT / "samples"
 

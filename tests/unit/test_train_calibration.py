@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from serving.classifier import softmax
+from serving.model.classifier import softmax
 from train.calibration import fit_calibration, fit_temperature, sure_threshold
 
 

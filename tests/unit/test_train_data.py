@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from serving import image
 from serving.app import App
-from serving.classifier import Classifier
-from serving.preprocess import (
+from serving.images import decode as image
+from serving.model.classifier import Classifier
+from serving.model.preprocess import (
     CLOSE_RESAMPLE,
     DRAFT_RESAMPLE,
     Preprocessor,

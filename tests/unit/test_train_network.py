@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from serving.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from serving.model.preprocess import IMAGENET_MEAN, IMAGENET_STD
 from train.backbones import open_backbone, pretraining, whole_model
 from train.config import NetworkConfig
 from train.errors import UsageError

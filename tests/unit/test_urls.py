@@ -2,8 +2,8 @@
 
 import pytest
 
-from serving import urls
 from serving.errors import ForbiddenUrlError, InvalidRequestError
+from serving.fetch.fetcher import urls
 from serving.settings import Settings
 
 SETTINGS = Settings()

@@ -10,7 +10,7 @@ from local.backends import ROOT
 from ops import parameters
 from serving import telemetry
 from serving.errors import ServingError, SetupError
-from serving.events import Request, Response, Source
+from serving.http.events import Request, Response, Source
 from tests.deployment import source
 
 SECONDS = 31 * 86_400

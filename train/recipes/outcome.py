@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from serving.classifier import Classifier
-from serving.preprocess import normalize
+from serving.model.classifier import Classifier
+from serving.model.preprocess import normalize
 from train import data
 from train.data import Manifest
 from train.export import ONNX_FILE

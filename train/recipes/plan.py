@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from serving.preprocess import PreprocessSpec
+from serving.model.preprocess import PreprocessSpec
 from train import network, optim
 from train.config import FitConfig, NetworkConfig
 from train.distillation import distillation_loss, joint_teacher

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from urllib.parse import SplitResult, quote, urlsplit
 
-from serving.addresses import Address
 from serving.errors import ForbiddenUrlError, InvalidRequestError
+from serving.fetch.addresses import Address
 from serving.settings import Settings
 
 # A signed S3 URL with a session token takes about 2,000; servers seldom take more than 8,000.

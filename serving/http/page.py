@@ -8,7 +8,7 @@ import hashlib
 import re
 from http import HTTPStatus
 
-from serving.events import Response
+from serving.http.events import Response
 
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 

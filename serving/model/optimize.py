@@ -1,7 +1,7 @@
 """A model file in, what ONNX Runtime makes of it in its place: the image's build runs this, so that
 a cold start need not do that work again.
 
-    python -m serving.optimize model/classifier.onnx
+    python -m serving.model.optimize model/classifier.onnx
 
 The new file names the one that it was made of, whose hash stays the model's version. It is meant
 for the ONNX Runtime that wrote it; the file to keep, judge and bundle is the one that it replaces.
@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from serving.classifier import MADE_FROM_KEY, Classifier, session_options
 from serving.errors import ContractError
+from serving.model.classifier import MADE_FROM_KEY, Classifier, session_options
 
 _BATCH = 2
 _TOLERANCE = 1e-4  # of logits; int8 and float32 models that were tried differ by nothing
@@ -75,7 +75,7 @@ def _check(made: Path, model: Classifier) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Optimise the model that the command line names; ends with 1 where it cannot."""
-    parser = argparse.ArgumentParser(prog="python -m serving.optimize", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m serving.model.optimize", description=__doc__)
     parser.add_argument("model", type=Path, help="the file to replace")
     try:
         optimize(parser.parse_args(arguments).model)

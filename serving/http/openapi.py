@@ -5,9 +5,9 @@ Imported by the first request for it. The limits and class names are the running
 
 from typing import Any
 
-from serving.classifier import Classifier
 from serving.errors import RemoteError, RequestError, ServingError
-from serving.options import TOP_K_DEFAULT
+from serving.http.options import TOP_K_DEFAULT
+from serving.model.classifier import Classifier
 from serving.settings import Settings
 
 _MEDIA_TYPES = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serving.errors import ContractError
-from serving.preprocess import PreprocessSpec
+from serving.model.preprocess import PreprocessSpec
 
 METADATA_KEY = "classifier.contract"
 VERSION = 1

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serving import sources
-from serving.contract import Contract
 from serving.errors import InvalidRequestError
-from serving.events import Request
+from serving.http import sources
+from serving.http.events import Request
+from serving.model.contract import Contract
 
 TOP_K_DEFAULT = 5
 

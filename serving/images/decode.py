@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
-from serving import bombs, draft
 from serving.errors import UndecodableImageError, UnsupportedImageError
+from serving.images import draft
+from serving.images import limits as bombs
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
@@ -132,7 +133,7 @@ def decode_scaled(
         data: a whole file of one of FORMATS.
         max_pixels: the most pixels (width times height) that are decoded.
         for_size: the width and height in pixels that the image will be resized to; a JPEG that is
-            larger is then decoded at a fraction of its size (serving/draft.py). None decodes it
+            larger is then decoded at a fraction of its size (serving/images/draft.py). None decodes it
             whole.
         close: whether that may change the resized pixels by draft.CLOSE_TOLERANCE at most.
 

@@ -14,14 +14,14 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving import memory
-from serving.contract import Contract
 from serving.errors import ContractError
+from serving.model import memory
+from serving.model.contract import Contract
 
 _LOG_LEVEL_ERROR = 3
 
 MADE_FROM_KEY = "classifier.made_from"
-"""Metadata of an optimised file (`serving.optimize`): what it was made of, its SHA-256 in hex."""
+"""Metadata of an optimised file (`serving.model.optimize`): what it was made of, its SHA-256 in hex."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,6 @@ from http import HTTPStatus
 from http.client import HTTPResponse, IncompleteRead
 from urllib.parse import urljoin
 
-from serving import urls
-from serving.addresses import AddressPolicy, is_public
-from serving.connection import Guard, GuardedConnection, Resolve, resolve_by_system
-from serving.deadline import Watchdog, timed_out
 from serving.errors import (
     ForbiddenUrlError,
     InvalidRequestError,
@@ -23,8 +19,12 @@ from serving.errors import (
     ServingError,
     TooLargeError,
 )
+from serving.fetch.addresses import AddressPolicy, is_public
+from serving.fetch.connection import Guard, GuardedConnection, Resolve, resolve_by_system
+from serving.fetch.deadline import Watchdog, timed_out
+from serving.fetch.fetcher import urls
+from serving.fetch.urls import Target
 from serving.settings import Settings
-from serving.urls import Target
 
 MAX_REDIRECTS = 3
 _CHUNK_BYTES = 64 * 1024
@@ -39,7 +39,7 @@ _REQUEST_HEADERS = {
 
 
 class Fetcher:
-    """Downloads images by URL; implements `serving.sources.FetchUrl`.
+    """Downloads images by URL; implements `serving.http.sources.FetchUrl`.
 
     Args:
         settings: which URLs are fetched, and how much of them.

@@ -12,7 +12,7 @@ from PIL import Image, JpegImagePlugin
 
 from serving.errors import UndecodableImageError
 
-# Pillow's limit of a PNG's text (serving/image.py) forgets chunks without a key and those that are
+# Pillow's limit of a PNG's text (serving/images/decode.py) forgets chunks without a key and those that are
 # not UTF-8, each of which may inflate to a megabyte: 2 MB of file kept Pillow busy for 5 seconds.
 # ImageMagick, which is fond of such chunks, writes at most seven.
 _INFLATED_CHUNKS = (b"zTXt", b"iTXt", b"iCCP")

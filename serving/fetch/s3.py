@@ -11,15 +11,15 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from serving.deadline import in_time, timed_out
 from serving.errors import InvalidRequestError, RemoteFailedError, TooLargeError
+from serving.fetch.deadline import in_time, timed_out
 from serving.settings import Settings
 
 _URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([^\ud800-\udfff]{1,1024})")
 
 
 class S3Fetcher:
-    """Downloads images from S3; implements `serving.sources.FetchUrl`.
+    """Downloads images from S3; implements `serving.http.sources.FetchUrl`.
 
     `client` is one made by boto3; None makes one from the function's environment.
     """

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from pybase64 import b64decode
 
 from serving.errors import InvalidRequestError, RequestError, ServingError, TooLargeError
-from serving.events import Request, Source
+from serving.http.events import Request, Source
 from serving.settings import Settings
 
 _FORMS = '{"url": "https://…"}, {"image": "BASE64"} or {"s3": "s3://bucket/key"}'
@@ -66,7 +66,7 @@ class Wanted:
 
 
 class FetchUrl(Protocol):
-    """Downloads an image; `serving.fetch` holds the one that guards against hostile URLs."""
+    """Downloads an image; `serving.fetch.fetcher` holds the one that guards against hostile URLs."""
 
     def __call__(self, url: str, *, timeout_s: float) -> bytes: ...
 
@@ -76,8 +76,8 @@ class Loader:
 
     Args:
         settings: what is taken, and how much of it.
-        fetch_url: gets what a URL names; None is `serving.fetch.Fetcher`.
-        fetch_s3: gets an object of S3; None is `serving.s3.S3Fetcher`.
+        fetch_url: gets what a URL names; None is `serving.fetch.fetcher.Fetcher`.
+        fetch_s3: gets an object of S3; None is `serving.fetch.s3.S3Fetcher`.
     """
 
     def __init__(
@@ -111,7 +111,9 @@ class Loader:
     def _url(self) -> FetchUrl:
         with self._making:
             if self._fetch_url is None:
-                from serving.fetch import Fetcher  # with http.client, email and ssl behind it
+                from serving.fetch.fetcher import (
+                    Fetcher,  # with http.client, email and ssl behind it
+                )
 
                 self._fetch_url = Fetcher(self._settings)
             return self._fetch_url
@@ -119,7 +121,9 @@ class Loader:
     def _s3(self) -> FetchUrl:
         with self._making:
             if self._fetch_s3 is None:
-                from serving.s3 import S3Fetcher  # boto3 is dear: only for those who ask for it
+                from serving.fetch.s3 import (
+                    S3Fetcher,  # boto3 is dear: only for those who ask for it
+                )
 
                 self._fetch_s3 = S3Fetcher(self._settings)
             return self._fetch_s3
@@ -195,7 +199,7 @@ def _reference(value: Mapping[str, Any], where: str) -> Reference:
 
 
 def _from_form(request: Request, body: bytes, settings: Settings) -> Wanted:
-    from serving import form  # few requests are forms: the parser is imported for them alone
+    from serving.http import form  # few requests are forms: the parser is imported for them alone
 
     items: list[Reference] = []
     options: dict[str, str] = {}

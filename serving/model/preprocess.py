@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from serving.draft import Box
 from serving.errors import ContractError
+from serving.images.draft import Box
 
 
 def _import_when_used(package: str, name: str) -> None:
@@ -43,7 +43,7 @@ from keras_image_helper.base import BasePreprocessor  # noqa: E402 - after what 
 # These rules are written into every contract, so that a file made under other rules is refused
 # rather than served wrongly. Of the resampling there are two: a JPEG is decoded at the smallest
 # scale that is hardly below the input and then resized, or so that this changes next to nothing
-# (serving/draft.py), as all contracts had it before.
+# (serving/images/draft.py), as all contracts had it before.
 DRAFT_RESAMPLE = "draft-bilinear-antialias"
 CLOSE_RESAMPLE = "bilinear-antialias"
 BICUBIC_RESAMPLE = "draft-bicubic-antialias"
@@ -147,7 +147,7 @@ def _channels(value: Mapping[str, Any], name: str) -> tuple[float, float, float]
 def resize(image: Image.Image, spec: PreprocessSpec, box: Box | None = None) -> Image.Image:
     """Stretch an RGB image, or the part of it in a box, antialiased, with the spec's filter.
 
-    Images and boxes are as `serving.image.decode_scaled` gives them.
+    Images and boxes are as `serving.images.decode.decode_scaled` gives them.
     """
     # `reducing_gap` stays unset: it would trade exactness for speed.
     bicubic = spec.resample == BICUBIC_RESAMPLE

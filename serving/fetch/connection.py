@@ -12,14 +12,14 @@ from http.client import HTTPConnection, HTTPResponse, IncompleteRead
 from io import BufferedReader
 from ipaddress import ip_address
 
-from serving.addresses import Address, AddressPolicy
-from serving.deadline import Watchdog, in_time, timed_out
 from serving.errors import (
     ForbiddenUrlError,
     RemoteFailedError,
     UnresolvableHostError,
 )
-from serving.urls import DEFAULT_PORTS, Target
+from serving.fetch.addresses import Address, AddressPolicy
+from serving.fetch.deadline import Watchdog, in_time, timed_out
+from serving.fetch.urls import DEFAULT_PORTS, Target
 
 _MAX_TRIED = 4  # of a name's addresses; all are checked
 
