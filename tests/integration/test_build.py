@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,7 +177,7 @@ def test_a_checkpoint_of_other_classes_is_refused_by_name(copied: BuildConfig, t
     [({"backbone": "resnet19"}, "resnet19"), ({"batch": 1, "train_backbone": True}, "--batch 1")],
 )
 def test_what_no_network_can_do_ends_a_build_before_its_first_step(
-    photos: Path, photo_cache: Path, tmp_path: Path, changes: dict, told: str
+    photos: Path, photo_cache: Path, tmp_path: Path, changes: dict[str, Any], told: str
 ):
     steps = small_steps("frozen")
     steps["student"] |= changes
