@@ -17,7 +17,7 @@ PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --
 BENCHMARKS := handlers inference tail batch start init footprint cold_reads breakdown
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint lint-deploy types pins data train bench bench-sweep bench-training clean
+.PHONY: help setup demo serve test check format lint lint-deploy types pins data model bench bench-sweep bench-training clean
 .PHONY: doctor smoke invoke logs teardown
 
 help:  ## list the targets
@@ -118,6 +118,10 @@ data:  ## clone the clothing photos into data/
 	@[ -d data/clothing-dataset-small ] || git clone --depth 1 \
 		https://github.com/alexeygrigorev/clothing-dataset-small data/clothing-dataset-small
 	@echo "data/clothing-dataset-small is there."
+
+model: $(VENV)/.train  ## from photos to model/: DATA=folder [RECIPE=frozen] [WEIGHTS=none] [OUT=runs/frozen]
+	@$(BIN)/python -m train build --data "$(DATA)" $(if $(RECIPE),--recipe "$(RECIPE)") \
+		$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(OUT),--out "$(OUT)")
 
 bench: $(BENCH_VENV)/.bench  ## measure against peers, eight to fifteen minutes; BENCH_QUICK=1 is a short trial
 	@for name in $(BENCHMARKS); do \

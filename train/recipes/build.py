@@ -17,7 +17,7 @@ import tyro
 from train.bundle import BundleConfig, bundle
 from train.card import CARD
 from train.config import FitConfig, NetworkConfig, from_json
-from train.errors import CheckFailedError, TrainError
+from train.errors import CheckFailedError, TrainError, UsageError
 from train.export import export
 from train.fit import fit
 from train.frontier import frontier
@@ -88,6 +88,7 @@ def _check(recipe: Recipe, place: Place) -> Photos:
     require_writable(place.model, "--model")
     last = configs[recipe.steps[-1].name]
     assert isinstance(last, BundleConfig)
+    require_writable(last.golden_folder, "--model")
     require_golden_folder(last.golden_folder, last.pictures)
     photos = look_at(place.data, fits)
     if recipe.steps[0].verb == CHECKPOINT:
@@ -143,9 +144,20 @@ class Building:
             return 0.0
         config = self._config(step)
         if isinstance(config, FitConfig):
-            teachers = [self._config(self._recipe.step(n)) for n in step.names.get("teacher", ())]
-            return stopwatch.fit(config, teachers, self._photos.fits[step.name])
+            return self._estimate_fit(step, config, stopwatch)
         return stopwatch.other(step.verb, config, self._network(step))
+
+    def _estimate_fit(self, step: Step, config: FitConfig, stopwatch: Stopwatch) -> float:
+        """For the epochs that are left, where the run was begun before."""
+        teachers = [self._config(self._recipe.step(name)) for name in step.names.get("teacher", ())]
+        try:
+            whole_s = stopwatch.fit(config, teachers, self._photos.fits[step.name])
+        except UsageError as error:
+            raise UsageError(f"{self._recipe.file.name}: steps.{step.name}: {error}") from error
+        record = config.out / RECORD
+        begun = self._records[step.name].get("key") in (None, self._keys[step.name])
+        epochs = len(read_json(record)["epochs"]) if begun and record.is_file() else 0
+        return whole_s * (1 - epochs / config.epochs)
 
     def _config(self, step: Step) -> Any:
         return config_of(self._recipe, step, self._place)
