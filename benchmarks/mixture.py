@@ -2,8 +2,8 @@
 
 Two in three are JPEG of web size, the longer side 200 to 1,600 pixels, one in ten of these
 progressive; 4 % are JPEG as phones take them, 2,000 to 4,000 pixels; the rest are PNG, WebP and
-greyscale JPEG of 200 to 800. Sizes are spread evenly on a logarithmic scale. Contents are the garments of
-samples/draw.py, cropped, mirrored, lit and with noise, different in each photo.
+greyscale JPEG of 200 to 800. Sizes are spread evenly on a logarithmic scale. Contents are the
+garments of samples/draw.py, cropped, mirrored, lit and with noise, different in each photo.
 """
 
 from dataclasses import dataclass
