@@ -14,10 +14,10 @@ BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-versi
 # A file's tests share what they set up, so they stay in one process. In the order of the folders the
 # many short unit tests come last and fill up what the long ones leave.
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-BENCHMARKS := handlers inference tail batch start init footprint cold_reads breakdown
+BENCHMARKS := handlers inference tail batch start init footprint cold_reads breakdown training
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint lint-deploy types pins data model bench bench-sweep bench-training clean
+.PHONY: help setup demo serve test check format lint lint-deploy types pins data model bench bench-sweep bench-gpu clean
 .PHONY: doctor smoke invoke logs teardown
 
 help:  ## list the targets
@@ -123,7 +123,7 @@ model: $(VENV)/.train  ## from photos to model/: DATA=folder [RECIPE=frozen] [WE
 	@$(BIN)/python -m train build --data "$(DATA)" $(if $(RECIPE),--recipe "$(RECIPE)") \
 		$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(OUT),--out "$(OUT)")
 
-bench: $(BENCH_VENV)/.bench  ## measure against peers, eight to fifteen minutes; BENCH_QUICK=1 is a short trial
+bench: $(BENCH_VENV)/.bench  ## measure against peers, about 12 minutes; BENCH_QUICK=1 is a short trial
 	@for name in $(BENCHMARKS); do \
 		echo "$$name:"; \
 		$(BENCH_VENV)/bin/python -m benchmarks.$$name $(if $(BENCH_QUICK),--quick) || exit 1; \
@@ -134,8 +134,8 @@ bench: $(BENCH_VENV)/.bench  ## measure against peers, eight to fifteen minutes;
 bench-sweep: $(VENV)/.train  ## time the sweep against the workshop's way: DATA=folder [WEIGHTS=file]
 	$(BIN)/python -m benchmarks.sweep --data "$(DATA)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
 
-bench-training: $(VENV)/.train  ## time fine-tuning against the workshop's loop: DATA=folder
-	$(BIN)/python -m benchmarks.training --data "$(DATA)"
+bench-gpu: $(VENV)/.train  ## time fine-tuning on a GPU against the workshop's loop
+	$(BIN)/python -m benchmarks.training --gpu
 
 pins: $(VENV)/.tests  ## write requirements.txt anew from requirements.in
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-options --no-header \

@@ -2,9 +2,8 @@
 
     python -m benchmarks.batch [--quick]
 
-By calling the handler in its process, and through AWS's runtime emulator, where each request also
-pays for the runtime's way round, as it does in Lambda; there with one vCPU and with two. One
-process answers both, so that neither finds it as another one's turn left it.
+Both go through AWS's runtime emulator, where each request also pays for the runtime's round trip,
+as in Lambda: with one vCPU, and with two. One process answers both in turn.
 """
 
 import base64
@@ -16,31 +15,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import IO, Any
 
 import tyro
 
 from benchmarks import photos
-from benchmarks.results import RESULTS, Results, Spread, latency_ms, table
-from benchmarks.rounds import (
-    ONE_THREAD,
-    Seconds,
-    UnavailableError,
-    Worker,
-    on_last_cores,
-    workers,
-)
+from benchmarks.results import RESULTS, Results, Spread, latency_ms, sides, table
+from benchmarks.rounds import ONE_THREAD, Seconds, UnavailableError, on_last_cores
 from local import backends
 from local.backends import Backend, FunctionConfig
 from local.errors import LocalError
 from local.gateway import HttpRequest, answer
 from serving.settings import MEMORY_MB_PER_VCPU
 
-NAME, IN_PROCESS = "batch", "in process"
+NAME = "batch"
 EMULATOR = {1: "through the emulator", 2: "through the emulator, two vCPUs"}
 IMAGES = 16
-SIZE, _BATCH = "400x533", "batch"
-_OURS = "ours"
+SIZE = "400x533"
 _JSON = (("Content-Type", "application/json"),)
 _TIMEOUT_S = 300
 
@@ -63,18 +55,9 @@ def measure(config: Config) -> Results:
     results = Results(NAME)
     photo = photos.jpeg(SIZE)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "photo.jpg").write_bytes(photo)
-        (folder / "batch.json").write_bytes(batch_body(photo))
-        inputs = {SIZE: str(folder / "photo.jpg"), _BATCH: str(folder / "batch.json")}
-        with workers((_OURS,), {"inputs": inputs, "models": {}}, folder) as (running, missing):
-            if missing:
-                results.not_measured[IN_PROCESS] = "; ".join(missing.values())
-            else:
-                _record(results, IN_PROCESS, *_in_process(running[0], rounds))
         for vcpus, row in EMULATOR.items():
             try:
-                with (folder / "log").open("w") as log, _emulator(log, vcpus) as backend:
+                with (Path(name) / "log").open("w") as log, _emulator(log, vcpus) as backend:
                     _record(results, row, *_through(backend, photo, rounds))
             except (LocalError, UnavailableError) as error:
                 results.not_measured[row] = str(error)
@@ -100,17 +83,12 @@ def throughput(ones: Seconds, batches: Seconds) -> Spread:
 def _record(results: Results, row: str, ones: Seconds, batches: Seconds) -> None:
     results.ratios[row] = throughput(ones, batches)
     results.measured[row] = {"one": latency_ms(ones), "batch": latency_ms(batches)}
+    results.sides[row] = sides(IMAGES / _median_s(batches), IMAGES / _median_s(ones), "photos/s", 0)
 
 
-def _in_process(ours: Worker, rounds: int) -> tuple[Seconds, Seconds]:
-    ones: Seconds = []
-    batches: Seconds = []
-    for number in range(rounds + 1):
-        turn = ours.ask(SIZE, IMAGES), ours.ask(_BATCH, 1)
-        if number:  # the first is a warm-up
-            ones.append(turn[0])
-            batches.append(turn[1])
-    return ones, batches
+def _median_s(rounds: Seconds) -> float:
+    """Seconds that IMAGES photos take in a round."""
+    return median(sum(one) for one in rounds)
 
 
 @contextmanager

@@ -2,13 +2,12 @@
 
 Each is a class that loads itself from the files that it is given and prepares a request from a
 file's bytes, which is not timed. Each has one thread. Libraries are imported inside, so that one
-that is not installed is missing alone.
+that is not installed is the only one missing.
 
 The workshop's handler and torch's get the JPEG as the bytes that a download would have given them:
-decoding base64, reading an event and writing a log line are our handler's alone to pay for.
+only ours also pays for decoding base64, reading an event and writing a log line.
 """
 
-import base64
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, Protocol
@@ -57,7 +56,7 @@ class _Context:
 class Ours(_Plain):
     """lambda_function.lambda_handler with the bundled model and everything on.
 
-    The event is API Gateway's (payload format 2.0), whose body is the photo, or JSON as it is.
+    The event is API Gateway's (payload format 2.0), whose body is the photo.
     """
 
     def __init__(self, models: Models) -> None:
@@ -68,25 +67,13 @@ class Ours(_Plain):
     def request_of(self, data: bytes) -> Any:
         from local.gateway import HttpRequest, event_of
 
-        kind = "application/json" if data.startswith(b"{") else "image/jpeg"
+        kind = "application/octet-stream"
         headers = (("Content-Type", kind), ("Accept", "*/*"), ("User-Agent", "curl/8.5.0"))
         return event_of(HttpRequest("POST", "/predict", headers, data))
 
     def answer(self, request: Any) -> Any:
         answer = self._handler(request, self._context)
         assert answer["statusCode"] == 200, answer
-        return answer
-
-
-class OursDirect(Ours):
-    """The same by direct invocation: the event is {"image": base64}."""
-
-    def request_of(self, data: bytes) -> Any:
-        return {"image": base64.b64encode(data).decode("ascii")}
-
-    def answer(self, request: Any) -> Any:
-        answer = self._handler(request, self._context)
-        assert "predictions" in answer, answer
         return answer
 
 
@@ -169,7 +156,6 @@ class TorchScriptHandler(TorchHandler):
 
 HANDLERS: Mapping[str, Callable[[Models], Contestant]] = {
     "ours": Ours,
-    "ours, direct invocation": OursDirect,
     "workshop": Workshop,
     "torch eager": TorchHandler,
     "TorchScript, frozen": TorchScriptHandler,

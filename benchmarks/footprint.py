@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks.results import Results, Spread, table
+from benchmarks.results import Results, Spread, sides, table
 from benchmarks.task_folders import built
 
 _SHOWN = 12
@@ -44,7 +44,9 @@ def sizes(folder: Path) -> Counter[str]:
 def results(ours: Mapping[str, int], workshop: Mapping[str, int]) -> Results:
     """The ratio of the sums, and the sums by folder."""
     made = Results("footprint")
-    made.ratios["size"] = Spread.of([sum(ours.values()) / sum(workshop.values())])
+    mine, theirs = sum(ours.values()), sum(workshop.values())
+    made.ratios["size"] = Spread.of([mine / theirs])
+    made.sides["size"] = sides(mine / 1e6, theirs / 1e6, "MB", 0)
     made.measured = {"ours_bytes": dict(ours), "workshop_bytes": dict(workshop)}
     return made
 

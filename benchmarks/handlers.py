@@ -2,8 +2,7 @@
 
     python -m benchmarks.handlers [--quick]
 
-Two photos, 400x533 and 12 megapixels, drawn by benchmarks/photos.py, and a third of the small size
-for which the bundled model asks both of its networks. Each contestant runs in its
+Two photos, 400x533 and 12 megapixels, drawn by benchmarks/photos.py. Each contestant runs in its
 own process on the same core with one thread, and they take turns.
 """
 
@@ -16,7 +15,7 @@ import tyro
 
 from benchmarks import models, photos
 from benchmarks.contestants import HANDLERS
-from benchmarks.results import RESULTS, Results, Spread, latency_ms, ratio_of_medians, table
+from benchmarks.results import RESULTS, Results, latency_ms, ratio_of_medians, sides, table
 from benchmarks.rounds import Seconds, interleave, workers
 
 NAME, OURS = "handlers", "ours"
@@ -34,7 +33,7 @@ class Config:
     """A trial of 3 short rounds, whose figures mean little."""
     contestants: tuple[str, ...] = tuple(HANDLERS)
     """Who takes part."""
-    sizes: tuple[str, ...] = tuple(photos.KINDS)
+    sizes: tuple[str, ...] = tuple(photos.SIZES_PX)
     """Which photos."""
     out: Path = RESULTS
     """Folder for the figures."""
@@ -53,23 +52,20 @@ def measure(config: Config) -> Results:
             for size in config.sizes:
                 each = max(1, count // 3) if size == "12mp" else count
                 seconds = interleave(running, size, rounds=rounds, count=each)
-                results.measured[size] = {who: latency_ms(all_) for who, all_ in seconds.items()}
-                results.ratios.update(compare(seconds, size))
-                results.not_measured.update({_row(who, size): missing[who] for who in missing})
+                compare(results, seconds, size)
+                results.not_measured |= {f"{who}, {size}": why for who, why in missing.items()}
     return results
 
 
-def compare(seconds: dict[str, Seconds], size: str) -> dict[str, Spread]:
-    """How many times longer each takes than ours, by row."""
-    return {
-        _row(who, size): ratio_of_medians(theirs, seconds[OURS])
-        for who, theirs in seconds.items()
-        if OURS in seconds and who != OURS
-    }
-
-
-def _row(who: str, size: str) -> str:
-    return f"{who}, {size}"
+def compare(results: Results, seconds: dict[str, Seconds], size: str) -> None:
+    """Note how many times longer each takes than ours with one of the photos."""
+    latencies = {who: latency_ms(all_) for who, all_ in seconds.items()}
+    results.measured[size] = latencies
+    for who, theirs in seconds.items():
+        if OURS in seconds and who != OURS:
+            row = f"{who}, {size}"
+            results.ratios[row] = ratio_of_medians(theirs, seconds[OURS])
+            results.sides[row] = sides(latencies[OURS]["p50_ms"], latencies[who]["p50_ms"], "ms")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,10 +1,10 @@
-"""Inference alone: the bundled model's weights at its input size, in each runtime.
+"""Inference alone: the bundled model's layers at its input size, in each runtime.
 
     python -m benchmarks.inference [--quick]
 
 The bundled file as the function loads it, against OpenVINO, LiteRT and torch, one thread each.
-Where the bundled model is float32, an int8 file is quantised from it on the spot, so that the int8
-rows exist.
+OpenVINO's int8 row runs the bundled file too. Where the bundled model is float32, an int8 file is
+quantised from it for that row.
 """
 
 import tempfile
@@ -16,7 +16,7 @@ import tyro
 
 from benchmarks import models, photos
 from benchmarks.contestants import RUNTIMES
-from benchmarks.results import RESULTS, Results, latency_ms, ratio_of_medians, table
+from benchmarks.results import RESULTS, Results, latency_ms, ratio_of_medians, sides, table
 from benchmarks.rounds import interleave, workers
 from serving.model.classifier import Classifier
 
@@ -53,11 +53,13 @@ def measure(config: Config) -> Results:
             seconds = interleave(running, _REQUEST, rounds=rounds, count=count)
             results.measured["facts"] = {worker.name: worker.facts for worker in running}
     results.measured["bundled_is_int8"] = models.is_quantized(models.BUNDLED)
-    results.measured["latency"] = {who: latency_ms(all_) for who, all_ in seconds.items()}
+    latencies = {who: latency_ms(all_) for who, all_ in seconds.items()}
+    results.measured["latency"] = latencies
     results.not_measured.update(missing)
     for who, theirs in seconds.items():
         if who != OURS and OURS in seconds:
             results.ratios[who] = ratio_of_medians(seconds[OURS], theirs)
+            results.sides[who] = sides(latencies[OURS]["p50_ms"], latencies[who]["p50_ms"], "ms")
     return results
 
 

@@ -1,8 +1,8 @@
-"""A model file's network in, an int8 .tflite file out, by LiteRT's own converter and quantiser.
+"""A seeded network in, an int8 .tflite file out, by LiteRT's own converter and quantiser.
 
-    python -m benchmarks.litert MODEL OUT
+    python -m benchmarks.litert PX OUT
 
-Their packages lie in a folder of their own under the environment, which this process alone has on
+Their packages lie in a folder of their own under the environment, which only this process has on
 its path: their many requirements would clash with ours.
 """
 
@@ -22,13 +22,13 @@ def packages() -> Path:
     return Path(sys.prefix) / _FOLDER
 
 
-def convert(model: Path, out: Path) -> str | None:
-    """Convert in a process of its own; returns why there is no file, if there is none."""
+def convert(px: int, out: Path) -> str | None:
+    """Convert in a separate process; returns why there is no file, if there is none."""
     if not packages().is_dir():
         return f"LiteRT is not installed in {packages().relative_to(packages().parents[1])}"
     path = os.pathsep.join([str(packages()), str(ROOT)])
     result = subprocess.run(
-        [sys.executable, "-m", "benchmarks.litert", str(model), str(out)],
+        [sys.executable, "-m", "benchmarks.litert", str(px), str(out)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
@@ -47,18 +47,18 @@ def main() -> None:
     import litert_torch
     import torch
 
-    from benchmarks.networks import network_of
+    from benchmarks.models import BUNDLED, seeded_network
     from benchmarks.photos import pictures
     from serving.model.classifier import Classifier
 
-    model, out = Path(sys.argv[1]), Path(sys.argv[2])
+    px, out = int(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(1)
     batches = [
         torch.from_numpy(one[None]).permute(0, 2, 3, 1).contiguous()  # (1, H, W, 3)
-        for one in pictures(Classifier.load(model).contract, _CALIBRATION_PICTURES)
+        for one in pictures(Classifier.load(BUNDLED).contract, _CALIBRATION_PICTURES)
     ]
     # LiteRT works on NHWC: given that, the file holds no transposition.
-    network = litert_torch.to_channel_last_io(network_of(model), args=[0])
+    network = litert_torch.to_channel_last_io(seeded_network(px), args=[0])
     converted = out.with_suffix(".float.tflite")
     litert_torch.convert(network.eval(), (batches[0],)).export(str(converted))
     quantizer = ai_edge_quantizer.Quantizer(str(converted))

@@ -1,10 +1,18 @@
-"""The model files that the contestants run, made from the bundled one or from a seeded network.
+"""The model files that the contestants run: the bundled one, and others of the same architecture.
 
+<<<<<<< HEAD
 The workshop's model is a MobileNetV2 of the same classes with a float32 input of 224, exported from
 a network without pretrained weights: time does not depend on their values, as long as activations
 keep their scale, which batch-norm statistics fitted to drawn pictures see to. (Activations that
 fade into denormal numbers would be slow.) For the comparison of inference alone, every runtime gets
 the bundled model's own weights and input size, in the form that it takes.
+=======
+The workshop's model is a MobileNetV2 of the same classes with a float32 input of 224. It, and the
+files of the runtimes that do not take the bundled int8 file, are exported from a seeded network:
+time does not depend on the weights' values as long as activations keep their scale, which
+batch-norm statistics of drawn pictures give them. (Activations that fade into denormal numbers
+would be slow.) A bundled model of another architecture is refused.
+>>>>>>> origin/w/bench
 """
 
 import hashlib
@@ -23,7 +31,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks import litert
-from benchmarks.networks import network_of
 from benchmarks.photos import pictures
 from benchmarks.rounds import ROOT
 from serving.model.classifier import Classifier
@@ -34,6 +41,7 @@ from train.network import Network, build
 
 BUNDLED = ROOT / "model" / "classifier.onnx"
 CACHE = ROOT / ".cache" / "benchmarks"
+BACKBONE = "mobilenet_v2"  # the bundled model's
 WORKSHOP_PX = 224
 _CALIBRATION_PICTURES = 32
 
@@ -72,7 +80,11 @@ def prepare(*, runtimes: bool = False) -> dict[str, Any]:
                 if not path.is_file():
                     print(f"Making {path.name}, once …", flush=True)
                     draft = path.with_stem("draft")
+<<<<<<< HEAD
                     write(BUNDLED, draft)
+=======
+                    write(draft)
+>>>>>>> origin/w/bench
                     draft.replace(path)
                 files[name] = str(path)
             except Exception as error:  # noqa: BLE001 - what cannot be made is a row, not a crash
@@ -92,19 +104,21 @@ def is_quantized(path: Path) -> bool:
     return any(node.op_type == "DequantizeLinear" for node in onnx.load(str(path)).graph.node)
 
 
-def seeded_network(classes: int, px: int, backbone: str = "mobilenet_v2") -> Network:
-    """A network with seeded weights whose activations have the scale of a trained one's."""
+def seeded_network(px: int) -> Network:
+    """The bundled model's network with seeded weights, whose activations have a usual scale."""
     torch.manual_seed(0)
-    network = build(NetworkConfig(backbone, weights="none", train_backbone=True), classes)
+    classes = len(Classifier.load(BUNDLED).contract.classes)
+    network = build(NetworkConfig(BACKBONE, weights="none", train_backbone=True), classes)
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0  # the running statistics become those of one batch
     with torch.inference_mode():
-        network.train()(torch.from_numpy(pictures(Contract("", (), _spec(px)), 8)))
+        network.train()(torch.from_numpy(pictures(_contract(px), 8)))
     return network.eval()
 
 
 def write_workshop(path: Path) -> None:
+<<<<<<< HEAD
     """The float32 MobileNetV2 of the workshop's handler, and its TorchScript weights beside it."""
     bundled = Classifier.load(BUNDLED).contract
     contract = replace(bundled, preprocess=_spec(WORKSHOP_PX), name="workshop")
@@ -119,15 +133,40 @@ def write_float(source: Path, path: Path) -> None:
         write_onnx(network_of(source), Classifier.load(source).contract, path)
     else:
         path.write_bytes(source.read_bytes())
+=======
+    """The float32 file of the workshop's handler, and its weights for torch beside it."""
+    network = seeded_network(WORKSHOP_PX)
+    write_onnx(network, _contract(WORKSHOP_PX), path)
+    torch.save(network.state_dict(), path.with_suffix(".pt"))
 
 
-def write_int8(source: Path, path: Path) -> None:
-    """The int8 file of the same weights: the source itself, or quantised here and now.
+def write_float(path: Path) -> None:
+    """A float32 file with the bundled model's layers and input size.
+
+    Raises:
+        ValueError: the bundled model has other layers than BACKBONE.
+    """
+    px = Classifier.load(BUNDLED).contract.preprocess.height_px
+    write_onnx(seeded_network(px), _contract(px), path)
+    if _convolutions(path) != _convolutions(BUNDLED):
+        raise ValueError(f"the bundled model is not a {BACKBONE}: change BACKBONE in {__name__}")
+
+
+def _convolutions(path: Path) -> list[tuple[int, ...]]:
+    """The shapes of a file's convolution weights, sorted."""
+    shapes = (tuple(one.dims) for one in onnx.load(str(path)).graph.initializer)
+    return sorted(shape for shape in shapes if len(shape) == 4)
+>>>>>>> origin/w/bench
+
+
+def write_int8(path: Path) -> None:
+    """The bundled file where it is int8, else the bundled network quantised here and now.
 
     Static, QDQ, per channel, weights of 7 bits: without VNNI, 8 bits would overflow the 16-bit sums
     of x86-64's older instructions (ONNX Runtime's documentation on quantization). Calibrated on
     drawn pictures, so its accuracy is nothing to go by; its time is.
     """
+    source = BUNDLED
     if is_quantized(source):
         path.write_bytes(source.read_bytes())
         return
@@ -169,19 +208,24 @@ def write_int8(source: Path, path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def write_tflite(source: Path, path: Path) -> None:
-    """The int8 file of the same weights for LiteRT; raises RuntimeError if there is none."""
-    reason = litert.convert(source, path)
+def write_tflite(path: Path) -> None:
+    """An int8 file with the same layers for LiteRT; raises RuntimeError if there is none."""
+    reason = litert.convert(Classifier.load(BUNDLED).contract.preprocess.height_px, path)
     if reason is not None:
         raise RuntimeError(reason)
 
 
+<<<<<<< HEAD
 _RUNTIME_FILES = {
     "float": write_float,
     "int8": write_int8,
     "tflite": write_tflite,
 }
 """What the runtimes load, made from the bundled file."""
+=======
+_RUNTIME_FILES = {"float": write_float, "int8": write_int8, "tflite": write_tflite}
+"""What the runtimes load, by the name that they know it by."""
+>>>>>>> origin/w/bench
 
 
 def _quietly(call: Any, *arguments: Any, **options: Any) -> None:
@@ -193,6 +237,8 @@ def _quietly(call: Any, *arguments: Any, **options: Any) -> None:
         logging.disable(logging.NOTSET)
 
 
-def _spec(px: int) -> Any:
-    spec = Classifier.load(BUNDLED).contract.preprocess
-    return replace(spec, height_px=px, width_px=px)
+def _contract(px: int) -> Contract:
+    """The bundled model's contract with an input of another size."""
+    bundled = Classifier.load(BUNDLED).contract
+    spec = replace(bundled.preprocess, height_px=px, width_px=px)
+    return replace(bundled, preprocess=spec, name="benchmark")

@@ -1,11 +1,11 @@
-"""Drawn photos of the two sizes that the handlers are measured on: 400x533, and 12 megapixels.
+"""Drawn photos: of 400x533 and of 12 megapixels, as the handlers are measured on.
 
-Nothing is photographed, so they can be drawn anew anywhere. What they share with photos is what
-a JPEG decoder's time depends on: soft light, an object with edges, texture at every scale, and a
-sensor's noise, which together make files of a photo's size in bytes.
+Nothing is photographed, so they can be drawn on any machine. They share with photos what a JPEG
+decoder's time depends on: soft light, an object with edges, texture at every scale, and a sensor's
+noise, which together make files of a photo's size in bytes. Photos of mixed sizes and formats are
+in benchmarks/mixture.py.
 """
 
-from dataclasses import dataclass
 from io import BytesIO
 from itertools import cycle, islice
 from pathlib import Path
@@ -25,28 +25,14 @@ _LIGHT = 0.35  # of the clouds' strength
 _NOISE = 6.0
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """One of the photos: its size, and what is on it."""
-
-    size_px: tuple[int, int]
-    garment: str
+SIZES_PX = {"400x533": (400, 533), "12mp": (3000, 4000)}
+"""Width and height by the name that the rows have."""
 
 
-UNSURE = "400x533, unsure"
-KINDS = {
-    "400x533": Kind((400, 533), "pants"),
-    "12mp": Kind((3000, 4000), "pants"),
-    UNSURE: Kind((400, 533), "shorts"),
-}
-"""The bundled model's first network is sure of the trousers; of these shorts it asks the second."""
-
-
-def jpeg(kind: str, *, seed: int = 0) -> bytes:
-    """A JPEG of one of KINDS, 4:2:0, the same bytes for the same seed and Pillow."""
+def jpeg(size: str, *, seed: int = 0) -> bytes:
+    """A JPEG of one of SIZES_PX, 4:2:0, the same bytes for the same seed and Pillow."""
     buffer = BytesIO()
-    of = KINDS[kind]
-    image = draw(*of.size_px, garment=of.garment, noise=_NOISE, seed=seed)
+    image = draw(*SIZES_PX[size], noise=_NOISE, seed=seed)
     image.save(buffer, "JPEG", quality=QUALITY, subsampling=_SUBSAMPLING)
     return buffer.getvalue()
 
@@ -81,13 +67,13 @@ def _clouds(random: np.random.Generator, width_px: int, height_px: int) -> NDArr
     return total
 
 
-def write(folder: Path, kinds: tuple[str, ...] = tuple(KINDS)) -> dict[str, str]:
-    """Write one JPEG of each kind; returns the files by kind."""
+def write(folder: Path, sizes: tuple[str, ...] = tuple(SIZES_PX)) -> dict[str, str]:
+    """Write one JPEG of each size; returns the files by size."""
     files = {}
-    for kind in kinds:
-        path = folder / f"{kind}.jpg"
-        path.write_bytes(jpeg(kind))
-        files[kind] = str(path)
+    for size in sizes:
+        path = folder / f"{size}.jpg"
+        path.write_bytes(jpeg(size))
+        files[size] = str(path)
     return files
 
 

@@ -44,7 +44,7 @@ _RUNTIMES = (
 )
 PANELS = (
     Panel(
-        "Handler, a 400×533 JPEG that the first network is sure of",
+        "Handler, a 400×533 JPEG",
         "handlers",
         {name: f"{name}, 400x533" for name in _HANDLERS},
     ),
@@ -52,7 +52,7 @@ PANELS = (
         "Handler, a 12-megapixel JPEG", "handlers", {name: f"{name}, 12mp" for name in _HANDLERS}
     ),
     Panel(
-        "Inference alone, the first network's weights",
+        "Inference alone",
         "inference",
         {name: name for name in _RUNTIMES},
         ours_over_theirs=True,

@@ -3,10 +3,10 @@
 Each benchmark writes `benchmarks/results/NAME.json`:
 
     {"machine": {…}, "ratios": {ROW: {"median": …, "p10": …, "p90": …, "rounds": N}},
-     "measured": {…}, "not_measured": {ROW: REASON}}
+     "sides": {ROW: "OURS / BASELINE UNIT"}, "measured": {…}, "not_measured": {ROW: REASON}}
 
-What a ratio divides by what is said where `benchmarks.report` lists the goals, each of which names
-a file and a row. `measured` is for people.
+`benchmarks.report` lists the goals, each of which names a file and a row, and says what its ratio
+divides by what. `measured` is for people.
 """
 
 import os
@@ -64,10 +64,19 @@ class Spread:
 
 @dataclass(slots=True)
 class Results:
-    """What one benchmark found; `not_measured` says of a row why it is missing."""
+    """What one benchmark found.
+
+    Attributes:
+        name: of its file.
+        ratios: by row.
+        sides: of a row, our figure and the baseline's with their unit.
+        measured: what else a person may want to know.
+        not_measured: of a row that is missing, the reason.
+    """
 
     name: str
     ratios: dict[str, Spread] = field(default_factory=dict)
+    sides: dict[str, str] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
     not_measured: dict[str, str] = field(default_factory=dict)
 
@@ -78,6 +87,7 @@ class Results:
         content = {
             "machine": machine(),
             "ratios": ratios,
+            "sides": self.sides,
             "measured": self.measured,
             "not_measured": self.not_measured,
         }
@@ -85,29 +95,52 @@ class Results:
         return path
 
 
+def read(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
+    """A benchmark's file, or None where it has not run."""
+    path = folder / f"{name}.json"
+    return read_json(path) if path.is_file() else None
+
+
 def read_ratio(name: str, row: str, folder: Path = RESULTS) -> Spread | str:
     """A row's ratio from a benchmark's file, or why there is none."""
-    path = folder / f"{name}.json"
-    if not path.is_file():
+    content = read(name, folder)
+    if content is None:
         return "its benchmark has not run"
-    content = read_json(path)
     if row in content["ratios"]:
         return Spread.from_json(content["ratios"][row])
-    reason: str = content.get("not_measured", {}).get(row, "the benchmark has no such row")
+    reason: str = content["not_measured"].get(row, "the benchmark has no such row")
     return reason
 
 
-def read_machine(name: str, folder: Path = RESULTS) -> str | None:
-    """The machine of a benchmark's file in one line, or None where there is no file."""
-    path = folder / f"{name}.json"
-    if not path.is_file():
-        return None
-    told = read_json(path)["machine"]
-    packages = ", ".join(f"{package} {known}" for package, known in told["packages"].items())
-    flags = f" with {', '.join(told['flags'])}" if told["flags"] else ""
+def sides(ours: float, baseline: float, unit: str, digits: int = 1) -> str:
+    """Our figure and the baseline's: "4.0 / 8.4 ms"."""
+    return f"{ours:,.{digits}f} / {baseline:,.{digits}f} {unit}"
+
+
+def has_vnni(machine: Mapping[str, Any]) -> bool:
+    """Whether a processor has instructions for int8 products: VNNI, AMX, or arm64's dot product."""
+    return bool({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"}.intersection(machine["flags"]))
+
+
+def processor(machine: Mapping[str, Any]) -> str:
+    """A processor's name and what it has for int8 products."""
+    names = {
+        "amx_int8": "AMX",
+        "avx512_vnni": "VNNI",
+        "avx_vnni": "VNNI",
+        "asimddp": "dot product",
+        "avx2": "AVX2 alone",
+    }
+    kind = next((name for flag, name in names.items() if flag in machine["flags"]), "no AVX2")
+    return f"{machine['processor']}, {kind}"
+
+
+def surroundings(machine: Mapping[str, Any]) -> str:
+    """What else figures depend on, in one line: cores, system, versions, date."""
+    packages = ", ".join(f"{package} {known}" for package, known in machine["packages"].items())
     return (
-        f"{told['processor']}{flags}, {told['cores']} cores, {told['system']}, "
-        f"Python {told['python']}, {packages}, {told['date']}"
+        f"{machine['cores']} cores, {machine['system']}, Python {machine['python']}, {packages}, "
+        f"{machine['date']}"
     )
 
 

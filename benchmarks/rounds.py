@@ -4,7 +4,8 @@ What disturbs the machine for a while disturbs all of them in the same round, so
 within a round. All workers are pinned to one core and have one thread in every library; the driver
 sleeps while a worker works, so nothing of ours competes with it.
 
-    {"request": NAME, "count": N} goes in, {"seconds": […]} comes out, one JSON line each
+    {"request": NAME, "count": N} or {"files": [FILE, …]} goes in, {"seconds": […]} comes out, one
+    JSON line each
 """
 
 import json
@@ -59,10 +60,15 @@ class Worker:
 
     def ask(self, request: str, count: int) -> list[float]:
         """Seconds of each of `count` requests of one kind."""
+        return self._order({"request": request, "count": count})
+
+    def ask_files(self, files: Sequence[Path]) -> list[float]:
+        """Seconds of each of these photos; reading the file is not timed."""
+        return self._order({"files": [str(file) for file in files]})
+
+    def _order(self, order: Mapping[str, Any]) -> list[float]:
         assert self._process.stdin is not None
-        print(
-            json.dumps({"request": request, "count": count}), file=self._process.stdin, flush=True
-        )
+        print(json.dumps(order), file=self._process.stdin, flush=True)
         seconds: list[float] = self._read()["seconds"]
         return seconds
 

@@ -2,7 +2,7 @@
 
 Each loads itself from the files that it is given and reads its batch from a file's bytes, which is
 not timed. Each has one thread. Libraries are imported inside, so that one that is not installed is
-missing alone.
+the only one missing.
 """
 
 import sys
@@ -134,10 +134,15 @@ class Torch(Runtime):
     def _load(self, models: Models) -> None:
         import torch
 
-        from benchmarks.networks import network_of
+        from benchmarks.models import seeded_network
 
+        file_of(models, "float")  # exists only where the bundled model has these layers
         torch.set_num_threads(1)
+<<<<<<< HEAD
         self._torch, self._network = torch, network_of(Path(file_of(models, "bundled")))
+=======
+        self._torch, self._network = torch, seeded_network(self._px)
+>>>>>>> origin/w/bench
 
     def request_of(self, data: bytes) -> Any:
         return self._torch.from_numpy(super().request_of(data).copy())

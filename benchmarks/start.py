@@ -21,12 +21,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import tyro
 
 from benchmarks import photos
-from benchmarks.results import Results, Spread, table
+from benchmarks.results import Results, Spread, sides, table
 from benchmarks.task_folders import built
 
 FIRST_ANSWER = Path(__file__).with_name("first_answer.py")
@@ -152,11 +153,19 @@ def results(starts: dict[str, list[Start]]) -> Results:
         for row in ROWS:
             ratios = [ours.figure(row) / theirs.figure(row) for ours, theirs in pairs]
             made.ratios[f"{row}, {name}"] = Spread.of(ratios)
+            made.sides[f"{row}, {name}"] = _sides(row, starts[name], starts["workshop"])
     made.measured = {
         name: {row: Spread.of([one.figure(row) for one in of]).to_json() for row in ROWS}
         for name, of in starts.items()
     }
     return made
+
+
+def _sides(row: str, ours: list[Start], workshop: list[Start]) -> str:
+    """The medians of a figure."""
+    scale, unit = (1e-3, "MB") if "memory" in row else (1e3, "ms")
+    mine, theirs = (median(one.figure(row) for one in of) * scale for of in (ours, workshop))
+    return sides(mine, theirs, unit, 0)
 
 
 def main() -> None:

@@ -30,8 +30,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from benchmarks.report import GOALS
+<<<<<<< HEAD
 from benchmarks.results import RESULTS, Results, Spread
 from serving.model.preprocess import PreprocessSpec
+=======
+from benchmarks.results import RESULTS, Results, Spread, sides
+from serving.model.preprocess import PreprocessSpec
+>>>>>>> origin/w/bench
 from train import data
 from train.config import DataConfig, NetworkConfig
 from train.data import Manifest
@@ -165,7 +170,7 @@ x {middle.validation_s * 1e3:.2f} ms = {epoch_s:,.1f} s
 x {_GRID.epochs * epoch_s:,.0f} s = {all_s:,.0f} s = {all_s / 3600:,.1f} h
 The sweep: {median(sweeps_s):,.0f} s = {median(sweeps_s) / 60:.1f} min.
 Ratio of the medians: {of_medians:,.0f}; of the fastest workshop to the slowest sweep: {least:,.0f}.
-Target {_GOAL.bound:g} times: {"reached" if _GOAL.is_met(least) else "NOT reached"}."""
+Target {_GOAL.avx2:g} times: {"reached" if least >= _GOAL.avx2 else "NOT reached"}."""
 
 
 def workshop_s(manifest: Manifest, way: WorkshopWay) -> float:
@@ -213,6 +218,8 @@ def main() -> None:
     sweeps_s = [seconds for seconds, _ in sweeps]
     print(report(manifest, ways, sweeps_s))
     results = Results(NAME, ratios={ROW: ratio(manifest, ways, sweeps_s)})
+    theirs_s = median(workshop_s(manifest, way) for way in ways)
+    results.sides[ROW] = sides(median(sweeps_s) / 60, theirs_s / 60, "min", 0)
     results.measured = {
         "workshop_train_s_per_photo": [way.train_s for way in ways],
         "workshop_validation_s_per_photo": [way.validation_s for way in ways],

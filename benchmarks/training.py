@@ -1,86 +1,104 @@
-"""Photos a second of fine-tuning: `fit` against the workshop's loop, and against its own step fed
-from memory, in turns on one machine.
+"""Photos a second of fine-tuning a whole network: `fit` against the workshop's loop, in turns.
 
-The goals are for a GPU: at least ten times the workshop's loop, and at least nine tenths of the
-step alone, which is what is lost to reading and augmenting. Without a GPU the same is measured on
-the processor, under rows of its own.
+    python -m benchmarks.training [--quick]
+    python -m benchmarks.training --gpu
 
-    python -m benchmarks.training --data DIR
+Same network, batch, size and kinds of augmentation; decoding is part of both. The workshop opens
+and decodes each file whenever it comes up; ours decodes it once, into the cache. Drawn photos of
+400x533. The rates are of the steady state: what comes first (filling the cache, compiling) is in
+the JSON. On a GPU `fit` is also compared with its own step fed from memory: what is lost to that is
+spent on reading and augmenting.
 """
 
+import os
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
+from statistics import median
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
+import torchvision
 import tyro
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
 
+<<<<<<< HEAD
 from benchmarks.results import RESULTS, Results, Spread, table
 from benchmarks.sweep import PhotoFiles
 from serving.model.preprocess import PreprocessSpec
+=======
+from benchmarks import mixture
+from benchmarks.photos import QUALITY, SIZES_PX
+from benchmarks.results import RESULTS, Results, Spread, sides, table
+from samples.draw import GARMENTS
+from serving.model.preprocess import PreprocessSpec
+>>>>>>> origin/w/bench
 from train import data, loaders
 from train.config import DataConfig, FitConfig, NetworkConfig
-from train.data import Manifest
 from train.errors import TrainError
 from train.fit import fit
-from train.network import build
 from train.runs import RECORD, read_json
+from train.transforms import base_spec
 
-NAME = "training"
 WORKSHOP, FROM_MEMORY = "workshop's loop", "the step fed from memory"
-_WARM_UP_STEPS = 2
+_WARM_UP_STEPS = 1
+_MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Time fine-tuning against the workshop's loop and against the step fed from memory."""
+    """Time fine-tuning against the workshop's loop."""
 
-    data: Path
-    """Folder with {train,validation}/CLASS/*.jpg."""
+    gpu: bool = False
+    """Measure on the GPU, also against the step fed from memory; without it, on the processor."""
     rounds: int = 3
     """Measurements of each, taking turns."""
-    steps: int = 20
-    """Steps of a measurement of the workshop's loop; the first, which warm up, come before them."""
     batch: int = 32
     """Photos in a step."""
     backbone: str = "mobilenet_v2"
-    """Any torchvision classification model by name; its weights are drawn, which costs no time."""
+    """Any torchvision classification model; its weights are random, which costs no time."""
     input_px: int = 224
     """Height and width of the network's input."""
-    epochs: int = 3
-    """Epochs of a measurement of `fit`; the first, which warms up, is not counted."""
-    compile: bool = False
-    """Have `fit` compile its step."""
-    cache: Path = Path(".cache/photos")
-    """Folder of decoded photos; filled before anything is timed."""
+    quick: bool = False
+    """A trial of one round at 64 pixels without compiling, whose figures mean little."""
     out: Path = RESULTS
     """Folder for the figures."""
 
     @property
-    def network(self) -> NetworkConfig:
-        """The network of every side, all of which is trained."""
-        return NetworkConfig(
-            self.backbone, weights="none", train_backbone=True, input_px=self.input_px
-        )
+    def steps(self) -> int:
+        """Steps of an epoch of ours, and of a measurement of the workshop's loop."""
+        return 100 if self.gpu else 3
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of ours, the first of which is not counted."""
+        return 2 if self.quick else 3
+
+    @property
+    def compiled(self) -> bool:
+        """Whether ours compiles its step: where it can."""
+        return not self.quick and any(shutil.which(name) for name in ("g++", "clang++"))
 
 
 class FromMemory:
-    """A loader's first batch, already where the step wants it, as often as the loader has one."""
+    """A loader's first batch, already on the device, as often as the loader has one."""
 
-    def __init__(self, loader: DataLoader[tuple[Tensor, Tensor]], device: torch.device) -> None:
+    def __init__(self, loader: DataLoader[tuple[Tensor, Tensor]]) -> None:
         self._length = len(loader)
         inputs, labels = next(iter(loader))
-        self._batch = inputs.to(device), labels.to(device)
+        self._batch = inputs.cuda(), labels.cuda()
 
     def __len__(self) -> int:
         return self._length
@@ -89,104 +107,145 @@ class FromMemory:
         return iter([self._batch] * self._length)
 
 
-def device() -> torch.device:
-    """What torch trains on here."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def draw_photos(root: Path, count: int) -> None:
+    """Write ROOT/train/CLASS/N.jpg, so many in all."""
+    for number in range(count):
+        folder = root / "train" / sorted(GARMENTS)[number % len(GARMENTS)]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = mixture.picture(np.random.default_rng(number), SIZES_PX["400x533"])
+        image.save(folder / f"{number}.jpg", quality=QUALITY)
 
 
-def workshop_per_s(config: Config, manifest: Manifest) -> float:
-    """Photos a second of the workshop's loop: files opened one after another, float32, Adam."""
+def workshop_per_s(config: Config, photos: Path) -> float:
+    """Photos a second of the workshop's loop: one process opens the files, float32, Adam."""
     torch.manual_seed(0)
-    model: nn.Module = build(config.network, len(manifest.classes)).to(device()).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
-    files = PhotoFiles(manifest, PreprocessSpec.square(config.input_px))
-    loader = DataLoader(files, batch_size=config.batch, shuffle=True)
+    device = torch.device("cuda" if config.gpu else "cpu")
+    transform = transforms.Compose(
+        [
+            transforms.RandomRotation(10),
+            transforms.RandomResizedCrop(config.input_px, scale=(0.9, 1.0)),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(_MEAN, _STD),
+        ]
+    )
+    folder = ImageFolder(photos / "train", transform)
+    model = torchvision.models.get_model(
+        config.backbone, weights=None, num_classes=len(folder.classes)
+    )
+    model.to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    loader = DataLoader(folder, batch_size=config.batch, shuffle=True)
     epochs = chain.from_iterable(repeat(loader))
-    photos, started = 0, 0.0
+    seen, started = 0, 0.0
     for step, (images, labels) in enumerate(islice(epochs, _WARM_UP_STEPS + config.steps)):
         if step == _WARM_UP_STEPS:
-            _wait()
-            photos, started = 0, time.perf_counter()
+            seen, started = 0, time.perf_counter()
         optimizer.zero_grad()
-        loss = cross_entropy(model(images.to(device())), labels.to(device()))
+        loss = cross_entropy(model(images.to(device)), labels.to(device))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        loss.item()  # the workshop adds it up
-        photos += len(labels)
-    _wait()
-    return photos / (time.perf_counter() - started)
+        loss.item()  # the workshop adds it up, which waits for a GPU
+        seen += len(labels)
+    return seen / (time.perf_counter() - started)
 
 
-def fit_per_s(config: Config, *, from_memory: bool) -> float:
-    """Photos a second of `fit`'s later epochs, as its own record has them, by the median."""
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A run of `fit`: its later epochs' photos a second, and what its first one took on top."""
+
+    per_s: float
+    compiling_s: float
+
+
+def fit_per_s(config: Config, photos: Path, *, from_memory: bool = False) -> Fitted:
+    """Train with `fit` on photos that are in the cache, by its own record of its epochs."""
     photo_loader: Callable[..., Any] = loaders.photo_loader
 
     def held(*arguments: Any) -> FromMemory:
-        return FromMemory(photo_loader(*arguments), device())
+        return FromMemory(photo_loader(*arguments))
 
     fed = patch.object(loaders, "photo_loader", held) if from_memory else nullcontext()
+    torch._dynamo.reset()  # each run compiles as a process of its own would
     with tempfile.TemporaryDirectory() as folder, fed:
         fit(
             FitConfig(
                 out=Path(folder) / "run",
-                data=DataConfig(config.data, choose_on="nothing", cache=config.cache),
-                network=config.network,
+                data=DataConfig(photos, choose_on="nothing", cache=photos / "cache"),
+                network=NetworkConfig(
+                    config.backbone, weights="none", train_backbone=True, input_px=config.input_px
+                ),
                 epochs=config.epochs,
                 batch=config.batch,
-                optimizer="adamw",
-                augment="strong",
+                augment="light",  # the workshop's
                 keep="last",
-                compile=config.compile,
+                compile=config.compiled,
             )
         )
         epochs = read_json(Path(folder) / "run" / RECORD)["epochs"]
-    return Spread.of([epoch["images_per_s"] for epoch in epochs[1:]]).median
+    later_s = median(epoch["seconds"] for epoch in epochs[1:])
+    per_s = median(epoch["images_per_s"] for epoch in epochs[1:])
+    return Fitted(per_s, epochs[0]["seconds"] - later_s)
 
 
-def _wait() -> None:
-    """Until a GPU has done what it was given."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def fill_cache(config: Config, photos: Path) -> float:
+    """Seconds that decoding every photo once takes."""
+    spec = base_spec(PreprocessSpec.square(config.input_px))
+    manifest = data.scan(photos, ("train",))
+    started = time.perf_counter()
+    data.pixels(manifest, spec, photos / "cache")
+    return time.perf_counter() - started
 
 
 def measure(config: Config) -> Results:
-    """All rounds, and the ratios within each."""
-    manifest = data.scan(config.data, ("train",))
-    fit_per_s(replace(config, epochs=2), from_memory=True)  # fills the cache
-    ours: list[float] = []
-    others: dict[str, list[float]] = {WORKSHOP: [], FROM_MEMORY: []}
-    for _ in range(config.rounds):
-        others[WORKSHOP].append(workshop_per_s(config, manifest))
-        ours.append(fit_per_s(config, from_memory=False))
-        others[FROM_MEMORY].append(fit_per_s(config, from_memory=True))
-    return results(ours, others, device().type)
+    """All rounds, and the ratios within each: above 1 ours is faster."""
+    others: dict[str, list[float]] = {WORKSHOP: []}
+    if config.gpu:
+        others[FROM_MEMORY] = []
+    ours: list[Fitted] = []
+    with tempfile.TemporaryDirectory() as name:
+        photos = Path(name)
+        draw_photos(photos, config.batch * config.steps)
+        cache_s = fill_cache(config, photos)
+        for _ in range(config.rounds):
+            others[WORKSHOP].append(workshop_per_s(config, photos))
+            ours.append(fit_per_s(config, photos))
+            if config.gpu:
+                others[FROM_MEMORY].append(fit_per_s(config, photos, from_memory=True).per_s)
+    results = Results("training_gpu" if config.gpu else "training")
+    for row, theirs in others.items():
+        pairs = list(zip((fitted.per_s for fitted in ours), theirs, strict=True))
+        results.ratios[row] = Spread.of([mine / their for mine, their in pairs])
+        mine, their = (median(side) for side in zip(*pairs, strict=True))
+        results.sides[row] = sides(mine, their, "photos/s")
+    results.measured = {
+        "ours_per_s": [fitted.per_s for fitted in ours],
+        **{f"{row}, per_s": theirs for row, theirs in others.items()},
+        "compiled": config.compiled,
+        "compiling_s": [fitted.compiling_s for fitted in ours],
+        "filling_the_cache_s": cache_s,
+        "photos": config.batch * config.steps,
+        "gpu": torch.cuda.get_device_name() if config.gpu else None,
+    }
+    return results
 
 
-def results(ours: list[float], others: dict[str, list[float]], kind: str) -> Results:
-    """Ours divided by each other, round by round; above 1 is faster. `kind` is cuda or cpu."""
-    made = Results(NAME, measured={"ours_per_s": ours, **others})
-    for name, their in others.items():
-        ratios = [mine / theirs for mine, theirs in zip(ours, their, strict=True)]
-        made.ratios[f"{kind}, {name}"] = Spread.of(ratios)
-        if kind != "cuda":
-            made.not_measured[f"cuda, {name}"] = "no GPU where it ran"
-    if kind == "cuda":
-        made.measured["gpu"] = torch.cuda.get_device_name()
-    return made
-
-
-def main() -> None:
-    """Measure, print, and write benchmarks/results/training.json."""
-    config = tyro.cli(Config, description=Config.__doc__)
-    if config.epochs < 2 or config.rounds < 1:  # the first epoch is not counted
-        sys.exit("--epochs takes 2 or more, --rounds 1 or more.")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, and write benchmarks/results/training.json, or training_gpu.json."""
+    config = tyro.cli(Config, args=arguments, description=Config.__doc__)
+    if config.quick:
+        config = replace(config, rounds=1, batch=8, input_px=64)
+    if not config.gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch has not looked for one yet
+    elif not torch.cuda.is_available():
+        sys.exit("--gpu: torch finds no GPU here.")
     try:
-        found = measure(config)
+        results = measure(config)
     except TrainError as error:
         sys.exit(str(error))
-    print(f"Photos a second of fit on {device()}, divided by:")
-    print(table(found))
-    print(f"The figures are in {found.write(config.out)}.")
+    print(f"Photos a second of fit on {'the GPU' if config.gpu else 'the processor'}, divided by:")
+    print(table(results))
+    print(f"The figures are in {results.write(config.out)}.")
 
 
 if __name__ == "__main__":

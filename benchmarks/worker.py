@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,17 @@ def main() -> None:
     _reply(pipe, ready)
     for line in sys.stdin:
         order = json.loads(line)
-        prepared, answer = requests[order["request"]], contestant.answer
-        seconds = []
-        for _ in range(order["count"]):
-            started = time.perf_counter()
-            answer(prepared)
-            seconds.append(time.perf_counter() - started)
-        _reply(pipe, {"seconds": seconds})
+        if "files" in order:
+            asked = (contestant.request_of(Path(file).read_bytes()) for file in order["files"])
+        else:
+            asked = (requests[order["request"]] for _ in range(order["count"]))
+        _reply(pipe, {"seconds": [_timed(contestant.answer, request) for request in asked]})
+
+
+def _timed(answer: Callable[[Any], Any], request: Any) -> float:
+    started = time.perf_counter()
+    answer(request)
+    return time.perf_counter() - started
 
 
 def _reply(pipe: Any, value: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from serving.classifier import Classifier
+from serving.model.classifier import Classifier
 from tests.drawn import write_class_folders
 from tests.small_recipes import Tables, small_steps, write_recipe
 from train.__main__ import main

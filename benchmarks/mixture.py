@@ -1,0 +1,96 @@
+"""Drawn photos of mixed content, size and format, as people send them; seeded, one at a time.
+
+Two in three are JPEG of web size, the longer side 200 to 1,600 pixels, one in ten of these
+progressive; 4 % are JPEG as phones take them, 2,000 to 4,000 pixels; the rest are PNG, WebP and
+greyscale JPEG of 200 to 800. Sizes are spread evenly on a logarithmic scale. Contents are the
+garments of samples/draw.py, cropped, mirrored, lit and with noise, different in each photo.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from benchmarks import photos
+from samples import draw as samples
+
+_BASE_PX = (600, 800)  # of the pictures that photos are cropped from
+_NOISE = 6.0  # standard deviation, of 255
+_LEAST_CROP = 0.6  # of the picture's width and height
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A format: its share of the photos, the range of its longer side, how Pillow writes it."""
+
+    share: float
+    longer_px: tuple[int, int]
+    file_format: str
+    mode: str = "RGB"
+    options: tuple[tuple[str, int | bool], ...] = ()
+
+
+KINDS = (
+    Kind(0.60, (200, 1600), "JPEG"),
+    Kind(0.07, (200, 1600), "JPEG", options=(("progressive", True),)),
+    Kind(0.04, (2000, 4000), "JPEG"),
+    Kind(0.04, (200, 800), "JPEG", mode="L"),
+    Kind(0.15, (200, 800), "PNG", options=(("compress_level", 1),)),
+    Kind(0.10, (200, 800), "WEBP", options=(("method", 0),)),
+)
+_LARGEST_PX = max(kind.longer_px[1] for kind in KINDS)
+_SHIFT_PX = 400  # by which a photo's part of the field of noise is moved at most
+
+
+def photo(seed: int) -> bytes:
+    """An image file, the same bytes for the same seed and Pillow."""
+    random = np.random.default_rng(seed)
+    kind = KINDS[int(random.choice(len(KINDS), p=[kind.share for kind in KINDS]))]
+    longer_px = round(float(np.exp(random.uniform(*np.log(kind.longer_px)))))
+    shorter_px = round(longer_px * random.uniform(0.6, 1.0))
+    size_px = (shorter_px, longer_px) if random.random() < 0.8 else (longer_px, shorter_px)
+    image = picture(random, size_px).convert(kind.mode)
+    buffer = BytesIO()
+    quality = {} if kind.file_format == "PNG" else {"quality": int(random.integers(75, 95))}
+    image.save(buffer, kind.file_format, **quality, **dict(kind.options))
+    return buffer.getvalue()
+
+
+def picture(random: np.random.Generator, size_px: tuple[int, int]) -> Image.Image:
+    """An RGB picture of a size: a part of a drawn garment, mirrored or not, lit, with noise."""
+    base = _base(int(random.integers(len(samples.GARMENTS))))
+    if random.random() < 0.5:
+        base = ImageOps.mirror(base)
+    left, top = random.uniform(0, (1 - _LEAST_CROP) / 2, 2)
+    right, bottom = 1 - random.uniform(0, (1 - _LEAST_CROP) / 2, 2)
+    width_px, height_px = _BASE_PX
+    box = (left * width_px, top * height_px, right * width_px, bottom * height_px)
+    resized = base.resize(size_px, Image.Resampling.BILINEAR, box=box)
+    light = random.uniform(0.7, 1.15)
+    lit = resized.point([min(255, round(level * light)) for level in range(256)] * 3)
+    pixels = np.asarray(lit, np.int16) + _grain(random, size_px)
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+@cache
+def _base(number: int) -> Image.Image:
+    garment = sorted(samples.GARMENTS)[number]
+    return photos.draw(*_BASE_PX, garment=garment, noise=0.0, seed=number)
+
+
+@cache
+def _field() -> NDArray[np.int16]:
+    side_px = _LARGEST_PX + _SHIFT_PX
+    noise = np.random.default_rng(0).standard_normal((side_px, side_px, 1), np.float32)
+    return (_NOISE * noise).round().astype(np.int16)
+
+
+def _grain(random: np.random.Generator, size_px: tuple[int, int]) -> NDArray[np.int16]:
+    """(H, W, 1): a part of one field of noise, which is cheaper than noise of its own."""
+    width_px, height_px = size_px
+    field = _field()
+    top, left = random.integers(0, _SHIFT_PX, 2)
+    return field[top : top + height_px, left : left + width_px]
