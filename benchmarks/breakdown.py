@@ -22,10 +22,6 @@ from benchmarks import photos
 from benchmarks.contestants import Ours
 from benchmarks.results import RESULTS, Results
 from benchmarks.rounds import on_last_cores
-<<<<<<< HEAD
-from serving.model.classifier import Classifier, session_options
-=======
->>>>>>> origin/w/bench
 
 NAME = "breakdown"
 STAGES = ("decode", "preprocess", "inference")

@@ -1,18 +1,10 @@
 """The model files that the contestants run: the bundled one, and others of the same architecture.
 
-<<<<<<< HEAD
-The workshop's model is a MobileNetV2 of the same classes with a float32 input of 224, exported from
-a network without pretrained weights: time does not depend on their values, as long as activations
-keep their scale, which batch-norm statistics fitted to drawn pictures see to. (Activations that
-fade into denormal numbers would be slow.) For the comparison of inference alone, every runtime gets
-the bundled model's own weights and input size, in the form that it takes.
-=======
 The workshop's model is a MobileNetV2 of the same classes with a float32 input of 224. It, and the
 files of the runtimes that do not take the bundled int8 file, are exported from a seeded network:
 time does not depend on the weights' values as long as activations keep their scale, which
 batch-norm statistics of drawn pictures give them. (Activations that fade into denormal numbers
 would be slow.) A bundled model of another architecture is refused.
->>>>>>> origin/w/bench
 """
 
 import hashlib
@@ -80,11 +72,7 @@ def prepare(*, runtimes: bool = False) -> dict[str, Any]:
                 if not path.is_file():
                     print(f"Making {path.name}, once …", flush=True)
                     draft = path.with_stem("draft")
-<<<<<<< HEAD
-                    write(BUNDLED, draft)
-=======
                     write(draft)
->>>>>>> origin/w/bench
                     draft.replace(path)
                 files[name] = str(path)
             except Exception as error:  # noqa: BLE001 - what cannot be made is a row, not a crash
@@ -118,22 +106,6 @@ def seeded_network(px: int) -> Network:
 
 
 def write_workshop(path: Path) -> None:
-<<<<<<< HEAD
-    """The float32 MobileNetV2 of the workshop's handler, and its TorchScript weights beside it."""
-    bundled = Classifier.load(BUNDLED).contract
-    contract = replace(bundled, preprocess=_spec(WORKSHOP_PX), name="workshop")
-    network = seeded_network(len(bundled.classes), WORKSHOP_PX)
-    write_onnx(network, contract, path)
-    torch.save(network.state_dict(), path.with_suffix(".pt"))
-
-
-def write_float(source: Path, path: Path) -> None:
-    """The float32 file of the same weights: the source itself, or its network exported."""
-    if is_quantized(source):
-        write_onnx(network_of(source), Classifier.load(source).contract, path)
-    else:
-        path.write_bytes(source.read_bytes())
-=======
     """The float32 file of the workshop's handler, and its weights for torch beside it."""
     network = seeded_network(WORKSHOP_PX)
     write_onnx(network, _contract(WORKSHOP_PX), path)
@@ -156,7 +128,6 @@ def _convolutions(path: Path) -> list[tuple[int, ...]]:
     """The shapes of a file's convolution weights, sorted."""
     shapes = (tuple(one.dims) for one in onnx.load(str(path)).graph.initializer)
     return sorted(shape for shape in shapes if len(shape) == 4)
->>>>>>> origin/w/bench
 
 
 def write_int8(path: Path) -> None:
@@ -215,17 +186,8 @@ def write_tflite(path: Path) -> None:
         raise RuntimeError(reason)
 
 
-<<<<<<< HEAD
-_RUNTIME_FILES = {
-    "float": write_float,
-    "int8": write_int8,
-    "tflite": write_tflite,
-}
-"""What the runtimes load, made from the bundled file."""
-=======
 _RUNTIME_FILES = {"float": write_float, "int8": write_int8, "tflite": write_tflite}
 """What the runtimes load, by the name that they know it by."""
->>>>>>> origin/w/bench
 
 
 def _quietly(call: Any, *arguments: Any, **options: Any) -> None:

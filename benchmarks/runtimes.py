@@ -138,11 +138,7 @@ class Torch(Runtime):
 
         file_of(models, "float")  # exists only where the bundled model has these layers
         torch.set_num_threads(1)
-<<<<<<< HEAD
-        self._torch, self._network = torch, network_of(Path(file_of(models, "bundled")))
-=======
         self._torch, self._network = torch, seeded_network(self._px)
->>>>>>> origin/w/bench
 
     def request_of(self, data: bytes) -> Any:
         return self._torch.from_numpy(super().request_of(data).copy())

@@ -30,18 +30,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from benchmarks.report import GOALS
-<<<<<<< HEAD
-from benchmarks.results import RESULTS, Results, Spread
-from serving.model.preprocess import PreprocessSpec
-=======
 from benchmarks.results import RESULTS, Results, Spread, sides
 from serving.model.preprocess import PreprocessSpec
->>>>>>> origin/w/bench
 from train import data
+from train.backbones import open_backbone
 from train.config import DataConfig, NetworkConfig
 from train.data import Manifest
 from train.errors import TrainError
-from train.network import make_head, pretrained_backbone
+from train.network import make_head
 from train.runs import read_json
 from train.sweep import JSON, SweepConfig
 
@@ -105,7 +101,9 @@ def measure_workshop(manifest: Manifest, config: Config) -> WorkshopWay:
     `model.train()` leaves a frozen backbone in.
     """
     torch.manual_seed(0)
-    backbone, width = pretrained_backbone(NetworkConfig(weights=config.weights))
+    backbone, width = open_backbone(
+        NetworkConfig().backbone, config.weights, NetworkConfig().input_px
+    )
     backbone.requires_grad_(False)
     model = nn.Sequential(backbone, make_head(width, len(manifest.classes), inner=0, dropout=0.0))
     optimizer = torch.optim.Adam(model[1].parameters(), lr=1e-3)

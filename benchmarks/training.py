@@ -34,17 +34,11 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-<<<<<<< HEAD
-from benchmarks.results import RESULTS, Results, Spread, table
-from benchmarks.sweep import PhotoFiles
-from serving.model.preprocess import PreprocessSpec
-=======
 from benchmarks import mixture
 from benchmarks.photos import QUALITY, SIZES_PX
 from benchmarks.results import RESULTS, Results, Spread, sides, table
 from samples.draw import GARMENTS
 from serving.model.preprocess import PreprocessSpec
->>>>>>> origin/w/bench
 from train import data, loaders
 from train.config import DataConfig, FitConfig, NetworkConfig
 from train.errors import TrainError

@@ -3,7 +3,7 @@
 import pytest
 
 from serving.errors import ForbiddenUrlError, InvalidRequestError
-from serving.fetch.fetcher import urls
+from serving.fetch import urls
 from serving.settings import Settings
 
 SETTINGS = Settings()

@@ -14,12 +14,12 @@ from serving.model.preprocess import normalize
 from train import data
 from train.data import Manifest
 from train.export import ONNX_FILE
-from train.gated import INT8_FILE
+from train.gate import INT8_FILE
 from train.inference import labelled_split, split_logits
 from train.metrics import wilson_interval
 from train.recipes.photos import TEST
 from train.recipes.steps import Place
-from train.turns import medians_in_turns
+from train.timing import medians_in_turns
 
 MEASURED = ("validation", TEST)
 

@@ -13,7 +13,7 @@ from train.errors import UsageError
 from train.evaluate import REPORT_JSON
 from train.export import ONNX_FILE
 from train.frontier import FRONTIER_FILE
-from train.gated import INT8_FILE, QUANTIZE_JSON
+from train.gate import INT8_FILE, QUANTIZE_JSON
 from train.recipes.recipe import CHECKPOINT, Step
 from train.recipes.steps import Place, content_sha256
 from train.runs import MODEL, read_json, write_json
