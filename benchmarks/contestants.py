@@ -123,7 +123,7 @@ class TorchHandler(_Plain):
         from torchvision.transforms import v2
 
         from train.config import NetworkConfig
-        from train.network import build
+        from train.networks.transfer import build
 
         torch.set_num_threads(1)
         self._torch, self._classes = torch, models["classes"]

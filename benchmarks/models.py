@@ -28,8 +28,8 @@ from benchmarks.rounds import ROOT
 from serving.model.classifier import Classifier
 from serving.model.contract import METADATA_KEY, Contract
 from train.config import NetworkConfig
-from train.export import write_onnx
-from train.network import Network, build
+from train.export.onnx import write_onnx
+from train.networks.transfer import Network, build
 
 BUNDLED = ROOT / "model" / "classifier.onnx"
 CACHE = ROOT / ".cache" / "benchmarks"

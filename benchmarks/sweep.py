@@ -32,14 +32,14 @@ from torchvision.transforms import v2
 from benchmarks.report import GOALS
 from benchmarks.results import RESULTS, Results, Spread, sides
 from serving.model.preprocess import PreprocessSpec
-from train import data
-from train.backbones import open_backbone
 from train.config import DataConfig, NetworkConfig
-from train.data import Manifest
 from train.errors import TrainError
-from train.network import make_head
-from train.runs import read_json
-from train.sweep import JSON, SweepConfig
+from train.networks.backbones import open_backbone
+from train.networks.transfer import make_head
+from train.photos import manifest as data
+from train.photos.manifest import Manifest
+from train.runs.folder import read_json
+from train.sweep.verb import JSON, SweepConfig
 
 NAME, ROW = "sweep", "all settings"
 _GOAL = next(goal for goal in GOALS if (goal.benchmark, goal.row) == (NAME, ROW))

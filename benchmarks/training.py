@@ -39,12 +39,13 @@ from benchmarks.photos import QUALITY, SIZES_PX
 from benchmarks.results import RESULTS, Results, Spread, sides, table
 from samples.draw import GARMENTS
 from serving.model.preprocess import PreprocessSpec
-from train import data, loaders
 from train.config import DataConfig, FitConfig, NetworkConfig
 from train.errors import TrainError
-from train.fit import fit
-from train.runs import RECORD, read_json
-from train.transforms import base_spec
+from train.fit import loaders
+from train.fit.augmentation import base_spec
+from train.fit.loop import fit
+from train.photos import manifest as data
+from train.runs.folder import RECORD, read_json
 
 WORKSHOP, FROM_MEMORY = "workshop's loop", "the step fed from memory"
 _WARM_UP_STEPS = 1

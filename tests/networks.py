@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from train.config import NetworkConfig
-from train.network import Network, build
+from train.networks.transfer import Network, build
 
 
 def drawn_network(backbone: str, **changes: Any) -> Network:

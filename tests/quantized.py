@@ -10,10 +10,10 @@ import pytest
 
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
-from train.export import ExportConfig, export
-from train.fit import fit
-from train.quantize import QuantizeConfig, quantize
-from train.timing import Clock
+from train.evaluate.timing import Clock
+from train.export.onnx import ExportConfig, export
+from train.export.quantize import QuantizeConfig, quantize
+from train.fit.loop import fit
 
 
 def clock_that_takes(float32_s: float, int8_s: float) -> Clock:

@@ -36,8 +36,8 @@ def tiny_config(data: Path, cache: Path, out: Path, **changes) -> FitConfig:
 @pytest.fixture(scope="session")
 def tiny_run(drawn_data: Path, photo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was trained and exported; read-only by agreement."""
-    from train.export import ExportConfig, export
-    from train.fit import fit
+    from train.export.onnx import ExportConfig, export
+    from train.fit.loop import fit
 
     out = tmp_path_factory.mktemp("runs") / "tiny"
     # Untrained residual blocks pass enough of a picture's colour on for a head to learn it.

@@ -23,26 +23,38 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "Make a model from a folder of photos by a recipe, from the first step to the last.",
     ),
     "inspect": (
-        "train.inspection",
+        "train.photos.inspection",
         "InspectConfig",
         "Look at a folder of photos before training, or at one photo as numbers.",
     ),
-    "fit": ("train.fit", "FitConfig", "Train a network on a folder of photos."),
-    "sweep": ("train.sweep", "SweepConfig", "Compare learning rates, head sizes and dropouts."),
-    "evaluate": ("train.evaluate", "EvaluateConfig", "Measure a run or an ONNX file on a split."),
+    "fit": ("train.fit.loop", "FitConfig", "Train a network on a folder of photos."),
+    "sweep": (
+        "train.sweep.verb",
+        "SweepConfig",
+        "Compare learning rates, head sizes and dropouts.",
+    ),
+    "evaluate": (
+        "train.evaluate.verb",
+        "EvaluateConfig",
+        "Measure a run or an ONNX file on a split.",
+    ),
     "frontier": (
-        "train.frontier",
+        "train.export.input_size",
         "FrontierConfig",
         "Compare a run's input sizes by loss and time.",
     ),
-    "predict": ("train.predict", "PredictConfig", "Classify files or URLs."),
-    "export": ("train.export", "ExportConfig", "Write a run's model as an ONNX file."),
+    "predict": ("train.evaluate.predict", "PredictConfig", "Classify files or URLs."),
+    "export": ("train.export.onnx", "ExportConfig", "Write a run's model as an ONNX file."),
     "quantize": (
-        "train.quantize",
+        "train.export.quantize",
         "QuantizeConfig",
         "Write a run's ONNX file in int8, if it passes a gate.",
     ),
-    "bundle": ("train.bundle", "BundleConfig", "Put a run's ONNX file and report under model/."),
+    "bundle": (
+        "train.export.bundle",
+        "BundleConfig",
+        "Put a run's ONNX file and report under model/.",
+    ),
 }
 
 

@@ -3,7 +3,7 @@
 The format is read from the content, never from a name or a header. Refused: other formats
 (UnsupportedImageError), more pixels than allowed, checked before a pixel is decoded, and files that
 Pillow cannot decode to their last row (UndecodableImageError). Training caches what is decoded:
-when a file comes to give other pixels here, CACHE_VERSION of train/data.py is raised.
+when a file comes to give other pixels here, CACHE_VERSION of train/photos/manifest.py is raised.
 """
 
 import importlib

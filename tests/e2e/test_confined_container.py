@@ -11,7 +11,7 @@ from local import backends
 from local.gateway import HttpRequest, event_of
 from tests.drawn import encoded, picture
 from tests.e2e.engine import ROOT, missing_engine, run
-from train.inference import open_model
+from train.evaluate.inference import open_model
 
 pytestmark = [
     pytest.mark.docker,

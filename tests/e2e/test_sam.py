@@ -12,7 +12,7 @@ from local.gateway import HttpRequest, event_of
 from local.runtime_interface import free_ports, port_answers
 from tests.client import Answer, send
 from tests.e2e.engine import ROOT, missing_engine, run, sam_path
-from train.inference import image_logits, open_model, pixels_of_files
+from train.evaluate.inference import image_logits, open_model, pixels_of_files
 
 SAM = sam_path()
 MISSING = missing_engine() or ("" if SAM else "the SAM CLI is not installed (.venv-sam, PATH)")

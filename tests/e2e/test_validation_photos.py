@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.client import send
-from train.inference import labelled_split, open_model, split_logits
+from train.evaluate.inference import labelled_split, open_model, split_logits
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "model" / "classifier.onnx"

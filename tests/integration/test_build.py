@@ -21,7 +21,7 @@ from tests.small_recipes import Tables, small_steps, write_recipe
 from train.__main__ import main
 from train.errors import UsageError
 from train.recipes.build import BuildConfig, build
-from train.runs import load_checkpoint, read_json
+from train.runs.folder import load_checkpoint, read_json
 
 RECIPES = ("frozen", "finetune", "best", "clothing")
 

@@ -12,13 +12,13 @@ import torch
 from serving.model.preprocess import PreprocessSpec, normalize
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
-from train import runs
 from train.config import DataConfig, FitConfig
-from train.distillation import Teacher, distillation_loss, joint_teacher, seeing_through
 from train.errors import UsageError
-from train.fit import fit
-from train.saved import load_model
-from train.transforms import at_size
+from train.fit.augmentation import at_size
+from train.fit.distillation import Teacher, distillation_loss, joint_teacher, seeing_through
+from train.fit.loop import fit
+from train.runs import folder as runs
+from train.runs.model import load_model
 
 WHOLE_NETWORK = {
     "network": {"train_backbone": True, "backbone": "mobilenet_v3_small"},
@@ -101,8 +101,8 @@ def test_the_teacher_sees_a_larger_photo_than_its_student(
         seen["student"].add(tuple(smaller.shape[2:]))
         return smaller
 
-    monkeypatch.setattr("train.fit.joint_teacher", watched)
-    monkeypatch.setattr("train.fit.at_size", at_size_and_note)
+    monkeypatch.setattr("train.fit.loop.joint_teacher", watched)
+    monkeypatch.setattr("train.fit.loop.at_size", at_size_and_note)
     teachers = (str(tiny_run),)
     fit(
         tiny_config(

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.training import tiny_config
-from train import runs
 from train.errors import CheckFailedError
-from train.fit import fit
+from train.fit.loop import fit
+from train.runs import folder as runs
 
 DIVERGING = {
     "network": {"backbone": "resnet18", "train_backbone": True},

@@ -8,7 +8,7 @@ import pytest
 from serving.model.contract import Contract
 from serving.model.preprocess import PreprocessSpec
 from tests.networks import drawn_network
-from train.export import write_onnx
+from train.export.onnx import write_onnx
 
 pytestmark = pytest.mark.slow
 

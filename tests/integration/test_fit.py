@@ -17,10 +17,11 @@ import torch
 
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
-from train import checkpoints, runs
 from train.errors import TrainError, UsageError
-from train.fit import fit
-from train.network import build
+from train.fit import state as checkpoints
+from train.fit.loop import fit
+from train.networks.transfer import build
+from train.runs import folder as runs
 
 FINE_TUNING = {
     "network": {"train_backbone": True, "dropout": 0.2},
@@ -80,7 +81,7 @@ def test_cached_features_train_the_same_head_as_passing_the_photos_each_epoch(
     history = epochs_of(tmp_path / "features")
     assert history[-1]["train_loss"] < history[0]["train_loss"]
     # The model's own forward pass, on pixels, gives the accuracy measured on features.
-    from train.evaluate import EvaluateConfig, evaluate
+    from train.evaluate.verb import EvaluateConfig, evaluate
 
     evaluate(EvaluateConfig(model=tmp_path / "features", data=drawn_data, cache=photo_cache))
     report = json.loads((tmp_path / "features" / "report.json").read_text())

@@ -10,8 +10,8 @@ import torch
 from tests.integration.test_fit import FINE_TUNING, weights_of
 from tests.training import tiny_config
 from train.errors import UsageError
-from train.fit import fit
-from train.saved import load_model
+from train.fit.loop import fit
+from train.runs.model import load_model
 
 
 @pytest.mark.slow  # compiling takes most of a minute

@@ -117,7 +117,7 @@ def test_native_code_starts_no_thread_and_writes_no_file_either(tmp_path):
     "room",
     [
         "serving.model.classifier",
-        pytest.param("train.export", marks=pytest.mark.slow),
+        pytest.param("train.export.onnx", marks=pytest.mark.slow),
         "lambda_function",
     ],
 )

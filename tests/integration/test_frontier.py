@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.training import tiny_config
-from train.evaluate import EvaluateConfig, evaluate
-from train.fit import fit
-from train.frontier import FrontierConfig, frontier
+from train.evaluate.verb import EvaluateConfig, evaluate
+from train.export.input_size import FrontierConfig, frontier
+from train.fit.loop import fit
 
 pytestmark = pytest.mark.slow
 

@@ -11,10 +11,12 @@ import torch
 
 from serving.model.preprocess import PreprocessSpec
 from tests.drawn import write_class_folders
-from train import data, export, runs
 from train.errors import TrainError
-from train.inference import contract_of
-from train.saved import load_model
+from train.evaluate.inference import contract_of
+from train.export import onnx as export
+from train.photos import manifest as data
+from train.runs import folder as runs
+from train.runs.model import load_model
 
 SPEC = PreprocessSpec(height_px=32, width_px=24)
 
@@ -27,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from train import runs
+from train.runs import folder as runs
 from train.errors import TrainError
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -13,8 +13,8 @@ from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.photo_folder import write_photo
 from tests.tampering import add_noise, write_tampered
-from train.bundle import BundleConfig, bundle
 from train.errors import CheckFailedError, UsageError
+from train.export.bundle import BundleConfig, bundle
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from serving.model.classifier import Classifier
 from tests.drawn import encoded, picture, write_class_folders
 from tests.training import tiny_config
 from train.__main__ import main
-from train.fit import fit
-from train.run_photos import held_out_photos
-from train.runs import read_json
-from train.saved import load_model
+from train.fit.loop import fit
+from train.runs.folder import read_json
+from train.runs.model import load_model
+from train.runs.photos import held_out_photos
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from train import bundle, data, evaluate, export, runs
 from train.__main__ import main
 from train.errors import TrainError
+from train.evaluate import verb as evaluate
+from train.export import bundle
+from train.export import onnx as export
+from train.photos import manifest as data
+from train.runs import folder as runs
 
 Command = Callable[[Path, str], list[str]]
 
@@ -35,7 +39,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("load_model", "open_model"):
             monkeypatch.setattr(module, name, work, raising=False)
     monkeypatch.setattr(data, "scan", work)
-    monkeypatch.setattr("train.data.divide", work)
+    monkeypatch.setattr("train.photos.manifest.divide", work)
 
 
 def words(verb: str, run: Path, photos: Path, out: Path) -> list[str]:

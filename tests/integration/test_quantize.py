@@ -17,11 +17,11 @@ from tests.conftest import no_fetch
 from tests.quantized import clock_that_takes, faster
 from tests.tampering import write_tampered
 from train.__main__ import main
-from train.bundle import BundleConfig, bundle
 from train.errors import CheckFailedError, UsageError
-from train.int8 import SAFE_PAIR, Quantizer, Recipe, largest_pair
-from train.quantize import choose_photos, quantize
-from train.saved import load_model
+from train.export.bundle import BundleConfig, bundle
+from train.export.int8 import SAFE_PAIR, Quantizer, Recipe, largest_pair
+from train.export.quantize import choose_photos, quantize
+from train.runs.model import load_model
 
 pytestmark = pytest.mark.slow  # a run is trained, exported and quantised first
 

@@ -10,11 +10,12 @@ import torch
 
 from tests.drawn import encoded, picture, write_class_folders
 from tests.training import tiny_config
-from train import checkpoints, runs
 from train.config import FitConfig
 from train.errors import UsageError
-from train.fit import fit
-from train.saved import load_model
+from train.fit import state as checkpoints
+from train.fit.loop import fit
+from train.runs import folder as runs
+from train.runs.model import load_model
 
 
 @pytest.fixture

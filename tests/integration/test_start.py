@@ -10,11 +10,11 @@ import torch
 
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
-from train import runs
 from train.config import FitConfig
 from train.errors import UsageError
-from train.fit import fit
-from train.saved import load_model
+from train.fit.loop import fit
+from train.runs import folder as runs
+from train.runs.model import load_model
 
 NETWORK = {"backbone": "resnet18"}
 

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.drawn import COLOURS, encoded, picture
 from train.__main__ import main
 from train.config import DataConfig, FitConfig, NetworkConfig
-from train.fit import fit
+from train.fit.loop import fit
 
 
 @pytest.fixture(autouse=True)

@@ -16,14 +16,14 @@ from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.training import tiny_config
 from train.__main__ import main
-from train.bundle import BundleConfig, bundle
-from train.calibration import Calibration
-from train.data import scan
 from train.errors import UsageError
-from train.evaluate import EvaluateConfig, evaluate
-from train.export import ExportConfig, export
-from train.fit import fit
-from train.runs import read_json
+from train.evaluate.calibration import Calibration
+from train.evaluate.verb import EvaluateConfig, evaluate
+from train.export.bundle import BundleConfig, bundle
+from train.export.onnx import ExportConfig, export
+from train.fit.loop import fit
+from train.photos.manifest import scan
+from train.runs.folder import read_json
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_a_model_whose_every_answer_is_unsure_is_told_of_and_so_is_its_card(
     def calibrate(*_: object, **__: object) -> Calibration:
         return Calibration(0.9, 1.0, 18, 0.1, 0.1, coverage=0.0, sure_accuracy=1.0)
 
-    monkeypatch.setattr("train.export.calibrate", calibrate)
+    monkeypatch.setattr("train.export.onnx.calibrate", calibrate)
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
     export(ExportConfig(run=run, cache=photo_cache))

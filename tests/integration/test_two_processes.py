@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from train import runs
-from train.saved import load_model
+from train.runs import folder as runs
+from train.runs.model import load_model
 
 pytestmark = pytest.mark.slow
 

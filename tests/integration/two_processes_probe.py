@@ -11,9 +11,10 @@ import torch
 
 from serving.model.preprocess import PreprocessSpec, scale_and_offset
 from tests.training import tiny_config
-from train import data, loaders
-from train.fit import _accelerator, _evaluate
-from train.saved import load_model
+from train.fit import loaders
+from train.fit.loop import _accelerator, _evaluate
+from train.photos import manifest as data
+from train.runs.model import load_model
 
 PHOTOS = 23  # odd, and no multiple of the batch: the last batch must be padded
 

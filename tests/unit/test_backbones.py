@@ -7,16 +7,16 @@ import pytest
 from torch import nn
 
 from tests.training import tiny_config
-from train import predecessors
 from train.__main__ import main
-from train.backbones import whole_model
 from train.config import DataConfig, FitConfig, NetworkConfig
-from train.data import Manifest
 from train.errors import UsageError
-from train.fit import fit
-from train.inference import contract_of
-from train.network import Network
-from train.saved import TrainedModel
+from train.evaluate.inference import contract_of
+from train.fit import predecessors
+from train.fit.loop import fit
+from train.networks.backbones import whole_model
+from train.networks.transfer import Network
+from train.photos.manifest import Manifest
+from train.runs.model import TrainedModel
 
 FLAGS = ["--weights", "none", "--epochs", "1", "--batch", "10", "--threads", "1", "--workers", "0"]
 

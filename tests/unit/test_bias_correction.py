@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.model.preprocess import PreprocessSpec, normalize
-from train import int8
-from train.bias_correction import correct_biases, layer_means
-from train.int8 import Quantizer, Recipe
+from train.export import int8
+from train.export.bias_correction import correct_biases, layer_means
+from train.export.int8 import Quantizer, Recipe
 
 SPEC = PreprocessSpec.square(8)
 LAYERS = ("first", "second", "last")

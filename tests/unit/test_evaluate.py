@@ -15,9 +15,9 @@ from tests.drawn import encoded, picture
 from tests.photo_folder import write_photo, write_photos
 from tests.tiny_model import CLASSES, write_tiny_model
 from train.__main__ import main
-from train.data import scan
-from train.evaluate import confident_mistakes, draw_learning
-from train.report import Mistake, thumbnail
+from train.evaluate.report import Mistake, thumbnail
+from train.evaluate.verb import confident_mistakes, draw_learning
+from train.photos.manifest import scan
 
 HOSTILE = "<script>alert(1)</script> & $name |*"
 

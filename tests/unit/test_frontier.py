@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from train.errors import UsageError
-from train.frontier import FrontierConfig, Point, chosen, compare, table
-from train.metrics import photo_losses
+from train.evaluate.metrics import photo_losses
+from train.export.input_size import FrontierConfig, Point, chosen, compare, table
 
 
 def drawn_logits(sharpness: float, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:

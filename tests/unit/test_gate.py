@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from train.gate import Candidate, Judged, Limits, closest, rank, refusals
-from train.int8 import Recipe, largest_pair, pair_sums
+from train.export.gate import Candidate, Judged, Limits, closest, rank, refusals
+from train.export.int8 import Recipe, largest_pair, pair_sums
 
 LIMITS = Limits(min_agreement=0.99, max_accuracy_loss=0.01, max_time_ratio=1.0)
 GOOD = Judged(

@@ -193,5 +193,5 @@ def test_only_the_entry_reads_the_environment():
     }
     assert found == {
         "serving/__init__.py": ["os.environ"],  # sets a variable of ONNX Runtime
-        "train/fit.py": ["os.environ"],  # CXX, which torch reads itself
+        "train/fit/loop.py": ["os.environ"],  # CXX, which torch reads itself
     }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.tiny_model import CONTRACT
-from train import metrics
+from train.evaluate import metrics
 
 # Four photos of two classes: sure and right, sure and wrong, unsure and right, unsure and right.
 PROBABILITIES = np.array([[0.95, 0.05], [0.95, 0.05], [0.42, 0.58], [0.42, 0.58]])

@@ -10,11 +10,11 @@ import pytest
 
 from tests.photo_folder import write_photo, write_photos
 from tests.tiny_model import CLASSES, write_tiny_model
-from train import data
 from train.__main__ import main
 from train.config import DataConfig
 from train.errors import UsageError
-from train.inspection import find_all, read_folder
+from train.photos import manifest as data
+from train.photos.inspection import find_all, read_folder
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9.jpg")
 SHOWN = r"caf\xe9.jpg"

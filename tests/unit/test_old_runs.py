@@ -8,11 +8,12 @@ import pytest
 
 from tests.networks import drawn_network
 from tests.training import tiny_config
-from train import checkpoints, runs
-from train.data import Manifest
 from train.errors import UsageError
-from train.fit import fit
-from train.saved import load_model
+from train.fit import state as checkpoints
+from train.fit.loop import fit
+from train.photos.manifest import Manifest
+from train.runs import folder as runs
+from train.runs.model import load_model
 
 
 @pytest.fixture

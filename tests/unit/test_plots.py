@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from train import metrics, plots, sweep_report
+from train.evaluate import metrics, plots
+from train.sweep import report as sweep_report
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 EPOCHS = [

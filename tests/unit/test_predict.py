@@ -11,12 +11,13 @@ from serving.model.preprocess import Preprocessor
 from tests.drawn import encoded, picture
 from tests.photo_folder import write_photo
 from tests.tiny_model import write_tiny_model
-from train import checkpoints, runs
 from train.__main__ import main
 from train.config import DataConfig, FitConfig, NetworkConfig
-from train.data import Manifest
-from train.network import build
-from train.pretrained import open_pretrained
+from train.fit import state as checkpoints
+from train.networks.imagenet import open_pretrained
+from train.networks.transfer import build
+from train.photos.manifest import Manifest
+from train.runs import folder as runs
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from train.comparison import SettingResult, compare, holm, paired_p_value
-from train.stacked import Setting
+from train.sweep.comparison import SettingResult, compare, holm, paired_p_value
+from train.sweep.heads import Setting
 
 
 @pytest.mark.parametrize(("only_one", "only_other"), [(9, 2), (30, 12), (5, 5), (0, 1), (700, 600)])

@@ -4,9 +4,17 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from train.loaders import EpochOrder, mixed_seed
-from train.network import make_head
-from train.stacked import HeadTraining, Rows, Setting, StackedHeads, answers, stacks, train_stack
+from train.fit.loaders import EpochOrder, mixed_seed
+from train.networks.transfer import make_head
+from train.sweep.heads import (
+    HeadTraining,
+    Rows,
+    Setting,
+    StackedHeads,
+    answers,
+    stacks,
+    train_stack,
+)
 
 FEATURES, CLASSES, EPOCHS, BATCH = 12, 3, 4, 16
 

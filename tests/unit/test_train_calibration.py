@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from serving.model.classifier import softmax
-from train.calibration import fit_calibration, fit_temperature, sure_threshold
+from train.evaluate.calibration import fit_calibration, fit_temperature, sure_threshold
 
 
 def sampled(temperature: float, photos: int = 20_000) -> tuple[np.ndarray, np.ndarray]:

@@ -8,10 +8,10 @@ import pytest
 import tyro
 
 from train.__main__ import VERBS, main
-from train.command import fit_command
 from train.config import FitConfig, from_json, to_json
 from train.errors import CheckFailedError, UsageError
-from train.export import compare, require_parity
+from train.export.onnx import compare, require_parity
+from train.runs.command import fit_command
 
 
 def parse(*flags: str) -> FitConfig:

@@ -26,11 +26,11 @@ from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.drawn import encoded, picture, write_class_folders
 from tests.tiny_model import write_tiny_model
-from train import data
 from train.config import DataConfig
-from train.data import Manifest, Photo
 from train.errors import TrainError, UsageError
-from train.features import cached_features
+from train.networks.features import cached_features
+from train.photos import manifest as data
+from train.photos.manifest import Manifest, Photo
 
 SPEC = PreprocessSpec(height_px=32, width_px=24)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from train.config import DataConfig, FitConfig
-from train.loaders import AugmentedPhotos, EpochOrder, mixed_seed, photo_loader
-from train.transforms import augmentation, batch_mixing
+from train.fit.augmentation import augmentation, batch_mixing
+from train.fit.loaders import AugmentedPhotos, EpochOrder, mixed_seed, photo_loader
 
 
 def photos() -> AugmentedPhotos:

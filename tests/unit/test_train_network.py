@@ -10,10 +10,10 @@ from torch import nn
 from torchvision import models
 
 from serving.model.preprocess import IMAGENET_MEAN, IMAGENET_STD
-from train.backbones import open_backbone, pretraining, whole_model
 from train.config import NetworkConfig
 from train.errors import UsageError
-from train.network import build, make_head
+from train.networks.backbones import open_backbone, pretraining, whole_model
+from train.networks.transfer import build, make_head
 
 
 @pytest.mark.parametrize(

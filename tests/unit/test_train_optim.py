@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from train.config import DataConfig, FitConfig, NetworkConfig
-from train.network import Network
-from train.optim import make_optimizer, make_schedule, moving_average
+from train.fit.optim import make_optimizer, make_schedule, moving_average
+from train.networks.transfer import Network
 
 
 def config(**changes) -> FitConfig:

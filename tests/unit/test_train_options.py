@@ -9,7 +9,7 @@ from tests.training import tiny_config
 from train.__main__ import main
 from train.config import FitConfig, from_json, require_used, to_json
 from train.errors import UsageError
-from train.fit import fit
+from train.fit.loop import fit
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,15 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from train.bundle import BundleConfig, bundle
-from train.card import CARD
 from train.config import FitConfig, NetworkConfig, from_json
 from train.errors import CheckFailedError, TrainError, UsageError
-from train.export import export
-from train.fit import fit
-from train.frontier import frontier
-from train.golden import require_golden_folder
-from train.quantize import quantize
+from train.export.bundle import BundleConfig, bundle
+from train.export.card import CARD
+from train.export.golden import require_golden_folder
+from train.export.input_size import frontier
+from train.export.onnx import export
+from train.export.quantize import quantize
+from train.fit.loop import fit
 from train.recipes import outcome
 from train.recipes.checkpoint import require_checkpoint, take_checkpoint, write_checkpoint
 from train.recipes.outcome import duration
@@ -31,7 +31,7 @@ from train.recipes.plan import Stopwatch
 from train.recipes.recipe import CHECKPOINT, Recipe, Step, begun_at, read_recipe
 from train.recipes.records import begin, finish, is_done, read_record
 from train.recipes.steps import Place, config_of, key_of, read_weights
-from train.runs import CONFIG, RECORD, read_json, require_writable
+from train.runs.folder import CONFIG, RECORD, read_json, require_writable
 
 _VERBS: dict[str, Callable[[Any], None]] = {"fit": fit, "frontier": frontier, "export": export}
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from train.errors import UsageError
-from train.frontier import FRONTIER_FILE
-from train.runs import (
+from train.export.input_size import FRONTIER_FILE
+from train.runs.folder import (
     CONFIG,
     MODEL,
     RECORD,

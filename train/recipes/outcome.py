@@ -11,15 +11,15 @@ from typing import Any
 
 from serving.model.classifier import Classifier
 from serving.model.preprocess import normalize
-from train import data
-from train.data import Manifest
-from train.export import ONNX_FILE
-from train.gate import INT8_FILE
-from train.inference import labelled_split, split_logits
-from train.metrics import wilson_interval
+from train.evaluate.inference import labelled_split, split_logits
+from train.evaluate.metrics import wilson_interval
+from train.evaluate.timing import medians_in_turns
+from train.export.gate import INT8_FILE
+from train.export.onnx import ONNX_FILE
+from train.photos import manifest as data
+from train.photos.manifest import Manifest
 from train.recipes.photos import TEST
 from train.recipes.steps import Place
-from train.timing import medians_in_turns
 
 MEASURED = ("validation", TEST)
 

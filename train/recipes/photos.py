@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from train import data
 from train.config import DataConfig
 from train.errors import UsageError
+from train.photos import manifest as data
 from train.recipes.recipe import Step
 
 SPLITS, TEST = ("train", "validation"), "test"

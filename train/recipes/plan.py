@@ -17,16 +17,17 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from serving.model.preprocess import PreprocessSpec
-from train import network, optim
 from train.config import FitConfig, NetworkConfig
-from train.distillation import distillation_loss, joint_teacher
-from train.export import ExportConfig
-from train.fit import precision_of
-from train.frontier import FrontierConfig
-from train.network import Network
-from train.quantize import QuantizeConfig
+from train.export.input_size import FrontierConfig
+from train.export.onnx import ExportConfig
+from train.export.quantize import QuantizeConfig
+from train.fit import optim
+from train.fit.augmentation import augmentation, base_spec
+from train.fit.distillation import distillation_loss, joint_teacher
+from train.fit.loop import precision_of
+from train.networks import transfer as network
+from train.networks.transfer import Network
 from train.recipes.photos import Part, Photos
-from train.transforms import augmentation, base_spec
 
 # How long one kind of work is tried; a fit has two or three: learning, augmenting, measuring.
 _TRIED_S = 0.4

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.bundle import BundleConfig
 from train.config import FitConfig
 from train.errors import UsageError
-from train.export import ExportConfig
-from train.frontier import FrontierConfig
-from train.quantize import QuantizeConfig
+from train.export.bundle import BundleConfig
+from train.export.input_size import FrontierConfig
+from train.export.onnx import ExportConfig
+from train.export.quantize import QuantizeConfig
 from train.recipes.flags import Flag, flags_of, nearest, typed
 
 CONFIGS: dict[str, type[Any]] = {

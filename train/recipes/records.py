@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.card import CARD
 from train.errors import UsageError
-from train.evaluate import REPORT_JSON
-from train.export import ONNX_FILE
-from train.frontier import FRONTIER_FILE
-from train.gate import INT8_FILE, QUANTIZE_JSON
+from train.evaluate.verb import REPORT_JSON
+from train.export.card import CARD
+from train.export.gate import INT8_FILE, QUANTIZE_JSON
+from train.export.input_size import FRONTIER_FILE
+from train.export.onnx import ONNX_FILE
 from train.recipes.recipe import CHECKPOINT, Step
 from train.recipes.steps import Place, content_sha256
-from train.runs import MODEL, read_json, write_json
+from train.runs.folder import MODEL, read_json, write_json
 
 # Files that a verb may leave in its run's folder.
 _LEFT = {

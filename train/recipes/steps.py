@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.class_folders import is_photo
 from train.config import FitConfig, NetworkConfig, require_used, to_json
 from train.errors import UsageError
-from train.frontier import FRONTIER_FILE
+from train.export.input_size import FRONTIER_FILE
+from train.photos.folders import is_photo
 from train.recipes.flags import make_config, nearest
 from train.recipes.photos import Photos
 from train.recipes.recipe import CHECKPOINT, CONFIGS, Recipe, Step
-from train.runs import MODEL, read_json
+from train.runs.folder import MODEL, read_json
 
 NO_WEIGHTS = "none"
 

@@ -1,0 +1,133 @@
+"""A run's folder or an ONNX file in, something that turns photos into logits out.
+
+Both go through serving's preprocessing, so their figures differ by the network alone.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from serving.model.classifier import Classifier
+from serving.model.contract import Contract
+from serving.model.preprocess import PreprocessSpec, normalize
+from train.errors import UsageError
+from train.networks.backbones import preprocessing
+from train.networks.transfer import require_size
+from train.photos import manifest as data
+from train.photos.manifest import Manifest, Pixels
+from train.runs.model import TrainedModel, load_model
+
+_BATCH = 32
+
+
+class Model(Protocol):
+    """What evaluation and prediction need of a model."""
+
+    @property
+    def contract(self) -> Contract: ...
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, 3, H, W) float32 -> (N, C) float32."""
+        ...
+
+
+class TorchModel:
+    """A run's network, answering like the ONNX file that is exported of it."""
+
+    def __init__(self, trained: TrainedModel, contract: Contract) -> None:
+        self._network = trained.network
+        self.contract = contract
+
+    @torch.inference_mode()
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, 3, H, W) float32 -> (N, C) float32."""
+        output: NDArray[np.float32] = self._network(torch.from_numpy(batch)).numpy()
+        return output
+
+
+def open_model(path: Path, input_px: int | None = None) -> Model:
+    """Open a run's folder or an ONNX file; a run also takes another input size.
+
+    Raises:
+        UsageError: it is neither, or a file, whose size is fixed, is asked for another.
+        ContractError: the ONNX file does not hold a contract that serving can honour.
+    """
+    if path.is_dir():
+        trained = load_model(path)
+        return TorchModel(trained, contract_of(trained, input_px))
+    if path.suffix == ".onnx" and path.is_file():
+        if input_px is not None:
+            raise UsageError(f"--input-px is for a run: {path} has its size fixed by its contract.")
+        return Classifier.load(path, threads=torch.get_num_threads())
+    raise UsageError(f"{path} is neither a run's folder nor an ONNX file.")
+
+
+def contract_of(trained: TrainedModel, input_px: int | None = None) -> Contract:
+    """What training alone knows of a run's contract: not yet calibrated, not yet measured.
+
+    A network often does better at a somewhat larger size than it was trained at, since random crops
+    make things look larger in training than they are (Touvron et al. 2019, "Fixing the train-test
+    resolution discrepancy"); `input_px` is that size, None the one it was trained for.
+
+    Raises:
+        UsageError: the network does not take images of that size.
+    """
+    config = trained.config
+    own = config.network
+    if input_px not in (None, own.input_px):
+        require_size(trained.network, own.backbone, input_px, f"an input of {input_px} pixels")
+    return Contract(
+        name=f"{config.data.data.resolve().name}-{own.backbone}",
+        classes=trained.classes,
+        preprocess=preprocessing(own.backbone, input_px or own.input_px),
+        manifest_sha256=trained.manifest_sha256,
+    )
+
+
+def split_logits(model: Model, photos: Manifest, cache: Path) -> NDArray[np.float32]:
+    """(N, C) float32: `image_logits` for every photo, through serving's preprocessing."""
+    return image_logits(model, data.pixels(photos, model.contract.preprocess, cache))
+
+
+def image_logits(model: Model, pixels: Pixels) -> NDArray[np.float32]:
+    """(N, C) float32 of N pictures of the model's size, (N, H, W, 3) uint8."""
+    rows = []
+    few = len(pixels) <= _BATCH
+    with tqdm(total=len(pixels), desc="evaluating", unit="img", leave=False, disable=few) as bar:
+        for start in range(0, len(pixels), _BATCH):
+            batch = normalize(pixels[start : start + _BATCH], model.contract.preprocess)
+            rows.append(model.logits(batch))
+            bar.update(len(batch))
+    return np.concatenate(rows)
+
+
+def pixels_of_files(files: Sequence[bytes], spec: PreprocessSpec, max_pixels: int) -> Pixels:
+    """(N, H, W, 3) uint8: image files as serving decodes and stretches them.
+
+    Raises:
+        RequestError: a file cannot be decoded.
+    """
+    return np.stack([data.file_pixels(content, spec, max_pixels) for content in files])
+
+
+def labelled_split(root: Path, split: str, cache: Path, classes: tuple[str, ...]) -> Manifest:
+    """The readable photos of one split, their labels numbered as the model numbers them.
+
+    Raises:
+        UsageError: the split has a class that the model does not know, or no readable photo.
+    """
+    found = data.without_unreadable(data.scan(root, (split,)), cache, strict=False)
+    strangers = set(found.classes) - set(classes)
+    if strangers:
+        raise UsageError(
+            f"{root / split} has classes that the model does not know: "
+            f"{', '.join(sorted(strangers))}."
+        )
+    if not found.photos:
+        raise UsageError(f"{root / split} has no photo that can be read.")
+    return Manifest(found.root, classes, found.photos)

@@ -1,0 +1,90 @@
+"""Files or URLs in, predictions out, from the command line: by a run's model, an ONNX file, or a
+pretrained network as it came, with ImageNet's classes.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from serving.model.classifier import calibrated
+from serving.settings import Settings
+from train.errors import CheckFailedError, UsageError, require
+from train.evaluate.inference import Model, image_logits, open_model, pixels_of_files
+from train.photos.photo import naming, read_image
+
+
+@dataclass(frozen=True, slots=True)
+class PredictConfig:
+    """Classify files or URLs."""
+
+    sources: tyro.conf.Positional[
+        Annotated[tuple[str, ...], tyro.conf.arg(metavar="[MODEL] IMAGE [IMAGE ...]")]
+    ]
+    """A run's folder or an ONNX file, then files or http(s) URLs; with --backbone no model."""
+    backbone: str | None = None
+    """Any torchvision classification model, to predict ImageNet's classes as it came."""
+    weights: str = "default"
+    """With --backbone: `default`, a state-dict file, or `none`."""
+    top_k: int = 5
+    """How many classes to show."""
+
+
+def predict(config: PredictConfig) -> None:
+    """Print the likeliest classes of each image; of several, one that cannot be read is named.
+
+    Raises:
+        UsageError: the model cannot be opened, or no image is named, or the only one is none.
+        CheckFailedError: of several images one or more could not be read; the others are answered.
+    """
+    require(config.top_k >= 1, "--top-k", "a number 1 or more", config.top_k)
+    model, images = _model_and_images(config)
+    unread = 0
+    for source in images:
+        try:
+            print("\n".join(_answer(model, source, config.top_k)))
+        except UsageError as error:
+            if len(images) == 1:
+                raise
+            print(f"train predict: {error}", file=sys.stderr)
+            unread += 1
+    if unread:
+        raise CheckFailedError(
+            f"{unread} of {len(images)} images could not be read: they are named above."
+        )
+
+
+def _answer(model: Model, source: str, top_k: int) -> list[str]:
+    """An image's name and its likeliest classes, a line each; UsageError if it cannot be read."""
+    settings, contract = Settings(), model.contract
+    with naming(source):
+        files = [read_image(source, settings)]
+        pixels = pixels_of_files(files, contract.preprocess, settings.image_max_pixels)
+        logits = image_logits(model, pixels)  # (1, C)
+    probabilities = calibrated(logits, contract)[0]  # (C,)
+    unsure = probabilities.max() < contract.unsure_below
+    return [
+        f"{source}: unsure, below {contract.unsure_below:g}" if unsure else source,
+        *(
+            f"  {probabilities[index]:7.4f}  {contract.classes[index]}"
+            for index in np.argsort(-probabilities, kind="stable")[:top_k]
+        ),
+    ]
+
+
+def _model_and_images(config: PredictConfig) -> tuple[Model, tuple[str, ...]]:
+    given = 0 if config.backbone else 1
+    images = config.sources[given:]
+    if not images:
+        needed = "at least one image" if config.backbone else "a model and at least one image"
+        raise UsageError(f"Name {needed}: a file or an http(s) URL.")
+    if config.backbone is None:
+        if config.weights != "default":
+            raise UsageError("--weights goes with --backbone; a trained model has its own.")
+        return open_model(Path(config.sources[0])), images
+    from train.networks.imagenet import open_pretrained
+
+    return open_pretrained(config.backbone, config.weights), images

@@ -1,0 +1,220 @@
+"""A report's figures, pictures and mistakes in; report.md and report.html out.
+
+report.html is one file without outside assets: pictures and thumbnails are inside it. Everything
+that comes from a name (of a class, a model, a file) is escaped.
+"""
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from serving.images import decode as image
+from train.evaluate.metrics import confused_pairs
+from train.evaluate.plots import Picture
+from train.photos.file_names import shown
+from train.photos.manifest import MAX_PIXELS
+
+_TEMPLATE = Path(__file__).with_name("report.html.template")
+_THUMBNAIL_PX = 240
+_PAIRS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A photo that was called something else, and how sure the model was (probabilities, 0..1)."""
+
+    photo: Path
+    label: str
+    predicted: str
+    probability: float
+    label_probability: float
+
+    @property
+    def name(self) -> str:
+        """The file's name alone, as text."""
+        return shown(Path(self.photo.name))
+
+    def to_json(self) -> dict[str, Any]:
+        """The mistake as JSON values; of the file, its name alone."""
+        return {
+            "photo": self.name,
+            "label": self.label,
+            "predicted": self.predicted,
+            "probability": self.probability,
+            "label_probability": self.label_probability,
+        }
+
+
+def summary(name: str, split: dict[str, Any]) -> str:
+    """The figures of a split in one line."""
+    return (
+        f"{name}: accuracy {split['accuracy']:.4f} ({split['correct']} of {split['photos']}; "
+        f"95 % interval {_span(split['accuracy_interval_95'])}), loss {split['loss']:.4f}, "
+        f"calibration error {split['ece']:.4f}"
+    )
+
+
+def markdown(report: dict[str, Any], name: str, pictures: Sequence[Picture]) -> str:
+    """The report of one split as Markdown, its pictures as files beside it."""
+    split = report["splits"][name]
+    lines = [f"# {_plain(report['model'])}: {_plain(name)}", "", *markdown_headlines(split)]
+    for each in pictures:
+        lines += ["", f"## {each.title}", "", f"![{each.title}]({each.name})", "", each.caption]
+    lines += ["", "## Each class", "", *markdown_classes(split)]
+    lines += ["", "## What is taken for what", ""]
+    pairs = confused_pairs(split["confusion"], report["classes"], _PAIRS)
+    lines += [f"- {_plain(true)} taken for {_plain(named)}: {n}" for true, named, n in pairs]
+    lines += [] if pairs else ["Nothing: every photo was named rightly."]
+    return "\n".join([*lines, ""])
+
+
+def markdown_headlines(split: dict[str, Any]) -> list[str]:
+    """The table of the figures that come first."""
+    rows = [f"| {title} | {value} | {note} |" for title, value, note in headlines(split)]
+    return ["| figure | value | |", "| --- | --- | --- |", *rows]
+
+
+def markdown_classes(split: dict[str, Any]) -> list[str]:
+    """The table of each class's figures, and what its brackets mean."""
+    lines = ["| class | photos | precision | recall | F1 |", "| --- | --- | --- | --- | --- |"]
+    for label, row in split["per_class"].items():
+        cells = " | ".join(f"{v} ({span})" for v, span in _class_figures(row))
+        lines.append(f"| {_plain(label)} | {row['photos']} | {cells} |")
+    return [*lines, "", "In brackets the 95 % interval."]
+
+
+def page(
+    report: dict[str, Any], name: str, pictures: Sequence[Picture], mistakes: Sequence[Mistake]
+) -> str:
+    """The report of one split as one HTML page.
+
+    Raises:
+        RequestError: a mistake's photo cannot be decoded.
+    """
+    split = report["splits"][name]
+    subtitle = f"{split['photos']:,} photos of {name}, {len(report['classes'])} classes"
+    if report.get("version"):
+        subtitle += f"; model {report['version'][:19]}…"
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=escape(f"{report['model']}: {name}"),
+        subtitle=escape(subtitle),
+        cards="".join(_card(*each) for each in headlines(split)),
+        pictures="".join(_figure(each) for each in pictures),
+        table=_table(split["per_class"]),
+        pairs=_pairs(confused_pairs(split["confusion"], report["classes"], _PAIRS)),
+        gallery=_gallery(mistakes),
+    )
+
+
+def headlines(split: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(title, value, note) of the figures that come first."""
+    note = f"{split['correct']:,} of {split['photos']:,}; {_span(split['accuracy_interval_95'])}"
+    chance = f"up to {split['ece_by_chance_95']:.3f} is chance on so few photos"
+    if split["temperature"] != 1:
+        before = f"{split['ece_uncalibrated']:.3f} before temperature {split['temperature']:.3g}"
+        chance = f"{before}; {chance}"
+    figures = [
+        ("Accuracy", f"{_percent(split['accuracy'])}", note),
+        ("Mean F1 of the classes", f"{split['macro_f1']:.3f}", "each class counts alike"),
+        ("Calibration error (ECE)", f"{split['ece']:.3f}", chance),
+        ("Loss", f"{split['loss']:.3f}", "nats a photo"),
+    ]
+    unsure = split["unsure"]
+    if unsure["below"] > 0:
+        span = _span(unsure["coverage_interval_95"])
+        figures.append(
+            ("Answered", f"{_percent(unsure['coverage'])}", f"the rest is unsure; {span}")
+        )
+        if unsure["accuracy"] is not None:
+            span = _span(unsure["accuracy_interval_95"])
+            note = f"probability {unsure['below']:.3g} or more; {span}"
+            figures.append(("Accuracy of the answered", f"{_percent(unsure['accuracy'])}", note))
+    return figures
+
+
+def thumbnail(photo: Path) -> str:
+    """A small JPEG of the photo, upright, as a data URI; RequestError where it is damaged."""
+    small = image.decode(photo.read_bytes(), max_pixels=MAX_PIXELS)
+    small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
+    buffer = BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return _data_uri("image/jpeg", buffer.getvalue())
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _span(interval: Sequence[float]) -> str:
+    return f"{_percent(interval[0])} to {_percent(interval[1])}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _plain(text: str) -> str:
+    """A name in Markdown: nothing in it is markup."""
+    escaped = "".join(
+        f"\\{c}" if c in r"\`*_{}[]()#+!|~$" else c for c in escape(text, quote=False)
+    )
+    return " ".join(escaped.split())
+
+
+def _card(title: str, value: str, note: str) -> str:
+    soft = f'<span class="soft">{escape(note)}</span>'
+    return f'<div class="card">{escape(title)}<b>{escape(value)}</b>{soft}</div>'
+
+
+def _figure(each: Picture) -> str:
+    dark = _data_uri("image/png", each.dark)
+    light = _data_uri("image/png", each.light)
+    return (
+        f"<figure><h3>{escape(each.title)}</h3><picture>"
+        f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
+        f'<img src="{light}" alt="{escape(each.title)}"></picture>'
+        f'<figcaption class="soft">{escape(each.caption)}</figcaption></figure>\n'
+    )
+
+
+def _class_figures(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """(value, interval) of precision, recall and F1."""
+    return [
+        (f"{row[name]:.3f}", "{:.2f} to {:.2f}".format(*row[f"{name}_interval_95"]))
+        for name in ("precision", "recall", "f1")
+    ]
+
+
+def _table(rows: dict[str, dict[str, Any]]) -> str:
+    head = "".join(f"<th>{name}</th>" for name in ("class", "photos", "precision", "recall", "F1"))
+    lines = [f"<table><thead><tr>{head}</tr></thead><tbody>"]
+    for label, row in rows.items():
+        cells = "".join(f"<td>{v} <small>({span})</small></td>" for v, span in _class_figures(row))
+        lines.append(f"<tr><td>{escape(label)}</td><td>{row['photos']:,}</td>{cells}</tr>")
+    return "\n".join([*lines, "</tbody></table>"])
+
+
+def _pairs(pairs: Iterable[tuple[str, str, int]]) -> str:
+    items = [
+        f"<li>{escape(true)} taken for {escape(named)}: {count}</li>"
+        for true, named, count in pairs
+    ]
+    return f"<ul>{''.join(items)}</ul>" if items else "<p>Nothing for anything else.</p>"
+
+
+def _gallery(mistakes: Sequence[Mistake]) -> str:
+    if not mistakes:
+        return "<p>None: every photo was named rightly.</p>"
+    items = [
+        f'<li><img src="{thumbnail(m.photo)}" alt="{escape(m.label)}" loading="lazy">'
+        f'<p><span class="wrong">{escape(m.predicted)} {_percent(m.probability)}</span><br>'
+        f"is {escape(m.label)} {_percent(m.label_probability)}</p>"
+        f'<p class="soft name">{escape(m.name)}</p></li>'
+        for m in mistakes
+    ]
+    return f'<ul class="gallery">{"".join(items)}</ul>'

@@ -1,0 +1,197 @@
+"""A model and a split in, its figures out: report.json for programs, report.md and report.html
+for people, with the pictures as PNG files beside them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from serving.model.classifier import Classifier, calibrated
+from serving.model.contract import Contract
+from train.config import require_px
+from train.errors import UsageError, require
+from train.evaluate import metrics, plots, report
+from train.evaluate.inference import Model, labelled_split, open_model, split_logits
+from train.evaluate.plots import Picture
+from train.evaluate.report import Mistake
+from train.photos.manifest import Manifest
+from train.runs.folder import RECORD, read_json, require_writable, write_bytes, write_json
+from train.runs.model import load_model
+from train.runs.photos import HOLDOUT, held_out_photos
+
+REPORT_JSON, REPORT_MD, REPORT_HTML = "report.json", "report.md", "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateConfig:
+    """Measure a run or an ONNX file on a split."""
+
+    model: tyro.conf.Positional[Path]
+    """A run's folder, or an ONNX file."""
+    data: Path
+    """Folder with SPLIT/CLASS/*.jpg."""
+    split: str = "validation"
+    """Which photos to measure on; `holdout` are those that the run kept out of training."""
+    input_px: int | None = None
+    """Measure a run at another input size than the one it was trained for."""
+    out: Path | None = None
+    """Folder for the report; the run's own, or the ONNX file's, if not given. It may not be that of
+    a bundle, whose report.json the alarms compare with."""
+    mistakes: int = 24
+    """How many of the most confident mistakes the report shows."""
+    cache: Path = Path(".cache/photos")
+    """Folder of decoded photos; safe to delete."""
+
+    def __post_init__(self) -> None:
+        require(self.mistakes >= 0, "--mistakes", "a number 0 or more", self.mistakes)
+        require_px("--input-px", self.input_px)
+
+
+def evaluate(config: EvaluateConfig) -> None:
+    """Measure, and write the report.
+
+    Raises:
+        UsageError: the model or the photos are not what the command takes them for, or the folder
+            for the report cannot be written into or holds that of a bundle.
+    """
+    out = config.out or (config.model if config.model.is_dir() else config.model.parent)
+    require_writable(out, "--out" if config.out else "")
+    _refuse_a_bundles(out / REPORT_JSON)
+    model = open_model(config.model, config.input_px)
+    photos = _photos(config, model)
+    logits = split_logits(model, photos, config.cache)
+    figures = make_report(model.contract, {config.split: (logits, photos)})
+    if isinstance(model, Classifier):
+        figures["version"] = model.version
+    probabilities = calibrated(logits, model.contract)
+    mistakes = confident_mistakes(probabilities, photos, config.mistakes)
+    split = figures["splits"][config.split]
+    split["mistakes"] = [mistake.to_json() for mistake in mistakes]
+    pictures = draw_learning(config.model) + draw_split(split, probabilities, photos)
+    write_json(out / REPORT_JSON, figures)
+    for picture in pictures:
+        write_bytes(out / picture.name, picture.light)
+    write_bytes(out / REPORT_MD, report.markdown(figures, config.split, pictures).encode())
+    page = report.page(figures, config.split, pictures, mistakes)
+    write_bytes(out / REPORT_HTML, page.encode())
+    print(report.summary(config.split, split))
+    print(f"The report is {out / REPORT_HTML}; for programs, {out / REPORT_JSON}")
+
+
+def _refuse_a_bundles(report_json: Path) -> None:
+    """Raises UsageError where the report holds what a deployment's alarms compare with."""
+    try:
+        found = read_json(report_json)
+    except UsageError:  # there is none, or none that anything could read
+        return
+    if isinstance(found, dict) and "answers" in found:
+        raise UsageError(
+            f"{report_json} is a bundle's, whose `answers` the drift alarms compare with: give the "
+            "report another folder, --out DIR."
+        )
+
+
+def _photos(config: EvaluateConfig, model: Model) -> Manifest:
+    if config.split != HOLDOUT:
+        return labelled_split(config.data, config.split, config.cache, model.contract.classes)
+    if not config.model.is_dir():
+        raise UsageError("--split holdout is for a run: an ONNX file does not know its photos.")
+    return held_out_photos(load_model(config.model), config.model, config.cache, config.data)
+
+
+def make_report(
+    contract: Contract, splits: dict[str, tuple[NDArray[np.float32], Manifest]]
+) -> dict[str, Any]:
+    """The figures of (N, C) logits on each split's photos, as JSON values."""
+    return {
+        "model": contract.name,
+        "classes": list(contract.classes),
+        "manifest_sha256": contract.manifest_sha256,
+        "splits": {
+            name: metrics.figures(logits, photos.labels(), contract)
+            for name, (logits, photos) in splits.items()
+        },
+    }
+
+
+def confident_mistakes(
+    probabilities: NDArray[np.float64], photos: Manifest, most: int
+) -> tuple[Mistake, ...]:
+    """The photos that (N, C) probabilities name wrongly, the surest first, `most` at most."""
+    labels, predicted = photos.labels(), probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+    return tuple(
+        Mistake(
+            photo=photos.root / photos.photos[i].path,
+            label=photos.photos[i].label,
+            predicted=photos.classes[predicted[i]],
+            probability=float(confidence[i]),
+            label_probability=float(probabilities[i, labels[i]]),
+        )
+        for i in surest
+    )
+
+
+def draw_learning(model: Path) -> list[Picture]:
+    """The learning curves, where the model is a run that has kept its record."""
+    if not (model / RECORD).is_file():
+        return []
+    record = read_json(model / RECORD)
+    epochs, chosen_on = record["epochs"], record["photos"]["chosen_on"]
+    return [
+        plots.picture(
+            "report-loss.png",
+            "Loss while training",
+            "Train is measured during the epoch, on the photos as augmented; the other line after "
+            "it. A widening gap between the two is overfitting.",
+            lambda palette: plots.learning_curve(epochs, "loss", chosen_on, palette),
+        ),
+        plots.picture(
+            "report-accuracy.png",
+            "Accuracy while training",
+            "The share of the photos that were named rightly, epoch by epoch.",
+            lambda palette: plots.learning_curve(epochs, "accuracy", chosen_on, palette),
+        ),
+    ]
+
+
+def draw_split(
+    split: dict[str, Any], probabilities: NDArray[np.float64], photos: Manifest
+) -> list[Picture]:
+    """The pictures of a split's figures."""
+    labels, below = photos.labels(), split["unsure"]["below"]
+    return [
+        plots.picture(
+            "report-confusion.png",
+            "Confusion matrix",
+            "A row is a true class, a column what it was called; the diagonal is right. The fuller "
+            "the colour, the larger the share of the row.",
+            lambda palette: plots.confusion(split["confusion"], photos.classes, palette),
+        ),
+        plots.picture(
+            "report-reliability.png",
+            "Reliability",
+            f"How often answers of each probability are right. On the dashed line, 80 % means 80 "
+            f"in 100. The mean distance from it is the calibration error, {split['ece']:.3f}.",
+            lambda palette: plots.reliability(split["reliability"], palette),
+        ),
+        plots.picture(
+            "report-recall.png",
+            "Recall of each class",
+            "Of a class's photos the share that was named rightly, with the 95 % interval; where "
+            "two intervals overlap widely, the difference may be chance.",
+            lambda palette: plots.recalls(split["per_class"], palette),
+        ),
+        plots.picture(
+            "report-coverage.png",
+            "Answers and accuracy by threshold",
+            "A higher threshold answers fewer photos, and more of those answers are right.",
+            lambda palette: plots.coverage(probabilities, labels, below, palette),
+        ),
+    ]

@@ -1,0 +1,193 @@
+"""A run's exported model in, what is deployed out: classifier.onnx, report.json, MODEL_CARD.md, and
+the golden pictures that ship with the deployment's hook.
+
+The figures are measured here, on the very file that is put into the folder: on validation and,
+where there is one, on test.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from serving.model.classifier import Classifier
+from train.errors import UsageError
+from train.evaluate.inference import TorchModel, labelled_split, split_logits
+from train.evaluate.report import summary
+from train.evaluate.verb import REPORT_JSON, make_report
+from train.export.card import CARD, model_card
+from train.export.gate import gated_file, int8_figures
+from train.export.golden import (
+    FLOAT32_TOLERANCE,
+    INT8_TOLERANCE,
+    LiteralModel,
+    golden_logits,
+    int8_golden_logits,
+    require_golden_folder,
+    write_goldens,
+)
+from train.export.onnx import ONNX_FILE
+from train.photos.manifest import Manifest
+from train.runs.folder import require_writable, write_bytes, write_json, write_whole
+from train.runs.model import load_model
+
+
+@dataclass(frozen=True, slots=True)
+class BundleConfig:
+    """Put a run's ONNX file and report under model/."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run; `python -m train export RUN` comes first."""
+    out: Path = Path("model")
+    """Folder that the Lambda image and the local server take the model from."""
+    data: Path | None = None
+    """Folder of the photos to measure with; the run's own if not given."""
+    splits: tuple[str, ...] = ()
+    """Which photos to measure with; validation and test, those that there are, if not given."""
+    notes: Path | None = None
+    """Markdown that ends the model card: origin of the photos, limits, what not to use it for."""
+    pictures: Path = Path(__file__).resolve().parent.parent / "samples"
+    """Folder of the golden pictures, *.jpg."""
+    golden: Path | None = None
+    """Folder for the golden pictures; ops/hook/golden beside --out if not given. Those of a
+    bundle before are replaced there; a folder with other pictures is refused."""
+    golden_tolerance: Annotated[float | None, tyro.conf.arg(metavar="PROBABILITY")] = None
+    """Largest difference of any calibrated probability that the hook lets pass; 0.001 for a float32
+    file and 0.02 for an int8 one if not given."""
+    int8: bool = False
+    """Ship the int8 file; `python -m train quantize RUN` comes first."""
+    recipe: Path | None = None
+    """Recipe of `build` that made the run, which the card prints before the notes."""
+    cache: Path = Path(".cache/photos")
+    """Folder of decoded photos; safe to delete."""
+
+    @property
+    def golden_folder(self) -> Path:
+        """Where the golden pictures are put."""
+        return self.golden or self.out.parent / "ops" / "hook" / "golden"
+
+
+def bundle(config: BundleConfig) -> None:
+    """Measure the exported file and put it, with the figures, where serving looks for it.
+
+    Raises:
+        UsageError: a file is missing, the int8 file is not the one that passed the gate, or the
+            folder for the golden pictures holds others.
+        CheckFailedError: a file does not answer the golden pictures as it should.
+    """
+    notes = _read_notes(config.notes) if config.notes else ""
+    notes = _built_by(config.recipe) + notes if config.recipe else notes
+    golden = config.golden_folder
+    require_writable(config.out, "--out")
+    require_writable(golden, "--golden" if config.golden else "")
+    require_golden_folder(golden, config.pictures)
+    exported = config.run / ONNX_FILE
+    if not exported.is_file():
+        raise UsageError(f"{exported} is missing: write it first, python -m train export RUN.")
+    float32 = Classifier.load(exported)
+    shipped = gated_file(config.run, float32.version) if config.int8 else exported
+    classifier = Classifier.load(shipped)
+    trained = load_model(config.run)
+    root = config.data or trained.config.data.data
+    splits = {
+        name: labelled_split(root, name, config.cache, classifier.contract.classes)
+        for name in config.splits or _splits_of(root)
+    }
+    report = _report(config, classifier, float32, splits)
+    checkpoint = TorchModel(trained, float32.contract)
+    int8 = LiteralModel(shipped, classifier) if config.int8 else None
+    pictures = sorted(config.pictures.glob("*.jpg"))
+    expected, tolerance = _expectations(config, checkpoint, float32, int8, pictures)
+    with shipped.open("rb") as source:
+        write_whole(config.out / ONNX_FILE, partial(shutil.copyfileobj, source))
+    write_json(config.out / REPORT_JSON, report)
+    card = model_card(trained, classifier.contract, classifier.version, report, notes)
+    write_bytes(config.out / CARD, card.encode())
+    write_goldens(golden, classifier.contract, pictures, expected, tolerance)
+    for name, split in report["splits"].items():
+        print(summary(name, split))
+    print(f"{len(pictures)} golden pictures are in {golden}")
+    print(f"The bundle is {config.out / ONNX_FILE}; serve it: make serve")
+
+
+def _splits_of(root: Path) -> list[str]:
+    """The splits that are measured where none is named."""
+    found = [name for name in ("validation", "test") if (root / name).is_dir()]
+    if not found:
+        raise UsageError(
+            f"{root} has neither validation nor test: name the photos' folder, --data DIR, or the "
+            "splits to measure with, --splits."
+        )
+    return found
+
+
+def _report(
+    config: BundleConfig, shipped: Classifier, float32: Classifier, splits: Mapping[str, Manifest]
+) -> dict[str, Any]:
+    """The shipped file's figures on every split, and of an int8 file how it differs from float32.
+
+    The alarms compare with its answers to the photos of all of them.
+    """
+    logits = {name: split_logits(shipped, photos, config.cache) for name, photos in splits.items()}
+    measured = {name: (logits[name], photos) for name, photos in splits.items()}
+    report = make_report(shipped.contract, measured)
+    report["version"] = shipped.version
+    report["answers"] = answers(shipped, np.concatenate(list(logits.values())))
+    if config.int8:
+        compared = {
+            name: (split_logits(float32, photos, config.cache), logits[name], photos.labels())
+            for name, photos in splits.items()
+        }
+        report["int8"] = int8_figures(config.run, compared)
+    return report
+
+
+def _read_notes(file: Path) -> str:
+    if not file.is_file():
+        raise UsageError(f"--notes {file} is missing.")
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--notes {file} is not UTF-8 text: save it as UTF-8.") from error
+
+
+def _expectations(
+    config: BundleConfig,
+    checkpoint: TorchModel,
+    float32: Classifier,
+    int8: LiteralModel | None,
+    pictures: list[Path],
+) -> tuple[NDArray[np.float32], float]:
+    """What the hook expects of the shipped file, and how closely."""
+    given = config.golden_tolerance
+    if int8 is None:
+        tolerance = FLOAT32_TOLERANCE if given is None else given
+        return golden_logits(checkpoint, float32, pictures, tolerance), tolerance
+    # What was quantised is the checkpoint's, too.
+    golden_logits(checkpoint, float32, pictures, FLOAT32_TOLERANCE)
+    tolerance = INT8_TOLERANCE if given is None else given
+    return int8_golden_logits(checkpoint, int8, pictures, tolerance), tolerance
+
+
+def answers(classifier: Classifier, logits: NDArray[np.float32]) -> dict[str, Any]:
+    """What the alarms on drift compare with: mean top probability, and share of unsure answers."""
+    top = classifier.probabilities(logits).max(axis=1)  # (N,)
+    return {
+        "mean_confidence": float(top.mean()),
+        "unsure_share": float((top < classifier.contract.unsure_below).mean()),
+    }
+
+
+def _built_by(recipe: Path) -> str:
+    """The card's section on the recipe."""
+    return (
+        "## Recipe\n\nThe model was built from the folder of photos by one command:\n\n```\n"
+        f"python -m train build --data DIR --recipe {recipe.name}\n```\n\n{recipe.name}:\n\n"
+        f"```toml\n{recipe.read_text(encoding='utf-8').strip()}\n```\n\n"
+    )

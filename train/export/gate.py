@@ -1,0 +1,254 @@
+"""A float32 file and int8 ones in; how far they differ, which pass and which is best, out.
+
+`quantize` writes the one that passes; `bundle` ships it only if it is still that file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.model.classifier import Classifier
+from serving.model.preprocess import normalize
+from train.errors import UsageError
+from train.evaluate.inference import split_logits
+from train.evaluate.metrics import wilson_interval
+from train.evaluate.timing import Clock, medians_in_turns
+from train.export.int8 import SAFE_PAIR, Recipe, largest_pair
+from train.photos import manifest as data
+from train.photos.manifest import Labels, Manifest
+from train.runs.folder import read_json
+
+INT8_FILE, QUANTIZE_JSON = "classifier.int8.onnx", "quantize.json"
+
+RULE = (
+    "Of the candidates that pass, the one with the least mean difference of probabilities from "
+    "float32; of equal ones the fastest."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an int8 file must keep to."""
+
+    min_agreement: float
+    max_accuracy_loss: float
+    max_time_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An int8 file against its float32 file, on the same photos.
+
+    Attributes:
+        agreed: photos with the same label from both.
+        correct_float32, correct_int8: photos that each names rightly.
+        unsure_changed: photos that only one of them calls `unsure`.
+        mean_difference, largest_difference: of calibrated probabilities, over photos and classes.
+        time_ratio: int8's processor time over float32's, one photo, one thread, median.
+        largest_pair: see train.export.int8.largest_pair.
+    """
+
+    photos: int
+    agreed: int
+    correct_float32: int
+    correct_int8: int
+    unsure_changed: int
+    mean_difference: float
+    largest_difference: float
+    time_ratio: float
+    largest_pair: int
+
+    @property
+    def agreement(self) -> float:
+        """Share of the photos with the same label from both."""
+        return self.agreed / self.photos
+
+    @property
+    def accuracy_loss(self) -> float:
+        """What int8 loses of accuracy, 0..1; negative where it gains."""
+        return (self.correct_float32 - self.correct_int8) / self.photos
+
+    def figures(self) -> dict[str, Any]:
+        """The figures as JSON values, with 95 % intervals of the shares."""
+        return {
+            **asdict(self),
+            "agreement": self.agreement,
+            "agreement_interval_95": list(wilson_interval(self.agreed, self.photos)),
+            "accuracy_float32": self.correct_float32 / self.photos,
+            "accuracy_float32_interval_95": list(
+                wilson_interval(self.correct_float32, self.photos)
+            ),
+            "accuracy_int8": self.correct_int8 / self.photos,
+            "accuracy_int8_interval_95": list(wilson_interval(self.correct_int8, self.photos)),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A float32 file, and its (N, C) logits on the photos that judge what was made of it."""
+
+    classifier: Classifier
+    photos: Manifest
+    logits: NDArray[np.float32]
+    cache: Path
+
+    @classmethod
+    def on(cls, classifier: Classifier, photos: Manifest, cache: Path) -> "Reference":
+        """Run the file on every photo."""
+        return cls(classifier, photos, split_logits(classifier, photos, cache), cache)
+
+
+def judge(reference: Reference, candidate: Path, clock: Clock) -> Judged:
+    """Compare a candidate with the float32 file that it was made of.
+
+    Raises:
+        ContractError: serving would refuse the candidate.
+    """
+    int8, float32 = Classifier.load(candidate), reference.classifier
+    labels, before = reference.photos.labels(), reference.logits
+    after = split_logits(int8, reference.photos, reference.cache)
+    wanted, actual = float32.probabilities(before), int8.probabilities(after)  # (N, C)
+    differences = np.abs(wanted - actual)
+    below = float32.contract.unsure_below
+    return Judged(
+        photos=len(labels),
+        agreed=int((before.argmax(axis=1) == after.argmax(axis=1)).sum()),
+        correct_float32=int((before.argmax(axis=1) == labels).sum()),
+        correct_int8=int((after.argmax(axis=1) == labels).sum()),
+        unsure_changed=int(((wanted.max(axis=1) < below) != (actual.max(axis=1) < below)).sum()),
+        mean_difference=float(differences.mean()),
+        largest_difference=float(differences.max()),
+        time_ratio=time_ratio(reference, int8, clock),
+        largest_pair=largest_pair(candidate),
+    )
+
+
+def time_ratio(reference: Reference, int8: Classifier, clock: Clock) -> float:
+    """Median time of int8 over float32's for one photo, one thread each, the two taking turns."""
+    spec = int8.contract.preprocess
+    batch = normalize(data.pixels(reference.photos, spec, reference.cache)[:1], spec)
+    models = (reference.classifier, int8)
+    before, after = medians_in_turns([partial(m.logits, batch) for m in models], clock)
+    return after / before
+
+
+def refusals(judged: Judged, limits: Limits) -> list[str]:
+    """Why a file does not pass, one line each with by how much; empty when it passes."""
+    found = []
+    if not judged.agreement >= limits.min_agreement:
+        found.append(
+            f"another label than float32's on {judged.photos - judged.agreed} of {judged.photos} "
+            f"photos: agreement {judged.agreement:.4f}, at least {limits.min_agreement:g} is needed"
+        )
+    if not judged.accuracy_loss <= limits.max_accuracy_loss:
+        found.append(
+            f"accuracy {judged.correct_int8} of {judged.photos} against float32's "
+            f"{judged.correct_float32}: {judged.accuracy_loss:.4f} lost, at most "
+            f"{limits.max_accuracy_loss:g} is allowed"
+        )
+    if not judged.time_ratio < limits.max_time_ratio:
+        found.append(
+            f"{judged.time_ratio:.2f} times float32's time, below {limits.max_time_ratio:g} is "
+            "needed"
+        )
+    if judged.largest_pair > SAFE_PAIR:
+        found.append(
+            f"two weights add up to {judged.largest_pair}, at most {SAFE_PAIR} is right on "
+            "processors without VNNI"
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """How an int8 file was made, and what became of it."""
+
+    recipe: Recipe
+    judged: Judged
+    refused: list[str]
+
+    @property
+    def line(self) -> str:
+        """The verdict and the figures on one line."""
+        verdict = "refused" if self.refused else "passes"
+        return f"{verdict:8} {self.recipe!s:48} {judged_line(self.judged)}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The candidate as JSON values."""
+        return {**asdict(self.recipe), **self.judged.figures(), "refused": self.refused}
+
+
+def rank(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that pass, the best first, by RULE."""
+    passing = [candidate for candidate in candidates if not candidate.refused]
+    return sorted(passing, key=lambda c: (c.judged.mean_difference, c.judged.time_ratio))
+
+
+def closest(candidates: Sequence[Candidate]) -> Candidate:
+    """Of candidates that failed the one that came closest."""
+    return min(candidates, key=lambda c: (len(c.refused), c.judged.mean_difference))
+
+
+def judged_line(judged: Judged) -> str:
+    """The figures of a file on one line."""
+    return (
+        f"agreement {judged.agreement:.4f}, accuracy {judged.correct_int8 / judged.photos:.4f} "
+        f"(float32 {judged.correct_float32 / judged.photos:.4f}), mean difference "
+        f"{judged.mean_difference:.5f}, {judged.time_ratio:.2f} of the time"
+    )
+
+
+def gated_file(run: Path, float32_version: str) -> Path:
+    """The run's int8 file.
+
+    Raises:
+        UsageError: there is none, it is not the file that passed the gate, or it was made of
+            another float32 file than the run's present one.
+    """
+    int8 = run / INT8_FILE
+    remedy = "python -m train quantize RUN"
+    if not int8.is_file() or not (run / QUANTIZE_JSON).is_file():
+        raise UsageError(f"{int8} is missing: write it first, {remedy}; or ship float32.")
+    record = read_json(run / QUANTIZE_JSON)
+    if record.get("float32") != float32_version:
+        raise UsageError(f"{int8} was made of another export of {run}: write it again, {remedy}.")
+    if record.get("int8") != Classifier.load(int8).version:
+        raise UsageError(f"{int8} is not the file that passed the gate: write it again, {remedy}.")
+    return int8
+
+
+def int8_figures(
+    run: Path, splits: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32], Labels]]
+) -> dict[str, Any]:
+    """What a report says beside int8's own figures: float32's, agreement, and what was gated.
+
+    Args:
+        splits: of each split the (N, C) logits of the float32 and of the int8 file, and the labels.
+    """
+    record = read_json(run / QUANTIZE_JSON)
+    return {
+        "gate": {name: record[name] for name in ("limits", "photos", "passed")},
+        "splits": {name: _agreement(*answers) for name, answers in splits.items()},
+    }
+
+
+def _agreement(
+    before: NDArray[np.float32], after: NDArray[np.float32], labels: Labels
+) -> dict[str, Any]:
+    photos = len(labels)
+    agreed = int((before.argmax(axis=1) == after.argmax(axis=1)).sum())
+    correct = int((before.argmax(axis=1) == labels).sum())
+    return {
+        "photos": photos,
+        "agreed": agreed,
+        "agreement": agreed / photos,
+        "agreement_interval_95": list(wilson_interval(agreed, photos)),
+        "float32_correct": correct,
+        "float32_accuracy": correct / photos,
+        "float32_accuracy_interval_95": list(wilson_interval(correct, photos)),
+    }

@@ -1,0 +1,202 @@
+"""Drawn pictures and a checkpoint in, the expectations out that a deployment is held to.
+
+ops/hook ships them and lets no version have traffic that answers otherwise. Of a float32 file they
+are the torch checkpoint's. An int8 file answers otherwise than the checkpoint by design, on drawn
+pictures by up to some tenths: its expectations are the file's own arithmetic, carried out literally
+in float32 (every weight and activation dequantised, no integer kernel, nothing fused), and where
+the checkpoint is sure its label must be the same.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from serving.model.classifier import Classifier
+from serving.model.contract import Contract
+from serving.model.preprocess import PreprocessSpec
+from train.errors import CheckFailedError, UsageError
+from train.evaluate.inference import TorchModel, image_logits, pixels_of_files
+from train.photos.folders import is_photo
+from train.photos.manifest import MAX_PIXELS, Pixels
+from train.runs.folder import read_json, write_json, write_whole
+
+EXPECTATIONS = "expectations.json"
+
+# Largest difference of a probability that is let pass. The integer kernels round an activation that
+# lies between two steps now and then to the other one than float32 arithmetic does. On the drawn
+# pictures that moves a probability of the bundled model by 0.016 at most; noise of a hundredth on
+# the weights of an earlier one moved it by 0.098.
+FLOAT32_TOLERANCE, INT8_TOLERANCE = 1e-3, 2e-2
+
+_FORMAT = 1
+
+
+def golden_logits(
+    model: TorchModel, classifier: Classifier, pictures: Sequence[Path], tolerance: float
+) -> NDArray[np.float32]:
+    """(N, C) float32: the checkpoint's logits for the pictures.
+
+    Raises:
+        UsageError: there are no pictures.
+        CheckFailedError: the exported file's calibrated probabilities are further off than
+            `tolerance`, or its label is another: the deployment would be refused.
+    """
+    if not pictures:
+        raise UsageError("There is no golden picture: name a folder of JPEGs, --pictures DIR.")
+    pixels = _pixels(pictures, classifier.contract.preprocess)
+    expected, actual = (image_logits(m, pixels) for m in (model, classifier))
+    off = np.abs(classifier.probabilities(expected) - classifier.probabilities(actual)).max()
+    relabelled = int((expected.argmax(axis=1) != actual.argmax(axis=1)).sum())
+    if relabelled or not off <= tolerance:
+        raise CheckFailedError(
+            f"On the golden pictures the exported file is not the checkpoint: largest difference "
+            f"of a probability {off:.2e} (at most {tolerance:g}), another label on {relabelled}. "
+            "Export again, or allow more, --golden-tolerance. Nothing was written."
+        )
+    return expected
+
+
+def int8_golden_logits(
+    model: TorchModel, int8: "LiteralModel", pictures: Sequence[Path], tolerance: float
+) -> NDArray[np.float32]:
+    """(N, C) float32: an int8 file's logits for the pictures, by float32 arithmetic.
+
+    Raises:
+        CheckFailedError: the file as it is served is further off than `tolerance` or gives another
+            label, or calls a picture otherwise of which the checkpoint is sure.
+    """
+    classifier = int8.served
+    pixels = _pixels(pictures, classifier.contract.preprocess)
+    expected = image_logits(int8, pixels)
+    served = image_logits(classifier, pixels)
+    wanted, actual = classifier.probabilities(expected), classifier.probabilities(served)
+    off = float(np.abs(wanted - actual).max())
+    labels = actual.argmax(axis=1)  # (N,)
+    relabelled = int((wanted.argmax(axis=1) != labels).sum())
+    if relabelled or not off <= tolerance:
+        raise CheckFailedError(
+            f"On the golden pictures the int8 file's integer arithmetic is not its own in float32: "
+            f"largest difference of a probability {off:.2e} (at most {tolerance:g}), another label "
+            f"on {relabelled}. Allow more, --golden-tolerance, or ship float32. Nothing was "
+            "written."
+        )
+    trained = classifier.probabilities(image_logits(model, pixels))  # (N, C)
+    sure = trained.max(axis=1) >= classifier.contract.unsure_below
+    for index in np.flatnonzero(sure & (labels != trained.argmax(axis=1))).tolist():
+        raise CheckFailedError(
+            f"{pictures[index].name}: the checkpoint is sure that it is "
+            f"{classifier.contract.classes[trained[index].argmax()]}, the int8 file calls it "
+            f"{classifier.contract.classes[labels[index]]}. Ship float32, or name other golden "
+            "pictures, --pictures DIR. Nothing was written."
+        )
+    return expected
+
+
+class LiteralModel:
+    """A model file of which every node is carried out as it is written.
+
+    `served` is the same file as serving carries it out.
+    """
+
+    def __init__(self, path: Path, served: Classifier) -> None:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 3  # errors
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+        self.served = served
+        self.contract = served.contract
+
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, 3, H, W) float32 -> (N, C) float32."""
+        name = self._session.get_inputs()[0].name
+        logits: NDArray[np.float32] = self._session.run(None, {name: batch})[0]
+        return logits
+
+
+def _pixels(pictures: Sequence[Path], spec: PreprocessSpec) -> Pixels:
+    return pixels_of_files([path.read_bytes() for path in pictures], spec, MAX_PIXELS)
+
+
+def require_golden_folder(folder: Path, pictures: Path) -> None:
+    """Make sure that nobody's pictures are lost where the golden ones are put.
+
+    Raises:
+        UsageError: the folder is the one that the pictures come from, or it holds others than
+            `bundle` put there.
+    """
+    if folder.resolve() == pictures.resolve():
+        raise UsageError(
+            f"{folder} is the folder of --pictures: name another for the golden pictures, "
+            "--golden DIR."
+        )
+    if not folder.is_dir():
+        return
+    ours = _listed(folder)
+    for file in sorted(folder.iterdir()):
+        if not is_photo(file) or file.name in ours:
+            continue
+        # An interrupted bundle leaves copies that no list names yet.
+        source = pictures / file.name
+        if not (source.is_file() and source.read_bytes() == file.read_bytes()):
+            raise UsageError(
+                f"{folder} holds {file.name}, which bundle did not put there: move it away, or "
+                "name another folder, --golden DIR. Nothing was written."
+            )
+
+
+def _listed(folder: Path) -> set[str]:
+    """The names of the pictures that the folder's expectations are about."""
+    file = folder / EXPECTATIONS
+    if not file.is_file():
+        return set()
+    try:
+        names = {str(picture["file"]) for picture in read_json(file)["pictures"]}
+    except (KeyError, TypeError) as error:
+        raise UsageError(
+            f"{file} is no list of golden pictures: name another folder, --golden DIR."
+        ) from error
+    photos = {name for name in names if is_photo(Path(name))}
+    return {name for name in photos if Path(name).name == name}  # nothing outside the folder
+
+
+def write_goldens(
+    folder: Path,
+    contract: Contract,
+    pictures: Sequence[Path],
+    logits: NDArray[np.float32],
+    tolerance: float,
+) -> None:
+    """Put pictures and expectations into the folder, in the place of the ones before.
+
+    Of what was there, only pictures that its expectations.json lists are deleted.
+    """
+    before = _listed(folder)
+    for path in pictures:
+        with path.open("rb") as source:
+            write_whole(folder / path.name, lambda file: shutil.copyfileobj(source, file))
+    write_json(
+        folder / EXPECTATIONS,
+        {
+            "format": _FORMAT,
+            "model": contract.name,
+            "classes": list(contract.classes),
+            "temperature": contract.temperature,
+            "tolerance": tolerance,
+            "pictures": [
+                {
+                    "file": path.name,
+                    "label": contract.classes[int(row.argmax())],
+                    "logits": [float(logit) for logit in row],
+                }
+                for path, row in zip(pictures, logits, strict=True)
+            ],
+        },
+    )
+    for name in before - {path.name for path in pictures}:
+        (folder / name).unlink(missing_ok=True)

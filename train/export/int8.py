@@ -1,0 +1,219 @@
+"""A float32 ONNX file and calibration photos in, int8 candidates out, one by each recipe.
+
+Activations become uint8 and weights int8, a scale per output channel, in the QDQ form. On x86
+processors without VNNI one instruction multiplies two neighbouring pairs of a uint8 and an int8 and
+adds the products in 16 bits, saturating without a word (VPMADDUBSW): 255 x 127 twice is 64,770, and
+32,767 is what fits. Lambda promises AVX2 only. `paired` weights are scaled so that this cannot be.
+Biases take off what the rounding shifts each layer's mean by (train/export/bias_correction.py).
+"""
+
+import contextlib
+import io
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quant_pre_process,
+    quantize_static,
+)
+
+from serving.model.preprocess import PreprocessSpec, normalize
+from train.export.bias_correction import correct_biases, layer_means
+from train.photos.manifest import Pixels
+
+Method = Literal["minmax", "percentile", "entropy"]
+Weights = Literal["eight", "seven", "paired"]
+
+_METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "percentile": CalibrationMethod.Percentile,
+    "entropy": CalibrationMethod.Entropy,
+}
+
+# 255 x 128 = 32,640: the largest sum of two weights of one sign whose products fit into 16 bits.
+SAFE_PAIR = 128
+_LARGEST = 127
+
+# Photos whose activations are held in memory at once; MobileNetV2's take some 25 MB each.
+_STRIDE = 10
+
+# Photos on which means are compared: for one MobileNetV2 25, 50 and 100 took two thirds off the
+# distance from float32 alike. They are held in memory at once.
+_CORRECTED_ON = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a candidate is made.
+
+    Attributes:
+        method: how the range of an activation follows from what the calibration photos gave.
+        weights: `eight` bits; `seven`, of which no two products saturate; `paired`, the finest
+            scale of each channel at which no two products do.
+        float_first: this many of the first convolutions, and with them the layer that gives the
+            logits, stay float32; 0 leaves none.
+    """
+
+    method: Method
+    weights: Weights
+    float_first: int
+
+    def __str__(self) -> str:
+        kept = f", first {self.float_first} and last float32" if self.float_first else ""
+        return f"{self.method}, {self.weights} weights{kept}"
+
+
+def recipes(
+    methods: Sequence[Method], weights: Sequence[Weights], float_first: Sequence[int]
+) -> list[Recipe]:
+    """Every combination, in the order given."""
+    return [Recipe(*parts) for parts in itertools.product(methods, weights, float_first)]
+
+
+class Quantizer:
+    """A float32 file made ready, and the calibration photos; ranges are measured once a method."""
+
+    def __init__(self, float32: Path, spec: PreprocessSpec, pixels: Pixels, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._spec, self._pixels = folder, spec, pixels
+        self._prepared = folder / "prepared.onnx"
+        # Folds constants and batch-norm; its symbolic shapes are for networks with other inputs.
+        quant_pre_process(str(float32), str(self._prepared), skip_symbolic_shape=True)
+        self._graph = onnx.load(str(self._prepared)).graph
+
+    @cached_property
+    def _correction_batch(self) -> NDArray[np.float32]:
+        """A few of the photos, spread over the classes, as the network's input."""
+        chosen = np.linspace(0, len(self._pixels) - 1, min(_CORRECTED_ON, len(self._pixels)))
+        return normalize(self._pixels[chosen.astype(int)], self._spec)
+
+    @cached_property
+    def _means(self) -> dict[str, NDArray[np.float64]]:
+        return layer_means(self._prepared, self._correction_batch)
+
+    def path_of(self, recipe: Recipe) -> Path:
+        """Where `make` leaves the candidate of a recipe."""
+        return self._folder / f"{recipe.method}-{recipe.weights}-{recipe.float_first}.onnx"
+
+    def make(self, recipe: Recipe) -> Path:
+        """Write the candidate of a recipe; the metadata is the float32 file's."""
+        out = self.path_of(recipe)
+        with contextlib.redirect_stdout(io.StringIO()):  # the calibrators report to it
+            quantize_static(
+                self._prepared,
+                out,
+                _Photos(self._graph.input[0].name, self._spec, self._pixels),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                reduce_range=recipe.weights != "eight",
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=_kept_in_float(self._graph, recipe.float_first),
+                calibrate_method=_METHODS[recipe.method],
+                calibration_cache_path=self._folder / f"{recipe.method}.json",
+                extra_options={
+                    "CalibStridedMinMax": _stride(len(self._pixels)),
+                    "TensorQuantOverrides": (
+                        paired_scales(self._graph) if recipe.weights == "paired" else {}
+                    ),
+                },
+            )
+        correct_biases(out, self._means, self._correction_batch)
+        return out
+
+
+def _stride(photos: int) -> int:
+    """The calibrators take strides of one size: the largest that divides the photos."""
+    return max(size for size in range(1, _STRIDE + 1) if photos % size == 0)
+
+
+class _Photos(CalibrationDataReader):  # type: ignore[misc]
+    """Calibration photos as the network's input, one after another."""
+
+    def __init__(self, name: str, spec: PreprocessSpec, pixels: Pixels) -> None:
+        self._name, self._spec, self._pixels = name, spec, pixels
+        self.set_range(0, len(pixels))
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._left = iter(range(start_index, end_index))
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        index = next(self._left, None)
+        if index is None:
+            return None
+        return {self._name: normalize(self._pixels[index : index + 1], self._spec)}
+
+
+def _kept_in_float(graph: onnx.GraphProto, first: int) -> list[str]:
+    if not first:
+        return []
+    convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
+    linear = [node.name for node in graph.node if node.op_type in ("Gemm", "MatMul")]
+    return convolutions[:first] + linear[-1:]
+
+
+def paired_scales(graph: onnx.GraphProto) -> dict[str, list[dict[str, Any]]]:
+    """Of each convolution's output channels the range in which no two products saturate.
+
+    What is rounded is off by half a step at most, so two weights that fill 127 steps fill 128.
+    """
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    names = {node.input[1] for node in graph.node if node.op_type == "Conv"} & weights.keys()
+    return {
+        name: [
+            {
+                "quant_type": QuantType.QInt8,
+                "axis": 0,
+                "symmetric": True,
+                "reduce_range": False,
+                "rmin": np.float32(-widest),
+                "rmax": np.float32(widest),
+            }
+            for widest in pair_sums(weights[name].reshape(len(weights[name]), -1))
+        ]
+        for name in sorted(names)
+    }
+
+
+def pair_sums(rows: NDArray[Any]) -> NDArray[Any]:
+    """(R, W) weights -> (R,): the largest absolute sum of two weights of one sign in each row."""
+    ordered = np.sort(rows, axis=1)
+    positive = np.maximum(ordered[:, -2:], 0).sum(axis=1)
+    negative = np.maximum(-ordered[:, :2], 0).sum(axis=1)
+    largest: NDArray[Any] = np.maximum(positive, negative)
+    return largest
+
+
+def largest_pair(model: Path) -> int:
+    """The largest sum of two int8 weights of one sign whose products may be added in 16 bits.
+
+    Up to SAFE_PAIR nothing saturates, whichever two the processor's kernel puts side by side.
+    """
+    graph = onnx.load(str(model)).graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    consumers = {name: node.op_type for node in graph.node for name in node.input}
+    largest = 0
+    for node in graph.node:
+        stored = tensors.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if stored is None or stored.data_type != onnx.TensorProto.INT8 or len(stored.dims) < 2:
+            continue
+        values = numpy_helper.to_array(stored).astype(np.int64)
+        # Products of one output channel are added up; of what is no convolution, any two may be.
+        channels = len(values) if consumers.get(node.output[0]) == "Conv" else 1
+        largest = max(largest, int(pair_sums(values.reshape(channels, -1)).max()))
+    return largest

@@ -1,0 +1,244 @@
+"""A run's float32 ONNX file in, an int8 one out, if one is as good and faster; else nothing.
+
+Candidates are made of the exported file, their ranges measured on photos of train, and judged on
+photos that neither the network nor the ranges have seen: validation, or what the run held out.
+
+RUN/classifier.int8.onnx    the best candidate, only if it passed
+RUN/quantize.json           every candidate's figures, whether or not one passed
+"""
+
+import platform
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from serving.model.classifier import Classifier
+from serving.model.contract import Contract
+from train.errors import CheckFailedError, UsageError, require
+from train.evaluate.inference import labelled_split
+from train.evaluate.timing import Clock
+from train.export.gate import (
+    INT8_FILE,
+    QUANTIZE_JSON,
+    RULE,
+    Candidate,
+    Judged,
+    Limits,
+    Reference,
+    closest,
+    judge,
+    judged_line,
+    rank,
+    refusals,
+)
+from train.export.int8 import Method, Quantizer, Weights, recipes
+from train.export.onnx import ONNX_FILE, add_contract
+from train.photos import manifest as data
+from train.photos.manifest import Manifest
+from train.runs.folder import draft_folder, require_writable, write_bytes, write_json
+from train.runs.model import TrainedModel, load_model
+from train.runs.photos import unseen_photos, unseen_split
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeConfig:
+    """Write a run's ONNX file in int8, if it passes a gate."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder of the run; `python -m train export RUN` comes first."""
+    data: Path | None = None
+    """Folder of the photos; the run's own if not given."""
+    photos: int = 200
+    """How many photos of train the ranges of the activations are measured on."""
+    methods: tuple[Method, ...] = ("minmax", "percentile", "entropy")
+    """How a range follows from those photos."""
+    weights: tuple[Weights, ...] = ("seven", "paired")
+    """How weights are scaled: to seven bits, or as finely as no products saturate; `eight` bits may
+    saturate, so they are for comparison and never pass."""
+    float_first: tuple[int, ...] = (0, 3)
+    """How many of the first convolutions stay float32, the last layer with them."""
+    min_agreement: float = 0.99
+    """Share of the photos that must keep float32's label."""
+    max_accuracy_loss: float = 0.01
+    """Share of the photos by which accuracy may fall."""
+    max_time_ratio: float = 1.0
+    """The time must be below this many times float32's, measured here in one thread."""
+    cache: Path = Path(".cache/photos")
+    """Folder of decoded photos; safe to delete."""
+
+    def __post_init__(self) -> None:
+        require(self.photos >= 1, "--photos", "a number 1 or more", self.photos)
+        require(bool(self.float_first), "--float-first", "at least one number", "none")
+        require(min(self.float_first) >= 0, "--float-first", "numbers 0 or more", self.float_first)
+        if not self.methods or not self.weights:
+            raise UsageError("--methods and --weights each take at least one name.")
+
+    @property
+    def limits(self) -> Limits:
+        """What the gate holds a file to."""
+        return Limits(self.min_agreement, self.max_accuracy_loss, self.max_time_ratio)
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoRoles:
+    """Which photos do what; none does both.
+
+    Attributes:
+        calibration: what the ranges of activations are measured on, photos of train.
+        judging: what candidates are judged on.
+    """
+
+    calibration: Manifest
+    judging: Manifest
+
+
+def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None:
+    """Make candidates, judge them, and write the best if it passes.
+
+    Raises:
+        UsageError: the run is not exported, or has no photos to calibrate or to judge with.
+        CheckFailedError: no file passes; quantize.json holds the figures, and no model is written.
+    """
+    exported = config.run / ONNX_FILE
+    if not exported.is_file():
+        raise UsageError(f"{exported} is missing: write it first, python -m train export RUN.")
+    require_writable(config.run)
+    trained = load_model(config.run)
+    roles = choose_photos(config, trained)
+    judged_on = unseen_split(trained)
+    print(
+        f"{len(roles.calibration.photos):,} photos of train calibrate; candidates are judged on "
+        f"{len(roles.judging.photos):,} of {judged_on}"
+    )
+    float32 = Classifier.load(exported)
+    with draft_folder() as folder:
+        quantizer = _quantizer(config, float32, roles, Path(folder))
+        reference = Reference.on(float32, roles.judging, config.cache)
+        candidates = _try(config, quantizer, reference, clock)
+        best = next(iter(rank(candidates)), None)
+        made = None
+        if best is not None:
+            draft = quantizer.path_of(best.recipe)
+            made = add_contract(draft, contract_of_int8(float32.contract, best.judged))
+    _write(config, made, float32.version, _record(config, roles, judged_on, candidates, best))
+    if best is None:
+        raise CheckFailedError(_nothing_passed(config, closest(candidates)))
+    print(
+        f"{best.recipe}: {judged_line(best.judged)}\nThe int8 file is {config.run / INT8_FILE} "
+        f"({(config.run / INT8_FILE).stat().st_size / 1e6:.1f} MB); every candidate's figures are "
+        f"in {config.run / QUANTIZE_JSON}"
+    )
+
+
+def choose_photos(config: QuantizeConfig, trained: TrainedModel) -> PhotoRoles:
+    """Draw about `config.photos` photos of train to calibrate with; unseen ones judge.
+
+    Raises:
+        UsageError: there are none to judge on, or none of train is left to calibrate with.
+    """
+    root = config.data or trained.config.data.data
+    judging = unseen_photos(trained, config.run, config.cache, config.data)
+    train = without(labelled_split(root, "train", config.cache, trained.classes), judging)
+    calibration = balanced(train, config.photos, trained.config.seed)
+    if not calibration.photos:
+        raise UsageError(f"{root / 'train'} has no photo that does not judge as well.")
+    return PhotoRoles(calibration, judging)
+
+
+def balanced(manifest: Manifest, count: int, seed: int) -> Manifest:
+    """Draw about `count` photos, as many of each class."""
+    labels = manifest.labels()
+    random = np.random.default_rng(seed)
+    each = max(1, count // len(manifest.classes))
+    drawn: list[int] = []
+    for label in range(len(manifest.classes)):
+        drawn += random.permutation(np.flatnonzero(labels == label))[:each].tolist()
+    photos = tuple(manifest.photos[i] for i in sorted(drawn))
+    return Manifest(manifest.root, manifest.classes, photos)
+
+
+def without(manifest: Manifest, others: Manifest) -> Manifest:
+    """The photos whose content is not among the others'."""
+    known = {photo.sha256 for photo in others.photos}
+    kept = tuple(photo for photo in manifest.photos if photo.sha256 not in known)
+    return Manifest(manifest.root, manifest.classes, kept)
+
+
+def _quantizer(
+    config: QuantizeConfig, float32: Classifier, roles: PhotoRoles, folder: Path
+) -> Quantizer:
+    spec = float32.contract.preprocess
+    pixels = data.pixels(roles.calibration, spec, config.cache)
+    return Quantizer(config.run / ONNX_FILE, spec, pixels, folder)
+
+
+def _try(
+    config: QuantizeConfig, quantizer: Quantizer, reference: Reference, clock: Clock
+) -> list[Candidate]:
+    """A candidate by each recipe, with its verdict, in the order in which they are printed."""
+    candidates = []
+    for recipe in recipes(config.methods, config.weights, config.float_first):
+        judged = judge(reference, quantizer.make(recipe), clock)
+        candidates.append(Candidate(recipe, judged, refusals(judged, config.limits)))
+        print(candidates[-1].line, flush=True)
+    return candidates
+
+
+def contract_of_int8(contract: Contract, judged: Judged) -> Contract:
+    """The float32 file's contract; its split's figures are named as what they are."""
+    kept = {
+        name if name.startswith("calibration_") else f"float32_{name}": value
+        for name, value in contract.metrics.items()
+    }
+    added = {
+        "int8_agreement": round(judged.agreement, 4),
+        "int8_agreement_photos": judged.photos,
+        "int8_mean_difference": round(judged.mean_difference, 5),
+    }
+    return replace(contract, metrics=kept | added)
+
+
+def _write(
+    config: QuantizeConfig, made: bytes | None, float32: str, record: dict[str, object]
+) -> None:
+    """The file and the record that speaks of it; no file stays of an earlier time."""
+    int8 = config.run / INT8_FILE
+    if made is None:
+        int8.unlink(missing_ok=True)
+    else:
+        write_bytes(int8, made)
+    versions = {"float32": float32, "int8": Classifier.load(int8).version if made else None}
+    write_json(config.run / QUANTIZE_JSON, record | versions)
+
+
+def _record(
+    config: QuantizeConfig,
+    roles: PhotoRoles,
+    judged_on: str,
+    candidates: list[Candidate],
+    best: Candidate | None,
+) -> dict[str, object]:
+    """What quantize.json says beside the versions."""
+    return {
+        "photos": {
+            "calibration": len(roles.calibration.photos),
+            "judging": len(roles.judging.photos),
+            "judging_split": judged_on,
+        },
+        "limits": asdict(config.limits),
+        "rule": RULE,
+        "machine": f"{platform.machine()} {platform.system()}",
+        "candidates": [candidate.to_json() for candidate in candidates],
+        "passed": best.to_json() if best else None,
+    }
+
+
+def _nothing_passed(config: QuantizeConfig, nearest: Candidate) -> str:
+    return (
+        f"No int8 file passes the gate. Against the closest candidate ({nearest.recipe}) stands: "
+        f"{'; '.join(nearest.refused)}. Every figure is in {config.run / QUANTIZE_JSON}. Serve "
+        "float32, or give other --photos or --float-first. No model file was written."
+    )

@@ -1,0 +1,169 @@
+"""Pixels and labels in, batches out: in an order and with an augmentation that depend on the seed,
+the epoch and the photo alone, never on what ran before or on how many processes share the work.
+"""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
+from torchvision.transforms import v2
+
+from train.config import FitConfig
+from train.fit.augmentation import augmentation, base_spec
+from train.networks.backbones import preprocessing
+from train.networks.features import cached_features
+from train.photos import manifest as data
+from train.photos.manifest import Labels, Manifest, Pixels
+
+Batches = DataLoader[tuple[Tensor, Tensor]]
+"""Batches of photos or of their features, and their labels."""
+
+# (epoch, index): which photo, and for which of its random variants.
+Draw = tuple[int, int]
+
+
+class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
+    """Photos at a training size, each variant drawn from (seed, epoch, index)."""
+
+    def __init__(self, pixels: Pixels, labels: Labels, transform: v2.Compose, seed: int) -> None:
+        self._pixels = pixels  # (N, H, W, 3), mapped from the cache
+        self._labels = torch.from_numpy(labels)
+        self._transform = transform
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """-> ((3, S, S) uint8, () int64)."""
+        epoch, index = draw
+        photo = torch.from_numpy(np.array(self._pixels[index])).permute(2, 0, 1)  # (3, H, W)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mixed_seed(self._seed, epoch, index))
+            return self._transform(photo), self._labels[index]
+
+
+class EpochOrder(Sampler[Draw]):
+    """Every photo once an epoch, in an order drawn from (seed, epoch)."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self._length = length
+        self._seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Draw]:
+        generator = torch.Generator().manual_seed(mixed_seed(self._seed, self.epoch))
+        order = torch.randperm(self._length, generator=generator).tolist()
+        return ((self.epoch, index) for index in order)
+
+
+class FeatureRows(Dataset[tuple[Tensor, Tensor]]):
+    """Features of a frozen backbone, addressed like photos."""
+
+    def __init__(self, features: Tensor, labels: Labels) -> None:
+        self._features = features  # (N, F)
+        self._labels = torch.from_numpy(labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        """-> ((F,) float32, () int64)."""
+        return self._features[draw[1]], self._labels[draw[1]]
+
+
+def mixed_seed(*parts: int) -> int:
+    """One 63-bit seed from several numbers; nearby numbers give unrelated seeds."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def training_loaders(
+    config: FitConfig,
+    backbone: nn.Module,
+    photos: Manifest,
+    order: EpochOrder,
+    device: torch.device,
+) -> list[Batches]:
+    """Of each training size its batches; of features, which have none, one loader."""
+    spec, labels = preprocessing(config.network.backbone, config.network.input_px), photos.labels()
+    if config.on_features:
+        rows = cached_features(backbone, photos, spec, config.data.cache, device)
+        return [feature_loader(config, torch.from_numpy(rows), labels, order)]
+    cropped_from = base_spec(spec, at_least_px=config.teacher_px)
+    pixels = data.pixels(photos, cropped_from, config.data.cache)
+    return [
+        photo_loader(config, pixels, labels, max(size, config.teacher_px), order)
+        for size in config.training_px
+    ]
+
+
+def choosing_loader(
+    config: FitConfig, backbone: nn.Module, photos: Manifest | None, device: torch.device
+) -> Batches | None:
+    """Batches of the photos, or of their features, that the epochs are compared on."""
+    if photos is None:
+        return None
+    spec, cache = preprocessing(config.network.backbone, config.network.input_px), config.data.cache
+    if config.on_features:
+        rows = cached_features(backbone, photos, spec, cache, device)
+        return evaluation_loader(torch.from_numpy(rows), photos.labels())
+    return evaluation_loader(data.pixels(photos, spec, cache), photos.labels())
+
+
+def photo_loader(
+    config: FitConfig, pixels: Pixels, labels: Labels, size_px: int, order: EpochOrder
+) -> Batches:
+    """Augmented training batches: ((B, 3, size_px, size_px) uint8, (B,) int64)."""
+    transform = augmentation(config.augment, size_px)
+    workers = config.data.workers if config.data.workers >= 0 else min(8, _cores())
+    return DataLoader(
+        AugmentedPhotos(pixels, labels, transform, config.seed),
+        batch_size=config.batch,
+        sampler=order,
+        num_workers=workers,
+        drop_last=len(labels) >= config.batch,  # a last batch of one would upset batch-norm
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _cores() -> int:
+    """How many this process may use, which a container or batch system may have made fewer."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def feature_loader(
+    config: FitConfig, features: Tensor, labels: Labels, order: EpochOrder
+) -> Batches:
+    """Training batches of cached features: ((B, F) float32, (B,) int64)."""
+    return DataLoader(FeatureRows(features, labels), batch_size=config.batch, sampler=order)
+
+
+def evaluation_loader(inputs: Tensor | Pixels, labels: Labels, *, batch: int = 64) -> Batches:
+    """All inputs once, in order: pixels ((B, 3, H, W) uint8) or features ((B, F)), and labels."""
+    if isinstance(inputs, Tensor):
+        dataset: Dataset[tuple[Tensor, Tensor]] = TensorDataset(inputs, torch.from_numpy(labels))  # type: ignore[assignment]
+    else:
+        dataset = _WholePhotos(inputs, labels)
+    return DataLoader(dataset, batch_size=batch)
+
+
+class _WholePhotos(Dataset[tuple[Tensor, Tensor]]):
+    """Cached pixels as they are, one photo at a time so that the cache stays on disk."""
+
+    def __init__(self, pixels: Pixels, labels: Labels) -> None:
+        self._pixels = pixels  # (N, H, W, 3)
+        self._labels = torch.from_numpy(labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """-> ((3, H, W) uint8, () int64)."""
+        return torch.from_numpy(np.array(self._pixels[index])).permute(2, 0, 1), self._labels[index]

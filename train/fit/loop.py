@@ -1,0 +1,287 @@
+"""Photos in class folders in, a run's folder with a trained model out.
+
+`fit` reads from top to bottom: what is trained on, what is trained, the epochs. Everything random
+in an epoch comes from the seed and the epoch's number, so a run that was killed and resumed ends
+with the same weights as one that was not.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from serving.model.preprocess import scale_and_offset
+from train.config import FitConfig, require_used
+from train.errors import UsageError
+from train.evaluate import metrics
+from train.fit import loaders, optim, predecessors
+from train.fit import state as checkpoints
+from train.fit.augmentation import at_size, batch_mixing, normalize_on_device
+from train.fit.distillation import distillation_loss, joint_teacher, seeing_through
+from train.fit.divergence import require_finite
+from train.fit.loaders import Batches, EpochOrder, mixed_seed
+from train.networks import transfer as network
+from train.networks.backbones import preprocessing
+from train.photos import manifest as data
+from train.photos.manifest import Labels
+from train.runs import folder as runs
+
+
+def fit(config: FitConfig) -> None:
+    """Train as the config says, and leave the result in `config.out`; else raise a TrainError."""
+    require_used(config)
+    accelerator = _accelerator(config)
+    device = accelerator.device
+    say = tqdm.write if accelerator.is_main_process else _say_nothing
+    with accelerator.main_process_first():
+        checkpoints.open_run(config, first=accelerator.is_main_process)
+    if config.tensorboard:
+        accelerator.init_trackers("tensorboard")
+
+    # What is trained on. The first process fills the cache, the others read it.
+    with accelerator.main_process_first():
+        manifest, training, choosing = data.divide(config.data)
+    classes = manifest.classes
+    spec = preprocessing(config.network.backbone, config.network.input_px)
+    training_labels = training.labels()
+    order = EpochOrder(len(training_labels), config.seed)
+
+    # What is trained: the head alone, on features computed once, or the network, on photos.
+    torch.manual_seed(config.seed)
+    shape = replace(config.network, weights="none") if config.start else config.network
+    whole = network.build(shape, len(classes))
+    if config.start:
+        predecessors.take_start(config, manifest, whole)
+    teachers = predecessors.open_teachers(config, manifest)
+    _set_batchnorm_momentum(whole, config.batchnorm_momentum)
+    network.require_trainable(whole, config, config.batch // accelerator.num_processes)
+    on_features = config.on_features
+    trained: nn.Module = whole.head if on_features else whole
+    with accelerator.main_process_first():
+        loaders_by_size = loaders.training_loaders(config, whole.backbone, training, order, device)
+        evaluation = loaders.choosing_loader(config, whole.backbone, choosing, device)
+
+    steps = sum(len(loaders_by_size[_which_size(config, epoch)]) for epoch in range(config.epochs))
+    optimizer = optim.make_optimizer(config, whole)
+    schedule = optim.make_schedule(config, optimizer, steps)
+    average = optim.moving_average(trained.to(device), config.ema) if config.ema else None
+    model, optimizer = accelerator.prepare(trained, optimizer)
+    # The same weights through a fused graph; checkpoints and the average see the module itself.
+    forward = _compiled(model, device) if config.compile else model
+    loaders_by_size = [accelerator.prepare(loader) for loader in loaders_by_size]
+    evaluation = accelerator.prepare(evaluation) if evaluation else None
+    kept = average.module if average else trained  # whose weights become the run's model
+    mixing = batch_mixing(config.mixup, config.cutmix, len(classes), share=config.mix_share)
+    class_weights = _class_weights(training_labels, len(classes)).to(device)
+    scale, offset = (torch.from_numpy(c).view(3, 1, 1).to(device) for c in scale_and_offset(spec))
+    teach = None
+    if teachers:
+        teach = joint_teacher(
+            [seeing_through(t.network, spec, t.spec).to(device) for t in teachers],
+            compiled=config.compile,
+        )
+
+    state = checkpoints.TrainingState(
+        trained, optimizer, schedule, average, accelerator.scaler, history=[]
+    )
+    if config.resume:
+        checkpoints.load_last(config.out, state, manifest)
+        if checkpoints.is_model_lost(config, state.history) and accelerator.is_main_process:
+            checkpoints.save_model(config, manifest, whole, kept, state.history[-1])
+    history = state.history
+    say(
+        f"{len(training_labels):,} photos, {len(classes)} classes, {device}, {config.epochs} epochs"
+    )
+    for epoch in range(len(history), config.epochs):
+        if checkpoints.out_of_patience(config, history):
+            say(f"no better checkpoint in {config.patience} epochs: stopping early")
+            break
+        torch.manual_seed(mixed_seed(config.seed, epoch, accelerator.process_index))
+        order.epoch = epoch
+        which = _which_size(config, epoch)
+        loader, size_px = loaders_by_size[which], config.training_px[which]
+        model.train()
+        started = time.perf_counter()
+        total_loss = torch.zeros((), device=device)
+        total_right = torch.zeros((), device=device)
+        total_photos = 0
+        bar = tqdm(
+            total=len(loader) * config.batch,
+            desc=f"epoch {epoch + 1}/{config.epochs}",
+            unit="img",
+            leave=False,
+            disable=not accelerator.is_main_process,
+        )
+        for inputs, labels in loader:  # (B, 3, S, S) uint8 or (B, F) float32; (B,) int64
+            if not on_features:
+                inputs = normalize_on_device(inputs, scale, offset)
+            targets = labels
+            if mixing is not None and not on_features:
+                inputs, targets = mixing(inputs, labels)  # targets become (B, C) float32
+            larger = inputs  # what a teacher sees; the network itself its training size
+            if not on_features:
+                inputs = at_size(inputs, size_px)
+            with accelerator.autocast():
+                logits = forward(inputs)  # (B, C)
+                loss = cross_entropy(
+                    logits,
+                    targets,
+                    weight=class_weights if config.class_weights else None,
+                    label_smoothing=config.label_smoothing,
+                )
+                if teach is not None:
+                    loss = distillation_loss(logits, teach(larger), loss, config.teacher_weight)
+            accelerator.backward(loss)
+            if config.clip_norm:
+                accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            if average is not None:
+                average.update_parameters(accelerator.unwrap_model(model))
+            total_loss += loss.detach() * len(labels)
+            total_right += (logits.detach().argmax(dim=1) == labels).sum()
+            total_photos += len(labels)
+            bar.update(len(labels) * accelerator.num_processes)
+        bar.close()
+        seconds = time.perf_counter() - started
+        sums = torch.tensor([total_loss.item(), total_right.item(), total_photos], device=device)
+        loss_sum, right, photos = (float(v) for v in accelerator.reduce(sums, reduction="sum"))
+        entry: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "train_loss": loss_sum / photos,
+            "train_accuracy": right / photos,
+            "lr": schedule.get_last_lr()[0],
+            "images_per_s": photos / seconds,
+            "seconds": seconds,
+        }
+        if evaluation is not None:
+            entry |= _evaluate(kept, evaluation, (scale, offset), accelerator)
+        require_finite(entry, kept, config.out)
+        history.append(entry)
+        if config.tensorboard:
+            accelerator.log({k: v for k, v in entry.items() if k != "epoch"}, step=epoch + 1)
+        say(_describe(entry))
+        if accelerator.is_main_process:
+            if checkpoints.is_kept(config, history):
+                checkpoints.save_model(config, manifest, whole, kept, history[-1])
+            checkpoints.save_last(config.out, state, manifest)
+            checkpoints.save_record(config, manifest, training, choosing, history)
+        accelerator.wait_for_everyone()
+    accelerator.end_training()
+    say(f"The model is {config.out / runs.MODEL}; export it: python -m train export {config.out}")
+
+
+def _accelerator(config: FitConfig) -> Accelerator:
+    # accelerate keeps the first precision of a process and refuses a second run that has another.
+    # Which processes there are it keeps elsewhere.
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(
+        mixed_precision=precision_of(config),
+        cpu=not torch.cuda.is_available(),
+        # A step has --batch photos over all processes together, however many there are.
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+        log_with="tensorboard" if config.tensorboard else None,
+        project_dir=config.out if config.tensorboard else None,
+    )
+    if config.batch % accelerator.num_processes:
+        raise UsageError(
+            f"--batch {config.batch} cannot be shared by {accelerator.num_processes} processes."
+        )
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.use_deterministic_algorithms(config.deterministic)
+    return accelerator
+
+
+def _which_size(config: FitConfig, epoch: int) -> int:
+    """The number of an epoch's size: each in turn, over equal parts of the epochs."""
+    return epoch * len(config.training_px) // config.epochs
+
+
+def precision_of(config: FitConfig) -> str:
+    """bf16 only where the processor multiplies it itself: elsewhere it is many times slower."""
+    if config.precision != "auto":
+        return config.precision
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    return "bf16" if "amx_bf16" in flags or "avx512_bf16" in flags else "no"
+
+
+def _compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The model's forward and backward pass, compiled anew for each size of its input.
+
+    Raises:
+        UsageError: there is no C++ compiler, without which torch cannot do it on a CPU.
+    """
+    compilers = [name for name in (os.environ.get("CXX"), "g++", "clang++") if name]
+    if device.type == "cpu" and not any(shutil.which(name) for name in compilers):
+        raise UsageError(
+            "--compile needs a C++ compiler and finds none: install g++, or leave --compile out."
+        )
+    compiled: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
+    return compiled
+
+
+def _class_weights(labels: Labels, classes: int) -> Tensor:
+    """(C,): the inverse of each class's share of the photos; 1 where all are equal."""
+    counts = torch.bincount(torch.from_numpy(labels), minlength=classes).clamp(min=1)
+    return counts.sum() / (classes * counts.float())
+
+
+def _set_batchnorm_momentum(module: nn.Module, momentum: float) -> None:
+    for child in module.modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            child.momentum = momentum
+
+
+@torch.inference_mode()
+def _evaluate(
+    kept: nn.Module,
+    evaluation: Batches,
+    normalization: tuple[Tensor, Tensor],
+    accelerator: Accelerator,
+) -> dict[str, float]:
+    """Loss and accuracy of the weights that would be kept, over all processes."""
+    kept.eval()
+    all_logits, all_labels = [], []
+    for inputs, labels in evaluation:  # (B, 3, H, W) uint8 or (B, F) float32; (B,)
+        if inputs.dtype == torch.uint8:
+            inputs = normalize_on_device(inputs, *normalization)
+        logits, labels = accelerator.gather_for_metrics((kept(inputs), labels))
+        all_logits.append(logits.float().cpu())
+        all_labels.append(labels.cpu())
+    logits, labels = torch.cat(all_logits).numpy(), torch.cat(all_labels).numpy()
+    return {
+        "validation_loss": metrics.cross_entropy(logits, labels),
+        "validation_accuracy": metrics.accuracy(logits, labels),
+    }
+
+
+def _describe(entry: dict[str, Any]) -> str:
+    line = (
+        f"epoch {entry['epoch']:>3}  train loss {entry['train_loss']:.4f} "
+        f"accuracy {entry['train_accuracy']:.4f}"
+    )
+    if "validation_loss" in entry:
+        line += (
+            f"  validation loss {entry['validation_loss']:.4f} "
+            f"accuracy {entry['validation_accuracy']:.4f}"
+        )
+    return f"{line}  {entry['images_per_s']:,.0f} img/s"
+
+
+def _say_nothing(line: str) -> None:
+    """Processes other than the first are silent."""

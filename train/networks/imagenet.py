@@ -1,0 +1,45 @@
+"""A pretrained network as it came, untouched: its thousand classes of ImageNet, by name."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from serving.model.contract import Contract
+from train.errors import UsageError
+from train.networks.backbones import TIMM, pretraining, whole_model
+
+
+class PretrainedModel:
+    """A whole pretrained network, answering like an exported one."""
+
+    def __init__(self, network: nn.Module, contract: Contract) -> None:
+        self._network = network.eval()
+        self.contract = contract
+
+    @torch.inference_mode()
+    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, 3, H, W) float32 -> (N, C) float32."""
+        output: NDArray[np.float32] = self._network(torch.from_numpy(batch)).numpy()
+        return output
+
+
+def open_pretrained(backbone: str, weights: str) -> PretrainedModel:
+    """A network with its own classifier, and the contract of the input that it was trained for.
+
+    Args:
+        backbone: a torchvision classification model by name.
+        weights: `default`, a state-dict file, or `none`.
+
+    Raises:
+        UsageError: an unknown backbone, one of timm's, which do not name their classes, or weights
+            that cannot be had or do not fit.
+    """
+    if backbone.startswith(TIMM):
+        raise UsageError(
+            f"--backbone {backbone}: timm's models do not name their classes. Take one of "
+            "torchvision's, or train a run on this one (`fit`) and predict with it."
+        )
+    network, usual = whole_model(backbone, weights), pretraining(backbone)
+    contract = Contract(name=backbone, classes=usual.classes, preprocess=usual.spec)
+    return PretrainedModel(network, contract)

@@ -1,0 +1,146 @@
+"""A backbone and a new head: what is loaded, what is frozen, what comes out.
+
+images (N, 3, H, W) -> backbone -> features (N, F) -> head -> logits (N, C)
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from train.config import FitConfig, NetworkConfig
+from train.errors import UsageError
+from train.networks.backbones import open_backbone
+
+
+class Network(nn.Module):
+    """A backbone that yields pooled features, and the head trained on them.
+
+    Of a trained backbone the first `frozen_stages` stages keep their starting weights.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, *, train_backbone: bool, frozen_stages: int = 0
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        # A list of modules is no module of its own: the state dict has each weight once.
+        self.frozen = stages(backbone)[:frozen_stages] if train_backbone else [backbone]
+        for module in self.frozen:
+            module.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 3, H, W) float32 -> (N, C) logits."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+    def train(self, mode: bool = True) -> "Network":
+        """As nn.Module.train, but what is frozen stays in eval mode.
+
+        Frozen weights do not keep batch-norm from moving its running statistics: only eval mode
+        does, and without it the features drift under the head that is learning them.
+        """
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+
+def load_weights(network: Network, weights: Mapping[str, Tensor]) -> None:
+    """Put weights of a file into a network.
+
+    torch keeps a version of each module beside a state dict's tensors, and MNASNet refuses weights
+    without: it is the version of this network's modules, which such weights were taken from.
+
+    Raises:
+        RuntimeError: they are not this network's, by name or shape.
+    """
+    state: Any = OrderedDict(weights)
+    state._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(state)
+
+
+def stages(backbone: nn.Module) -> list[nn.Module]:
+    """The backbone's parts with weights, from its input on; of an nn.Sequential its own parts."""
+    parts: list[nn.Module] = []
+    for child in backbone.children():
+        parts += child.children() if isinstance(child, nn.Sequential) else [child]
+    return [part for part in parts if list(part.parameters())]
+
+
+def build(config: NetworkConfig, classes: int) -> Network:
+    """Make the network with its starting weights; the head's come from torch's random state.
+
+    Raises:
+        UsageError: an unknown backbone, or weights that cannot be had or do not fit.
+    """
+    backbone, features = open_backbone(config.backbone, config.weights, config.input_px)
+    head = make_head(features, classes, inner=config.inner, dropout=config.dropout)
+    _require_stages(config, backbone)
+    network = Network(
+        backbone,
+        head,
+        train_backbone=config.train_backbone,
+        frozen_stages=config.frozen_stages,
+    )
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def require_trainable(network: Network, config: FitConfig, batch: int) -> None:
+    """Raise UsageError if a step of `batch` photos at one of the training's sizes cannot be."""
+    norms = (m for m in network.modules() if isinstance(m, _BatchNorm) and m.weight.requires_grad)
+    if batch == 1 and any(norms):
+        raise UsageError(
+            "--batch 1 a process is too few for this backbone, whose batch-norm is trained on the "
+            "photos of a step: give each two or more."
+        )
+    name = config.network.backbone
+    require_size(network, name, config.network.input_px, f"--input-px {config.network.input_px}")
+    for size in config.progressive_px:
+        require_size(network, name, size, f"--progressive-px {size}")
+
+
+def require_size(network: nn.Module, backbone: str, input_px: int, given: str) -> None:
+    """Send a grey image through the network, as it was before and after.
+
+    Raises:
+        UsageError: it does not take images of this size; the message names `given`.
+    """
+    before = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 3, input_px, input_px))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1:]
+        raise UsageError(
+            f"{backbone} does not support {given}: {''.join(reason)} Try the size that its "
+            "weights were trained at, often 224."
+        ) from error
+    finally:
+        network.train(before)
+
+
+def _require_stages(config: NetworkConfig, backbone: nn.Module) -> None:
+    if config.frozen_stages and not config.train_backbone:
+        raise UsageError("--frozen-stages goes with --train-backbone: without it all are frozen.")
+    found = len(stages(backbone))
+    if not 0 <= config.frozen_stages < found:
+        raise UsageError(
+            f"--frozen-stages {config.frozen_stages}: {config.backbone} has {found} stages, "
+            "of which one at least is trained."
+        )
+
+
+def make_head(features: int, classes: int, *, inner: int, dropout: float) -> nn.Sequential:
+    """(N, features) -> (N, classes); with `inner` units between, and dropout, where above 0."""
+    layers: list[nn.Module] = []
+    if inner:
+        layers += [nn.Linear(features, inner), nn.ReLU()]
+    if dropout:
+        layers.append(nn.Dropout(dropout))
+    layers.append(nn.Linear(inner or features, classes))
+    return nn.Sequential(*layers)

@@ -1,0 +1,296 @@
+"""A folder of photos in, what to mend before training out; or one photo in, its numbers out.
+
+Every file is read once: hashed, opened and decoded by serving's own code. Findings are problems,
+one line each with what to do; the counts and sizes above them are for orientation.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from PIL import Image
+from tqdm import tqdm
+
+from serving.errors import RequestError
+from serving.images import decode as image
+from train.errors import CheckFailedError, UsageError, require
+from train.photos.file_names import shown
+from train.photos.folders import PHOTO_SUFFIXES, advice_for_empty, empty_class_folders, is_photo
+from train.photos.manifest import MAX_PIXELS
+from train.photos.photo import describe_image, opened
+
+# Fewer photos than this teach a class little, and measure it even less: with nine photos all
+# right, the 95 % interval of a recall still begins at 0.70.
+TINY_CLASS = 10
+# From here on the largest class is worth weighing against the smallest.
+IMBALANCE_RATIO = 3.0
+
+# What others call the splits that `fit` reads.
+_MISNAMED = {
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+}
+
+# What Pillow opens as another format than its name says, but serves alike: a JPEG of several views.
+_SAME_AS = {"MPO": "JPEG"}
+
+
+@dataclass(frozen=True, slots=True)
+class InspectConfig:
+    """Look at a folder of photos before training, or at one photo as numbers."""
+
+    data: Path | None = None
+    """Folder with SPLIT/CLASS/*.jpg."""
+    image: str | None = None
+    """One photo, a file or an http(s) URL, to look at as an array."""
+    input_px: int = 224
+    """Height and width of the network's input that `--image` shows."""
+    strict: bool = False
+    """End with exit code 1 when there is a finding."""
+    show: int = 20
+    """Lines of each kind of finding; the rest are counted."""
+
+    def __post_init__(self) -> None:
+        require(self.input_px >= 1, "--input-px", "a number 1 or more", self.input_px)
+        require(self.show >= 1, "--show", "a number 1 or more", self.show)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What one file of a class folder turned out to be; sizes are 0 where it is unreadable."""
+
+    path: Path
+    split: str
+    label: str
+    sha256: str
+    file_format: str = ""
+    width_px: int = 0
+    height_px: int = 0
+    turned: bool = False
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to mend: its kind, what was found and where, and what to do."""
+
+    kind: str
+    found: str
+    advice: str
+
+
+def inspect(config: InspectConfig) -> None:
+    """Print what is in the folder or the photo.
+
+    Raises:
+        UsageError: neither or both of --data and --image, or nothing there to look at.
+        CheckFailedError: `strict`, and there is a finding.
+    """
+    if config.image is not None and config.data is None:
+        print("\n".join(describe_image(config.image, config.input_px)))
+        return
+    if config.data is None or config.image is not None:
+        raise UsageError("Name what to look at: --data DIR, or --image FILE.")
+    files = read_folder(config.data)
+    findings = find_all(config.data, files)
+    print("\n".join(overview(config.data, files)))
+    print("\n".join(_listed(findings, config.show)))
+    if findings and config.strict:
+        raise CheckFailedError(f"{_counted(len(findings))} in {config.data}; --strict allows none.")
+
+
+def read_folder(root: Path) -> list[Inspected]:
+    """Read every photo under ROOT/SPLIT/CLASS/; raises UsageError when there is none."""
+    if not root.is_dir():
+        raise UsageError(f"--data {root} is not a folder.")
+    paths = [path for path in sorted(root.glob("*/*/*")) if is_photo(path)]
+    if not paths:
+        raise UsageError(f"{root} has no photos; they are looked for in SPLIT/CLASS/.")
+    with ThreadPoolExecutor() as pool:
+        read = pool.map(lambda path: inspect_file(root, path), paths)
+        return list(tqdm(read, "reading photos", len(paths), unit="img", leave=False))
+
+
+def inspect_file(root: Path, path: Path) -> Inspected:
+    """Hash, open and decode one file of ROOT/SPLIT/CLASS/."""
+    name = path.relative_to(root)
+    split, label = shown(name).split("/")[:2]
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return Inspected(name, split, label, "", fault=f"It cannot be read: {error.strerror}.")
+    sha256 = hashlib.sha256(content).hexdigest()
+    try:
+        picture = image.decode(content, max_pixels=MAX_PIXELS)
+    except RequestError as error:
+        return Inspected(name, split, label, sha256, fault=error.detail)
+    with opened(content) as file:
+        file_format = _SAME_AS.get(str(file.format), str(file.format))
+        turned = image.orientation(file) != image.UPRIGHT
+    return Inspected(name, split, label, sha256, file_format, picture.width, picture.height, turned)
+
+
+def overview(root: Path, files: Sequence[Inspected]) -> list[str]:
+    """Photos of each split and class, and the sizes of the readable ones, as lines."""
+    splits = sorted({file.split for file in files})
+    empty = {shown(Path(folder.name)) for folder in empty_class_folders(root, splits)}
+    classes = sorted(empty | {file.label for file in files})
+    counts = Counter((file.split, file.label) for file in files)
+    wide = max(len(name) for name in [*classes, "all"])
+    lines = [f"{'photos':<{wide}}  " + "  ".join(f"{split:>10}" for split in splits)]
+    for label in classes:
+        cells = "  ".join(f"{counts[split, label]:>10,}" for split in splits)
+        lines.append(f"{label:<{wide}}  {cells}")
+    totals = Counter(file.split for file in files)
+    lines.append(f"{'all':<{wide}}  " + "  ".join(f"{totals[split]:>10,}" for split in splits))
+    readable = [file for file in files if not file.fault]
+    for side, sizes in (
+        ("width", [file.width_px for file in readable]),
+        ("height", [file.height_px for file in readable]),
+    ):
+        if sizes:
+            middle = median(sizes)
+            lines.append(f"{side}: {min(sizes)} to {max(sizes)} pixels, median {middle:g}")
+    turned = sum(file.turned for file in readable)
+    lines.append(f"turned by their EXIF orientation: {turned} (serving and training turn them too)")
+    return lines
+
+
+def find_all(root: Path, files: Sequence[Inspected]) -> list[Finding]:
+    """Every finding, the gravest kinds first."""
+    return [
+        *_copies(files),
+        *_unreadable(files),
+        *_wrong_names(files),
+        *_misnamed_splits(files),
+        *_class_counts(files),
+        *_classes_without_photos(root, files),
+        *_passed_over(root),
+    ]
+
+
+def _copies(files: Sequence[Inspected]) -> Iterator[Finding]:
+    groups: defaultdict[str, list[Inspected]] = defaultdict(list)
+    for file in files:
+        if not file.fault:  # two empty files are no photo twice
+            groups[file.sha256].append(file)
+    for group in groups.values():
+        if len(group) == 1:
+            continue
+        names = ", ".join(shown(file.path) for file in group)
+        if len({file.split for file in group}) > 1:
+            advice = "keep it in one: what is trained on cannot measure"
+            yield Finding("the same photo in two splits", names, advice)
+        if len({file.label for file in group}) > 1:
+            yield Finding("the same photo in two classes", names, "keep it where it belongs")
+        elif len({file.split for file in group}) < len(group):
+            yield Finding("the same photo twice in one split", names, "keep one of them")
+
+
+def _unreadable(files: Sequence[Inspected]) -> Iterator[Finding]:
+    for file in files:
+        if file.fault:
+            found = f"{shown(file.path)}: {file.fault}"
+            yield Finding("an unreadable photo", found, "replace or delete it; fit leaves it out")
+
+
+def _wrong_names(files: Sequence[Inspected]) -> Iterator[Finding]:
+    known = Image.registered_extensions()  # ".jpg" -> "JPEG"
+    for file in files:
+        suffix = file.path.suffix.lower()
+        if file.file_format and known.get(suffix) != file.file_format:
+            found = f"{shown(file.path)} is a {file.file_format}"
+            advice = "rename it; training reads it all the same, by its content"
+            yield Finding("a wrong extension", found, advice)
+        if shown(file.path) != file.path.as_posix():
+            advice = "rename it; training reads a photo all the same, but no class of such a name"
+            yield Finding("a name that is not UTF-8", shown(file.path), advice)
+
+
+def _misnamed_splits(files: Sequence[Inspected]) -> Iterator[Finding]:
+    splits = {file.split for file in files}
+    for split in sorted(splits & _MISNAMED.keys()):
+        if _MISNAMED[split] not in splits:
+            advice = f"rename it {_MISNAMED[split]}"
+            yield Finding("a split that fit does not read", split, advice)
+
+
+def _classes_without_photos(root: Path, files: Sequence[Inspected]) -> Iterator[Finding]:
+    folders = {(file.split, file.label) for file in files}
+    for split, label in sorted(folders - {(f.split, f.label) for f in files if not f.fault}):
+        found = f"no photo of {split}/{label} can be read"
+        yield _lacking(split, found, "replace them, or remove the class everywhere")
+    splits, labels = {file.split for file in files}, {file.label for file in files}
+    for folder in empty_class_folders(root, {"train", *splits}):
+        split, label = folder.parent.name, shown(Path(folder.name))
+        if split in splits and label in labels:
+            continue  # `_class_counts` names it, which knows the class from another split
+        yield _lacking(split, f"{split}/{label} has no photo", advice_for_empty([folder]))
+
+
+def _lacking(split: str, found: str, advice: str) -> Finding:
+    is_learnt = split == "train"
+    kind = "a class that cannot be learnt" if is_learnt else "a class that is not measured"
+    return Finding(kind, found, advice)
+
+
+def _class_counts(files: Sequence[Inspected]) -> Iterator[Finding]:
+    counts = Counter((file.split, file.label) for file in files)
+    splits, classes = {file.split for file in files}, {file.label for file in files}
+    first = "train" if "train" in splits else min(splits)
+    trained = {label: counts[first, label] for label in sorted(classes) if counts[first, label]}
+    for label in sorted(classes - trained.keys()):
+        found = f"{label} is not in {first}"
+        yield Finding("a class that cannot be learnt", found, f"add photos to {first}/{label}")
+    for split, label in sorted(counts):
+        if counts[split, label] < TINY_CLASS:
+            found = f"{split}/{label} has {counts[split, label]} photos"
+            yield Finding("a tiny class", found, f"add photos, {TINY_CLASS} at least")
+    for split in sorted(splits - {first}):
+        for label in sorted(trained.keys() - {name for at, name in counts if at == split}):
+            found = f"{split}/{label} has no photos"
+            yield Finding("a class that is not measured", found, "add photos")
+    if trained and max(trained.values()) >= IMBALANCE_RATIO * min(trained.values()):
+        most, least = max(trained, key=trained.__getitem__), min(trained, key=trained.__getitem__)
+        found = (
+            f"{first}/{most} has {trained[most] / trained[least]:.1f} times the photos of {least}"
+        )
+        yield Finding("unequal classes", found, "try fit --class-weights, or add photos")
+
+
+def _passed_over(root: Path) -> Iterator[Finding]:
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root)
+        if not path.is_file() or (len(name.parts) == 3 and is_photo(path)):
+            continue
+        if len(name.parts) == 1 and not is_photo(path):
+            continue  # a licence or a note beside the splits
+        advice = f"photos lie in SPLIT/CLASS/ and end in {', '.join(sorted(PHOTO_SUFFIXES))}"
+        yield Finding("a file that is passed over", shown(name), advice)
+
+
+def _listed(findings: Sequence[Finding], most: int) -> list[str]:
+    """One line a finding, `most` of each kind, and how many more there are."""
+    if not findings:
+        return ["Nothing to mend."]
+    lines, kinds = [], Counter(finding.kind for finding in findings)
+    so_far: Counter[str] = Counter()
+    for finding in findings:
+        so_far[finding.kind] += 1
+        if so_far[finding.kind] <= most:
+            lines.append(f"{finding.kind}: {finding.found}: {finding.advice}")
+    for kind, count in kinds.items():
+        if count > most:
+            lines.append(f"{kind}: {count - most} more; list them with --show {count}")
+    lines.append(_counted(len(findings)))
+    return lines
+
+
+def _counted(findings: int) -> str:
+    return "1 finding" if findings == 1 else f"{findings} findings"

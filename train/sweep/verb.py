@@ -1,0 +1,189 @@
+"""Learning rates x head sizes x dropouts x seeds over a frozen backbone's features: which is best,
+and is it better than the rest by more than these photos can tell?
+
+Photos in class folders in; OUT/sweep.json, OUT/sweep.md and OUT/sweep.png out. Every training has
+the same number of epochs and is measured after its last one: no epoch is chosen.
+"""
+
+import itertools
+import math
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from train.config import DataConfig, require_px, to_json
+from train.errors import require
+from train.networks.backbones import open_backbone, preprocessing
+from train.networks.features import cached_features
+from train.networks.transfer import make_head, require_size
+from train.photos import manifest as data
+from train.photos.manifest import Manifest
+from train.runs import folder as runs
+from train.sweep import report as sweep_report
+from train.sweep.comparison import SettingResult, compare
+from train.sweep.heads import HeadTraining, Rows, Setting, answers, stacks, train_stack
+
+JSON, MARKDOWN, PICTURE = "sweep.json", "sweep.md", "sweep.png"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepConfig:
+    """Compare heads on a frozen backbone: every combination of the values given."""
+
+    out: Path
+    """Folder of the report."""
+    data: Annotated[DataConfig, tyro.conf.arg(name="")]
+    backbone: str = "mobilenet_v2"
+    """Any torchvision classification model by name."""
+    weights: str = "default"
+    """A torchvision weights name, a state-dict file, or `none`."""
+    input_px: int = 224
+    """Height and width of the network's input."""
+    lr: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
+    """Learning rates of Adam."""
+    inner: tuple[int, ...] = (0, 10, 100, 1000)
+    """Units of an inner layer between features and logits; 0 leaves it out."""
+    dropout: tuple[float, ...] = (0.0, 0.2, 0.5)
+    """Shares of the last layer's inputs that are dropped in training."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each setting is trained once with each seed."""
+    epochs: int = 10
+    """Passes over the photos of train, the same number in each training."""
+    batch: int = 32
+    """Photos in a step."""
+    alpha: float = 0.05
+    """How often a setting as good as the best may be called worse: the level of the tests."""
+    threads: int = 0
+    """Threads of torch on the CPU; 0 leaves torch's choice."""
+
+    def __post_init__(self) -> None:
+        for flag, values in (("lr", self.lr), ("inner", self.inner), ("dropout", self.dropout)):
+            require(bool(values), f"--{flag}", "at least one value", "none")
+            require(len(set(values)) == len(values), f"--{flag}", "each value once", values)
+        require(len(set(self.seeds)) == len(self.seeds), "--seeds", "each value once", self.seeds)
+        require(bool(self.seeds), "--seeds", "at least one value", "none")
+        require(min(self.seeds) >= 0, "--seeds", "numbers 0 or more", self.seeds)
+        rates = all(0 < lr < math.inf for lr in self.lr)
+        require(rates, "--lr", "finite numbers above 0", self.lr)
+        require(min(self.inner) >= 0, "--inner", "numbers 0 or more", self.inner)
+        fractions = all(0 <= share < 1 for share in self.dropout)
+        require(fractions, "--dropout", "numbers from 0 to below 1", self.dropout)
+        require(self.data.choose_on != "nothing", "--choose-on", "validation or holdout", "nothing")
+        require_px("--input-px", self.input_px)
+        require(self.epochs >= 1, "--epochs", "a number 1 or more", self.epochs)
+        require(self.batch >= 1, "--batch", "a number 1 or more", self.batch)
+        require(self.threads >= 0, "--threads", "a number 0 or more", self.threads)
+        require(0 < self.alpha < 1, "--alpha", "a number between 0 and 1", self.alpha)
+
+    def settings(self) -> list[Setting]:
+        """Every combination of head size, dropout and learning rate, simplest head first."""
+        heads = itertools.product(sorted(self.inner), sorted(self.dropout), sorted(self.lr))
+        return [Setting(lr, inner, dropout) for inner, dropout, lr in heads]
+
+
+def sweep(config: SweepConfig) -> None:
+    """Train every setting with every seed, and leave the comparison in `config.out`."""
+    runs.require_writable(config.out, "--out")
+    started = time.perf_counter()
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    manifest, training, choosing = data.divide(config.data)
+    assert choosing is not None  # the config takes no `--choose-on nothing`
+    make_heads, (train_rows, choosing_rows) = _frozen(config, (training, choosing), device)
+    featured = time.perf_counter()
+    results = _train_all(config, make_heads, train_rows, choosing_rows)
+    trained = time.perf_counter()
+    comparison = compare(results, config.alpha)
+    record = {
+        "config": to_json(config),
+        "classes": list(manifest.classes),
+        "manifest_sha256": manifest.sha256(),
+        "photos": {"train": len(training.photos), "choosing": len(choosing.photos)},
+        "versions": {"python": platform.python_version(), "torch": version("torch")},
+        "device": str(device),
+        "seconds": {"features": featured - started, "training": trained - featured},
+        **comparison,
+    }
+    runs.write_json(config.out / JSON, record)
+    runs.write_bytes(config.out / MARKDOWN, sweep_report.markdown(record, PICTURE).encode())
+    runs.write_whole(config.out / PICTURE, lambda file: sweep_report.draw(record, file))
+    print(sweep_report.summary(record))
+    print(f"The whole comparison is in {config.out / MARKDOWN} and {config.out / PICTURE}.")
+
+
+# inner units, dropout, seed -> a head with its starting weights
+MakeHead = Callable[[int, float, int], nn.Sequential]
+
+
+def _frozen(
+    config: SweepConfig, parts: tuple[Manifest, Manifest], device: torch.device
+) -> tuple[MakeHead, list[Rows]]:
+    """The features of both parts, and a maker of heads that start as they would in `fit`."""
+    random_states = {}
+    for seed in reversed(config.seeds):  # where weights are `none`, the first seed's are kept
+        torch.manual_seed(seed)
+        backbone, width = open_backbone(config.backbone, config.weights, config.input_px)
+        random_states[seed] = torch.get_rng_state()  # making a backbone draws random numbers too
+    require_size(backbone, config.backbone, config.input_px, f"--input-px {config.input_px}")
+    classes = len(parts[0].classes)
+
+    def make(inner: int, dropout: float, seed: int) -> nn.Sequential:
+        torch.set_rng_state(random_states[seed])
+        return make_head(width, classes, inner=inner, dropout=dropout)
+
+    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    spec = preprocessing(config.backbone, config.input_px)
+    rows = []
+    for part in parts:
+        features = cached_features(backbone, part, spec, config.data.cache, device)
+        labels = torch.from_numpy(part.labels())
+        rows.append(Rows(torch.from_numpy(features).to(device), labels.to(device)))
+    return make, rows
+
+
+def _train_all(
+    config: SweepConfig, make_head: MakeHead, train_rows: Rows, choosing_rows: Rows
+) -> list[SettingResult]:
+    """Every setting with every seed, trained and measured, in the order of `config.settings`."""
+    trainings = [HeadTraining(s, seed) for s in config.settings() for seed in config.seeds]
+
+    def head_bytes(inner: int) -> int:
+        return sum(p.nbytes for p in make_head(inner, 0.0, config.seeds[0]).parameters())
+
+    measured: dict[HeadTraining, tuple[NDArray[np.bool_], float, float]] = {}
+    bar = tqdm(total=len(trainings) * config.epochs, desc="training heads", unit="epoch")
+    with bar:
+        for members in stacks(trainings, head_bytes):
+            heads = [make_head(m.setting.inner, m.setting.dropout, m.seed) for m in members]
+            stack = train_stack(
+                members,
+                heads,
+                train_rows,
+                epochs=config.epochs,
+                batch=config.batch,
+                progress=bar.update,
+            )
+            on_train, on_choosing = answers(stack, train_rows), answers(stack, choosing_rows)
+            for i, member in enumerate(members):
+                train_accuracy = float(on_train.right[i].mean())
+                measured[member] = (on_choosing.right[i], on_choosing.loss[i], train_accuracy)
+    results = []
+    for setting in config.settings():
+        right, loss, train = zip(
+            *(measured[HeadTraining(setting, s)] for s in config.seeds), strict=True
+        )
+        parameters = head_bytes(setting.inner) // 4  # of float32
+        results.append(SettingResult(setting, parameters, np.stack(right), loss, train))
+    return results
