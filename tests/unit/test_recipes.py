@@ -44,11 +44,12 @@ def test_a_recipe_that_ships_has_flags_that_its_verbs_take(name: str, place: Pla
     ("changes", "told"),
     [
         ({"epoch": 3}, "own.toml: steps.student has no flag `epoch`; nearest: epochs."),
-        ({"verb": "fitt"}, "steps.student.verb is 'fitt'; nearest: fit."),
+        ({"verb": "fitt"}, "steps.student.verb is fitt; nearest: fit."),
         ({"epochs": "three"}, "steps.student.epochs takes a whole number; found 'three'."),
         ({"epochs": True}, "steps.student.epochs takes a whole number; found True."),
         ({"augment": "lihgt"}, "steps.student.augment takes one of none, light"),
         ({"progressive_px": 64}, "steps.student.progressive_px takes a list; found 64."),
+        ({"input_px": "size"}, "steps.student.input_px takes a whole number; found 'size'."),
         ({"out": "runs/own"}, "steps.student.out is set by build: leave it out."),
         ({"teacher": ["export"]}, "names export, which comes later: put it before."),
         ({"start": "nobody"}, "names nobody, which is no earlier step of fit; there are none."),
@@ -91,7 +92,7 @@ def test_a_bundle_needs_an_export_before_it(tmp_path: Path, steps: Tables):
 
 def test_the_last_step_is_the_bundle(tmp_path: Path, steps: Tables):
     del steps["bundle"]
-    assert "the last step is to be of bundle" in refusal(tmp_path, steps)
+    assert "the last step must be a bundle" in refusal(tmp_path, steps)
 
 
 @pytest.mark.parametrize("name", ["../up", "has space", "3", CHECKPOINT])
@@ -168,6 +169,16 @@ def test_a_build_begun_later_works_on_the_checkpoint(tmp_path: Path, steps: Tabl
         begun_at(recipe, "student")
     with pytest.raises(UsageError, match="nearest: export"):
         begun_at(recipe, "exprot")
+
+
+def test_a_checkpoint_does_not_take_the_place_of_another_run(tmp_path: Path, steps: Tables):
+    export = {"verb": "export", "run": "teacher"}
+    steps = {"teacher": steps["student"], "student": steps["student"], "first": export} | steps
+    last = steps.pop("bundle")
+    steps |= {"second": export, "bundle": last}
+    recipe = read_recipe(str(write_recipe(tmp_path / "own.toml", steps)))
+    with pytest.raises(UsageError, match=r"steps\.second needs the run of teacher"):
+        begun_at(recipe, "quantize")
 
 
 def photos(train: str = "photos") -> Photos:

@@ -17,7 +17,7 @@ the input size that a step of `frontier` chose: `input_px = "size"`. The last st
 import re
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,16 +144,29 @@ def begun_at(recipe: Recipe, name: str) -> Recipe:
             f"--from {name} would train, but the checkpoint is that of {final}, which is trained: "
             f"the earliest is --from {first}."
         )
-    later = {step.name for step in kept}
-    steps = [Step(CHECKPOINT, CHECKPOINT, {}, {})]
+    # What the checkpoint holds: the run, and the sizes of it that were compared.
+    held = {final} | {s.name for s in recipe.steps if s.verb == "frontier" and s.run == final}
+    held -= {step.name for step in kept}
+    return Recipe(
+        recipe.file, recipe.about, (Step(CHECKPOINT, CHECKPOINT, {}, {}), *_on(kept, held))
+    )
+
+
+def _on(kept: Sequence[Step], held: set[str]) -> Iterator[Step]:
+    """The steps, with the checkpoint in the place of those that it holds the results of."""
+    known = held | {step.name for step in kept}
     for step in kept:
-        moved = {
-            flag: tuple(each if each in later else CHECKPOINT for each in names)
-            for flag, names in step.names.items()
+        for missing in {each for names in step.names.values() for each in names} - known:
+            raise UsageError(
+                f"--from: steps.{step.name} needs the run of {missing}, which is not the one that "
+                "was bundled: build without --from."
+            )
+        names = {
+            flag: tuple(CHECKPOINT if each in held else each for each in each_names)
+            for flag, each_names in step.names.items()
         }
-        after = tuple(each for each in step.after if each in later)
-        steps.append(Step(step.name, step.verb, step.flags, moved, after))
-    return Recipe(recipe.file, recipe.about, tuple(steps))
+        after = tuple(each for each in step.after if each in known - held)
+        yield replace(step, names=names, after=after)
 
 
 def _table(found: Any, where: str) -> dict[str, Any]:
@@ -184,12 +197,12 @@ def _step(name: str, table: dict[str, Any], before: Sequence[Step], everyone: li
     where = f"steps.{name}"
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) or name == CHECKPOINT:
         raise UsageError(
-            f"{where} is not a name for a step: it is a folder's, of a-z, 0-9, _ and -"
-            f", and not `{CHECKPOINT}`"
+            f"{where} is not a name for a step: it names a folder, begins with a letter, goes on "
+            f"with letters, digits, _ and -, and is not `{CHECKPOINT}`"
         )
-    verb = table.pop("verb", None)
+    verb = str(table.pop("verb", "missing"))
     if verb not in CONFIGS:
-        raise UsageError(f"{where}.verb is {verb!r}; {nearest(str(verb), CONFIGS)}")
+        raise UsageError(f"{where}.verb is {verb}; {nearest(verb, CONFIGS)}")
     known = {k: flag for k, flag in flags_of(CONFIGS[verb]).items() if k not in _BUILDS}
     flags: dict[str, Any] = {}
     names: dict[str, tuple[str, ...]] = {}
@@ -213,7 +226,8 @@ def _named_verb(verb: str, flag: str, value: Any) -> str:
     """Of which verb the steps are that a flag names; empty where it names none."""
     if flag == "run" or (verb == "fit" and flag in ("start", "teacher")):
         return "fit"
-    return "frontier" if flag == "input_px" and isinstance(value, str) else ""
+    is_chosen = verb == "export" and flag == "input_px" and isinstance(value, str)
+    return "frontier" if is_chosen else ""
 
 
 def _value(where: str, flag: Flag, value: Any) -> Any:
@@ -258,4 +272,4 @@ def _read_before(
 
 def _require_bundle(steps: Sequence[Step]) -> None:
     if [step.name for step in steps if step.verb == "bundle"] != [steps[-1].name]:
-        raise UsageError("the last step is to be of bundle, and no other")
+        raise UsageError("the last step must be a bundle, and the only one")
