@@ -20,8 +20,7 @@ _CLOSE_RATIOS = {8: 3.3, 4: 3.3, 2: 4.0}
 CLOSE_TOLERANCE = 8
 
 # A photo of 400x533 at half of its size, 200x267, stretched to 224x224, is off by 2.7 of 255 (root
-# mean square) from what the whole gives; what that changes in the bundled model's answers stands
-# in docs/clothing-model.md.
+# mean square) from what the whole gives. Training evaluates and calibrates with the same pixels.
 _LEAST_RATIO = 7 / 8
 
 # Which turns put the file's rows where columns were, its last column first, its last row first.

@@ -21,6 +21,7 @@ CLASSES = {"blue": "dress", "green": "hat", "red": "pants"}
 SMALL = {
     "fit": "--backbone mobilenet_v2 --weights none --input-px 32 --epochs 2 --batch 10 --threads 1 "
     "--workers 0",
+    "build": "--recipe small.toml --weights none",
     "sweep": "--weights none --input-px 32 --epochs 2 --batch 10 --threads 1 --seeds 0 1",
     "frontier": "--sizes 32 48",
     "predict": "",
@@ -28,6 +29,25 @@ SMALL = {
     "quantize": "--photos 9 --methods minmax --weights paired --min-agreement 0 "
     "--max-accuracy-loss 1 --max-time-ratio 1000",
 }
+
+# In the place of a recipe that ships.
+RECIPE = """
+[steps.student]
+verb = "fit"
+input_px = 32
+epochs = 2
+batch = 10
+threads = 1
+workers = 0
+
+[steps.export]
+verb = "export"
+run = "student"
+
+[steps.bundle]
+verb = "bundle"
+run = "student"
+"""
 
 
 def commands() -> list[list[str]]:
@@ -45,6 +65,7 @@ def in_a_folder_with_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for folder in data.glob("*/*"):
         folder.rename(folder.with_name(CLASSES[folder.name]))
     shutil.copy(data / "train/pants/0.jpg", data / PHOTO)
+    (tmp_path / "small.toml").write_text(RECIPE)
     monkeypatch.chdir(tmp_path)
 
 
