@@ -95,9 +95,9 @@ types: $(VENV)/.tests
 check: lint types  ## format, lint, types, unit and integration tests: two to three minutes
 	$(PYTEST) -m "not slow and not docker and not browser" tests/unit tests/integration
 
-test: lint types $(VENV)/.emulator  ## every test; those of the image and of SAM where Docker answers
+test: lint types $(VENV)/.emulator  ## the tests; those of the image and of SAM where Docker answers
 	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory $(SAM_VENV)/.sam; fi
-	$(PYTEST)
+	$(PYTEST) -m "not slow"
 
 doctor: $(VENV)/.ops  ## find what would fail after a deployment; PARAMETERS="NAME=VALUE …"
 	@$(BIN)/python -m ops.doctor $(PARAMETERS)
