@@ -91,9 +91,3 @@ def test_the_page_uses_every_verb_of_training():
 def test_the_page_follows_the_workshops_twelve_sections():
     numbers = re.findall(r"^## (\d+)\. ", PAGE.read_text(), re.MULTILINE)
     assert numbers == [str(number) for number in range(1, 13)]
-
-
-def test_every_place_that_the_page_names_exists():
-    places = set(re.findall(r"\]\(\.\./([\w/.]+)\)", PAGE.read_text()))
-    assert {place for place in places if not (ROOT / place).exists()} == set()
-    assert places

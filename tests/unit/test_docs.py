@@ -1,10 +1,13 @@
-"""What the documentation promises of limits and logs is what the code does."""
+"""What the pages say of logs, images and errors is what the code does, and their links resolve."""
 
 import json
 import re
 from pathlib import Path
 
+import pytest
+
 from serving.app import App
+from serving.errors import ServingError, SetupError
 from serving.images import decode as image
 from serving.images import draft
 from serving.settings import Settings
@@ -13,7 +16,8 @@ from tests.conftest import no_fetch
 from tests.invocations import event
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
+DOCS, README = ROOT / "docs", ROOT / "README.md"
+PAGES = (README, ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md")))
 
 
 def test_every_field_of_a_log_line_is_documented(classifier, capsys, red_jpeg):
@@ -35,11 +39,32 @@ def test_every_type_of_image_that_is_taken_is_documented():
     assert f"off by more than {draft.CLOSE_TOLERANCE} of 255" in text
 
 
-def test_the_bundled_models_card_ends_with_its_notes_whose_figures_are_the_reports():
-    notes = (DOCS / "clothing-model.md").read_text(encoding="utf-8")
-    assert (ROOT / "model" / "MODEL_CARD.md").read_text(encoding="utf-8").endswith("\n\n" + notes)
-    report = json.loads((ROOT / "model" / "report.json").read_text(encoding="utf-8"))
-    figures = report["splits"]["validation"]
-    told = " ".join(notes.partition("## Limits")[0].split())
-    assert f"{figures['correct']} of {figures['photos']} photos are right" in told
-    assert f"loss {figures['loss']:.3f}, calibration error {figures['ece']:.3f}" in told
+def test_the_readme_has_every_error_with_its_status():
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+    errors = {(str(int(e.status)), e.code) for e in leaves(ServingError)}
+    of_init = {(str(int(e.status)), e.code) for e in leaves(SetupError)}
+    assert set(rows) == errors - of_init | {("500", "internal_error")}
+
+
+def leaves(error: type[ServingError]) -> list[type[ServingError]]:
+    below = error.__subclasses__()
+    return [leaf for child in below for leaf in leaves(child)] if below else [error]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_or_a_heading(page):
+    broken = []
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8").replace("\n", " ")):
+        place, _, heading = link.partition("#")
+        if "://" in link:
+            continue
+        target = page.parent / place if place else page
+        if not target.exists() or (heading and heading not in headings(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def headings(page: Path) -> set[str]:
+    """The names that GitHub gives to a page's headings."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
