@@ -18,7 +18,7 @@ from serving.http import sources
 from serving.http.events import Request, Response
 from serving.http.options import Options
 from serving.http.sources import Reference
-from serving.images import decode as image
+from serving.images.decode import decode_scaled
 from serving.model.classifier import Classifier
 from serving.model.preprocess import Preprocessor
 from serving.settings import Settings
@@ -141,7 +141,7 @@ class Predictor:
         """The image as a (1, 3, H, W) batch; None where the item has an error now."""
         batch, decoded, spec = None, None, self._preprocess.spec
         with _Stage(item, "decode"):
-            decoded = image.decode_scaled(
+            decoded = decode_scaled(
                 item.data,
                 max_pixels=self._settings.image_max_pixels,
                 for_size=spec.size_px,

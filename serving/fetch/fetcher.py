@@ -19,10 +19,10 @@ from serving.errors import (
     ServingError,
     TooLargeError,
 )
+from serving.fetch import urls
 from serving.fetch.addresses import AddressPolicy, is_public
 from serving.fetch.connection import Guard, GuardedConnection, Resolve, resolve_by_system
 from serving.fetch.deadline import Watchdog, timed_out
-from serving.fetch.fetcher import urls
 from serving.fetch.urls import Target
 from serving.settings import Settings
 

@@ -7,13 +7,11 @@ from typing import Any
 
 from serving.errors import RemoteError, RequestError, ServingError
 from serving.http.options import TOP_K_DEFAULT
+from serving.images.formats import FORMATS
 from serving.model.classifier import Classifier
 from serving.settings import Settings
 
-_MEDIA_TYPES = (
-    *(f"image/{subtype}" for subtype in ("jpeg", "png", "webp", "gif", "avif", "bmp", "tiff")),
-    "application/octet-stream",
-)
+_MEDIA_TYPES = (*(known.media_type for known in FORMATS), "application/octet-stream")
 
 
 def describe(settings: Settings, classifier: Classifier) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from serving.model.classifier import MADE_FROM_KEY, Classifier
 from serving.model.preprocess import Preprocessor
 from tests.tiny_model import write_tiny_model
 
-BUNDLED = Path(__file__).parents[2] / "model" / "classifier.onnx"
+BUNDLED = Path(__file__).parents[3] / "model" / "classifier.onnx"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from PIL import Image
 
 from local.backends import ROOT
 from samples.draw import GARMENTS, SIZE_PX, draw
-from serving.images import decode as image
+from serving.images.decode import decode
 from serving.model.classifier import Classifier
 from serving.model.preprocess import Preprocessor
 
@@ -39,7 +39,7 @@ def test_the_readme_tells_how_many_the_model_gets_right(classifier):
     right = 0
     for garment in GARMENTS:
         data = (FOLDER / f"{garment}.jpg").read_bytes()
-        logits = classifier.logits(preprocess(image.decode(data, max_pixels=SIZE_PX**2)))
+        logits = classifier.logits(preprocess(decode(data, max_pixels=SIZE_PX**2)))
         right += classifier.contract.classes[int(logits.argmax())] == garment
     told = re.search(r"(\d+) of the (\d+) drawn samples", (ROOT / "README.md").read_text())
     assert told

@@ -18,7 +18,7 @@ from benchmarks import photos
 from tests.drawn import encoded, picture
 from tests.tiny_model import write_tiny_model
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _SILENCING = ("ORT_DISABLE_TELEMETRY", "CI")  # either keeps ONNX Runtime's telemetry quiet
 
 WATCHED = """
