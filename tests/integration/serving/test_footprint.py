@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from benchmarks import photos
 
+from local.backends import MALLOC
 from tests.drawn import encoded, picture
 from tests.tiny_model import write_tiny_model
 
@@ -181,5 +182,8 @@ def test_a_batch_finds_the_memory_of_the_one_before_it(tmp_path: Path):
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(photos.jpeg("400x533"))
     command = [sys.executable, "-c", BATCHES, str(photo)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    environ = {**os.environ, **MALLOC}
+    result = subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
     assert int(result.stdout) < 500  # page faults; they were 5,800
