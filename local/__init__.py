@@ -1,1 +1,1 @@
-"""The bundle on this machine: Lambda's runtime emulator, or what is nearest to it, behind HTTP."""
+"""The bundle on this machine: Lambda's runtime emulator, or the closest to it, behind HTTP."""

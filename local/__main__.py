@@ -1,4 +1,4 @@
-"""`python -m local serve` keeps the bundle up on this machine; `demo` tries it once and ends.
+"""`python -m local serve` runs the bundle on this machine until Ctrl-C; `demo` tries it once.
 
 Exit status: 0 done, 1 it failed, 2 wrong usage.
 """
@@ -25,13 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, _interrupt)  # a shell's background job starts with SIGINT ignored
+        signal.signal(ending, _interrupt)  # a background job of a shell starts with SIGINT ignored
     try:
         return _serve(options) if options.command == "serve" else _demo(options)
     except LocalError as error:
         print(f"local: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # as in `… demo | head`: nobody reads on
+    except BrokenPipeError:  # as in `… demo | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -43,12 +43,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="serve until Ctrl-C")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    serve.add_argument("--port", type=_port, default=8080, help="0 takes a free one")
+    serve.add_argument("--port", type=_port, default=8080, help="0 means any free one")
     show = commands.add_parser("demo", help="classify a picture over HTTP, print the answer")
-    show.add_argument("--image", type=Path, help="your own photo instead of the drawn sample")
+    show.add_argument("--image", type=Path, help="your photo, instead of the drawn sample")
     for command in (serve, show):
         command.add_argument("--backend", choices=("auto", *backends.NAMES), default="auto")
-        command.add_argument("--timeout-s", type=_timeout_s, default=30, help="of the function")
+        command.add_argument(
+            "--timeout-s", type=_timeout_s, default=30, help="the function's timeout"
+        )
         command.add_argument("--handler", default=backends.HANDLER, help=argparse.SUPPRESS)
     return parser
 
@@ -56,14 +58,14 @@ def _parser() -> argparse.ArgumentParser:
 def _port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= 65_535:
-        raise argparse.ArgumentTypeError("must lie between 0 and 65535")
+        raise argparse.ArgumentTypeError("must be between 0 and 65535")
     return port
 
 
 def _timeout_s(text: str) -> int:
     timeout_s = int(text)
     if not 1 <= timeout_s <= 900:  # Lambda's range
-        raise argparse.ArgumentTypeError("must lie between 1 and 900 seconds")
+        raise argparse.ArgumentTypeError("must be between 1 and 900 seconds")
     return timeout_s
 
 
@@ -73,7 +75,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     with _gateway(options, options.host, options.port, sys.stderr) as gateway:
-        print(f"Serving on {gateway.url}; Ctrl-C ends it.")
+        print(f"Serving on {gateway.url}; press Ctrl-C to stop.")
         print(f"  The function runs in {gateway.backend.title}.")
         print(f"  curl --data-binary @photo.jpg {gateway.url}/predict", flush=True)
         gateway.serve_forever(poll_interval=0.1)
@@ -97,12 +99,12 @@ def _demo(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _gateway(options: argparse.Namespace, host: str, port: int, log: IO[Any]) -> Iterator[Gateway]:
-    """The HTTP API with its function, tried once; both are ended on the way out."""
+    """The HTTP API with its function, checked once; both stop when the block ends."""
     try:
         gateway = Gateway(host, port, _NOT_STARTED)
     except OSError as error:
         raise LocalError(
-            f"{host}:{port} cannot be listened on: {error.strerror}. Choose another --port."
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port."
         ) from error
     try:
         gateway.backend = _started(options, log)
@@ -119,10 +121,10 @@ class _NotStarted:
     title = "nothing"
 
     def invoke(self, event: bytes) -> bytes:
-        raise BackendError("The function is not started yet.")
+        raise BackendError("The function has not started yet.")
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Nothing to stop."""
 
 
 _NOT_STARTED = _NotStarted()
@@ -146,7 +148,7 @@ def _started(options: argparse.Namespace, log: IO[Any]) -> Backend:
 def _check_health(backend: Backend) -> None:
     response = answer(HttpRequest("GET", "/health"), backend)
     if response.status != 200:
-        raise LocalError("The function does not start; its output above tells why.")
+        raise LocalError("The function does not start; its output above says why.")
 
 
 if __name__ == "__main__":

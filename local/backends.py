@@ -1,8 +1,8 @@
 """Three ways to run the function on this machine, behind one Protocol.
 
     emulator    AWS's runtime interface emulator (a Linux binary) running awslambdaric
-    container   the Lambda image in Docker, which holds the same emulator
-    process     the handler, called in this process: no time-out, no size limit
+    container   the Lambda image in Docker, which contains the same emulator
+    process     the handler, called in this process: no timeout, no size limit
 
 An event goes in as JSON bytes, the function's answer comes out as JSON bytes. Every backend runs
 one invocation at a time, as one Lambda sandbox does.
@@ -30,15 +30,17 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGE = "photo-classifier-lambda:local"
 NAMES = ("emulator", "container", "process")
 HANDLER = "lambda_function.lambda_handler"
+# The Dockerfile's, where it says why.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4194304", "MALLOC_TRIM_THRESHOLD_": "33554432"}
 _CONTAINER_START_TIMEOUT_S = 30.0
 
 
 class Backend(Protocol):
-    """Something that runs the function."""
+    """Runs the function."""
 
     @property
     def title(self) -> str:
-        """What it is, for people."""
+        """What it is, in words for people."""
         ...
 
     def invoke(self, event: bytes) -> bytes:
@@ -51,18 +53,18 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None:
-        """End what was started; no process is left behind."""
+        """Stop all processes that were started."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionConfig:
-    """What Lambda knows of a function.
+    """A function's configuration, as Lambda has it.
 
     Attributes:
         handler: module and function, as in `lambda_function.lambda_handler`.
         environ: the environment variables that the function sees.
-        log: where the function's output goes, a file with a descriptor.
+        log: receives the function's output; a file with a descriptor.
     """
 
     environ: dict[str, str]
@@ -72,8 +74,9 @@ class FunctionConfig:
     memory_mb: int = 1_769
 
     def lambda_environ(self) -> dict[str, str]:
-        """`environ` and what Lambda adds to it."""
+        """`environ`, and what the image and Lambda add to it."""
         return {
+            **MALLOC,
             **self.environ,
             "AWS_LAMBDA_FUNCTION_NAME": "photo-classifier",
             "AWS_LAMBDA_FUNCTION_TIMEOUT": str(self.timeout_s),
@@ -85,7 +88,7 @@ def start(name: str, config: FunctionConfig) -> Backend:
     """Start the backend `name`, one of NAMES.
 
     Raises:
-        BackendError: it cannot run here; the message says what is missing.
+        BackendError: it cannot run here; the message says why.
     """
     if name == "emulator":
         return Emulator(
@@ -98,7 +101,7 @@ def start(name: str, config: FunctionConfig) -> Backend:
 
 
 def choose() -> str:
-    """The name of the backend nearest to Lambda that runs on this machine."""
+    """The name of the backend closest to Lambda that runs on this machine."""
     if binary_path() is not None:
         return "emulator"
     return "container" if docker_answers() else "process"
@@ -120,7 +123,7 @@ class Container:
 
     def __init__(self, config: FunctionConfig) -> None:
         if not docker_answers():
-            raise BackendError("Docker does not answer; start it, or use --backend process.")
+            raise BackendError("Docker does not answer. Start it, or use --backend process.")
         _docker("build", "--quiet", "--tag", IMAGE, str(ROOT))
         environ = {**_passed_on(config.environ), **_lambda_variables(config)}
         flags = [word for name, value in environ.items() for word in ("--env", f"{name}={value}")]
@@ -149,7 +152,7 @@ def _lambda_variables(config: FunctionConfig) -> dict[str, str]:
 
 
 def _passed_on(environ: dict[str, str]) -> dict[str, str]:
-    """The service's settings; the model's path is the image's own."""
+    """The service's settings, without the model's path, which the image sets."""
     names = {setting.name.upper() for setting in fields(Settings)} - {"MODEL_PATH"}
     return {name: environ[name] for name in sorted(names & environ.keys())}
 
@@ -163,16 +166,16 @@ def _docker(*words: str) -> str:
 
 
 class InProcess:
-    """The handler, called in this process, where nothing of Lambda can run."""
+    """The handler called in this process, for machines on which neither of the others runs."""
 
-    title = "this process (no Lambda runtime, no time-out)"
+    title = "this process (no Lambda runtime, no timeout)"
 
     def __init__(self, config: FunctionConfig) -> None:
         module, _, function = config.handler.rpartition(".")
         sys.path.insert(0, str(ROOT))
         try:
             self._handler = getattr(__import__(module, fromlist=[function]), function)
-        except Exception as error:  # whatever the function's own code raises at init
+        except Exception as error:  # the function's code may raise anything at init
             raise BackendError(f"The function does not start: {error}") from error
         self._log = config.log
         self._timeout_s = config.timeout_s
@@ -180,7 +183,7 @@ class InProcess:
 
     def invoke(self, event: bytes) -> bytes:
         with self._lock, contextlib.redirect_stdout(self._log):
-            ends = time.monotonic() + self._timeout_s  # waiting for its turn takes nothing of it
+            ends = time.monotonic() + self._timeout_s  # waiting for the lock does not count
             context = SimpleNamespace(
                 aws_request_id=str(uuid4()),
                 get_remaining_time_in_millis=lambda: int((ends - time.monotonic()) * 1000),
@@ -191,14 +194,14 @@ class InProcess:
                 raise FunctionFailedError(type(error).__name__) from error
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Nothing to stop."""
 
 
 def reason(name: str) -> str:
-    """Why `choose` took the backend `name`, for people."""
+    """Why `choose` took the backend `name`, in words for people."""
     system = f"{platform.system()} on {platform.machine()}"
     return {
         "emulator": "AWS's runtime emulator runs here",
-        "container": f"AWS's runtime emulator does not run on {system}, Docker answers",
+        "container": f"AWS's runtime emulator does not run on {system}, but Docker answers",
         "process": f"neither AWS's runtime emulator ({system}) nor Docker runs here",
     }[name]

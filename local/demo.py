@@ -1,4 +1,4 @@
-"""The main job over real HTTP: health, a raw photo, base64 in JSON, and one error.
+"""The main requests over real HTTP: health, a raw photo, base64 in JSON, and one error.
 
 Each request is printed as a curl line that can be copied while `make serve` runs on port 8080.
 """
@@ -60,7 +60,7 @@ def steps(image: Path) -> list[Step]:
             "application/json",
         ),
         Step(
-            "What is no photo is refused",
+            "A file that is not a photo is refused",
             f"echo 'not a photo' | curl --data-binary @- {_SERVE_URL}/predict",
             "POST",
             "/predict",
@@ -71,7 +71,7 @@ def steps(image: Path) -> list[Step]:
 
 
 def run(gateway: Gateway, image: Path | None) -> int:
-    """Send the demo's requests to a gateway; returns 0 if each got the status that it must get."""
+    """Send the demo's requests to a gateway; returns 0 if each got the expected status."""
     server = threading.Thread(target=gateway.serve_forever, kwargs={"poll_interval": 0.1})
     server.start()
     try:
@@ -80,7 +80,9 @@ def run(gateway: Gateway, image: Path | None) -> int:
         gateway.shutdown()
         server.join()
     if all(good):
-        print("`make serve` keeps it up for you, `make demo IMAGE=photo.jpg` takes your own photo.")
+        print(
+            "`make serve` keeps it running; `make demo IMAGE=photo.jpg` classifies your own photo."
+        )
         return 0
     print("The demo failed: see the statuses above.")
     return 1
@@ -96,7 +98,7 @@ def _show(step: Step, port: int) -> bool:
         print(f"  {line}")
     print()
     if status != step.status:
-        print(f"  expected was {step.status}\n")
+        print(f"  expected status: {step.status}\n")
     return status == step.status
 
 
@@ -112,7 +114,7 @@ def _send(step: Step, port: int) -> tuple[int, Any]:
 
 
 def readable(answer: Any) -> list[str]:
-    """An answer as a person would like to read it: bars for predictions, else its JSON."""
+    """An answer in lines for people: bars for predictions, else its JSON."""
     if not isinstance(answer, dict) or "predictions" not in answer:
         return json.dumps(answer, indent=2, ensure_ascii=False).splitlines()
     predictions = answer["predictions"]

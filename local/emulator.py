@@ -1,7 +1,7 @@
 """AWS's runtime interface emulator as a child process that runs awslambdaric and the handler.
 
-The binary comes with the aws-sam-cli wheel, which the Makefile unpacks under the environment. It
-is bound to 127.0.0.1 (by default it listens on all interfaces) and started anew when it has died.
+The binary comes with the aws-sam-cli wheel, which the Makefile unpacks into the environment. It
+listens on 127.0.0.1 only (by default, on all interfaces) and is restarted when it has died.
 """
 
 import os
@@ -35,7 +35,7 @@ def binary_path() -> Path | None:
 
 
 class Emulator:
-    """A running emulator; started anew by the next invocation when it has died."""
+    """A running emulator; the next invocation restarts it when it has died."""
 
     title = "AWS's Lambda runtime emulator"
 
@@ -48,13 +48,13 @@ class Emulator:
         log: IO[Any],
         folder: Path = _ROOT,
     ) -> None:
-        """Start it; `folder` is the function's, where the handler's module is looked for."""
+        """Start it; `folder` holds the handler's module."""
         binary = binary_path()
         if binary is None:
             raise BackendError(
                 "AWS's runtime emulator is not installed or does not run here "
-                f"({platform.system()} on {platform.machine()}); `make .venv/.emulator` installs "
-                "it on Linux, --backend container or process runs anywhere."
+                f"({platform.system()} on {platform.machine()}). On Linux, `make .venv/.emulator` "
+                "installs it; --backend container or process runs anywhere."
             )
         self._binary = binary
         self._handler = handler
@@ -81,34 +81,34 @@ class Emulator:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            start_new_session=True,  # Ctrl-C reaches us alone, and `close` ends the emulator
+            start_new_session=True,  # Ctrl-C does not reach the emulator; `close` ends it
         )
         self._interface = RuntimeInterface(port, timeout_s=self._timeout_s)
-        # `close` may have come while it started.
+        # `close` may have been called while it started.
         if self._is_closed or not port_answers(port, timeout_s=_START_TIMEOUT_S):
             self._end()
-            raise BackendError("AWS's runtime emulator did not start; its output tells why.")
+            raise BackendError("AWS's runtime emulator did not start; its output says why.")
 
     def invoke(self, event: bytes) -> bytes:
         with self._lock:
             if self._is_closed:
-                raise BackendError("AWS's runtime emulator was ended.")
+                raise BackendError("AWS's runtime emulator was stopped.")
             if self._process.poll() is not None:
                 self._end()
                 self._start()
             try:
                 return self._interface.invoke(event)
             except FunctionTimeoutError:
-                self._end()  # Lambda gives up a sandbox after a time-out as well
+                self._end()  # Lambda discards a sandbox after a timeout, too
                 raise
 
     def close(self) -> None:
-        """End it for good: what still waits for its turn starts no other one."""
+        """End it for good; invocations that still wait do not restart it."""
         self._is_closed = True
         self._end()
 
     def _end(self) -> None:
-        """End the emulator and the runtime that it started, whichever of them still lives."""
+        """End the emulator and the runtime that it started, if they still run."""
         children = _session(self._process.pid)
         if self._process.poll() is None:
             self._process.terminate()
@@ -126,7 +126,7 @@ class Emulator:
 
 
 def _session(leader: int) -> list[int]:
-    """The processes of the session that `leader` leads, itself excepted (proc(5): Linux only)."""
+    """The other processes of the session that `leader` leads (proc(5): Linux only)."""
     members = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and int(folder.name) != leader:

@@ -1,8 +1,8 @@
 """The HTTP interface of AWS's runtime interface emulator: an event goes in, an answer comes out.
 
-The emulator's own habits end here: it answers 200 with an error document when the handler raises,
-200 with plain text on a time-out, and it panics when a second invocation comes during the first,
-so callers hold a lock.
+This hides how the emulator differs from Lambda. It answers 200 with an error document when the
+handler raises, and 200 with plain text after a timeout. It panics when a second invocation comes
+during the first, so callers hold a lock.
 """
 
 import contextlib
@@ -14,12 +14,12 @@ import time
 from local.errors import FunctionFailedError, FunctionTimeoutError
 
 _PATH = "/2015-03-31/functions/function/invocations"
-# The emulator ends an invocation itself at the function's timeout and starts the runtime anew.
+# The emulator itself ends an invocation at the function's timeout and restarts the runtime.
 _GRACE_S = 15.0
 
 
 class RuntimeInterface:
-    """One emulator that listens on 127.0.0.1:`port`, of a function with `timeout_s`."""
+    """An emulator that listens on 127.0.0.1:`port` and runs a function with `timeout_s`."""
 
     def __init__(self, port: int, *, timeout_s: float) -> None:
         self._port = port
@@ -65,7 +65,7 @@ def _refuse_fault(answer: bytes) -> None:
 def port_answers(port: int, *, timeout_s: float) -> bool:
     """Wait until an HTTP server answers on 127.0.0.1:`port`, whatever its status.
 
-    That the port is open tells nothing: Docker opens a container's before its server listens.
+    An open port is not enough: Docker opens a container's port before its server listens.
     """
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -83,7 +83,7 @@ def port_answers(port: int, *, timeout_s: float) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports of 127.0.0.1 that nothing listens on."""
+    """Different free ports of 127.0.0.1."""
     with contextlib.ExitStack() as listeners:
         ports = []
         for _ in range(count):

@@ -1,5 +1,5 @@
-"""Events in, answers out: a table of (method, path), and the one place where an error becomes a
-response.
+"""An event in, an answer out: the table of (method, path), and the one place where an error
+becomes a response.
 """
 
 import math
@@ -19,25 +19,25 @@ from serving.errors import (
     RequestError,
     ServingError,
 )
-from serving.http import accept, events
+from serving.http import accept, events, problems
 from serving.http.events import Request, Response, Source
 from serving.http.sources import FetchUrl, Loader
 from serving.model.classifier import Classifier
-from serving.predict import PROBLEM, Predictor, identity, problem
+from serving.predict import Predictor, identity
 from serving.settings import Settings
 
 JSON, TEXT, HTML = "application/json", "text/plain", "text/html"
 _PAGE = Path(__file__).with_name("page.html")
 
-# An HTTP API answers for itself; all else leaves CORS to the function, a REST API included, which
-# passes on what the function says (API Gateway developer guide, "CORS for REST APIs").
+# An HTTP API answers preflight requests itself. The others leave CORS to the function, also a REST
+# API, which passes its headers on (API Gateway developer guide, "CORS for REST APIs").
 _CORS_SOURCES = frozenset({Source.REST_API, Source.FUNCTION_URL, Source.ALB})
 _PREFLIGHT_MAX_AGE_S = 600
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How one method of one path is answered, and in which media types, the favourite first."""
+    """How one method of one path is answered, and in which media types, the preferred one first."""
 
     answer: Callable[[Request, float], Response]
     offered: tuple[str, ...] = (JSON,)
@@ -46,7 +46,7 @@ class Route:
 class App:
     """The service: a loaded classifier, its limits, and how to fetch what a request refers to.
 
-    `function` is the Lambda function's name, which its metrics are told apart by.
+    `function` is the Lambda function's name, used as a metrics dimension.
     """
 
     def __init__(
@@ -71,32 +71,31 @@ class App:
         }
 
     def handle(self, event: Any, request_id: str, *, remaining_s: float = math.inf) -> Any:
-        """Answer one event. Never raises: what goes wrong becomes a problem document.
+        """Answer one event. Never raises: an error becomes a problem document.
 
         Args:
             event: of any kind that `serving.http.events` knows, or anything else.
-            request_id: the invocation's id, which problems and the log repeat.
-            remaining_s: seconds until the invocation is ended.
+            request_id: the invocation's id, repeated in problems and in the log.
+            remaining_s: seconds until Lambda ends the invocation.
         """
         started = time.perf_counter()
-        request = Request(Source.DIRECT, "POST", "/predict", {}, {}, {})
+        request = events.read(event)
         try:
-            request = events.read(event)
             response = self._route(request, remaining_s)
         except (RequestError, RemoteError) as error:
-            response = _failed(error.status, error.code, error.detail, error.headers)
+            response = problems.response(error)
         except Exception:  # noqa: BLE001 - the one place where anything becomes a response
             self._telemetry.log_failure(request_id)
-            response = _failed(
-                HTTPStatus.INTERNAL_SERVER_ERROR,
-                ServingError.code,
-                "The server failed. Its log tells why, under this request id.",
+            response = problems.response(
+                ServingError("The server failed. Its log has the reason under this request id.")
             )
-        if response.media_type == PROBLEM:
+        if response.media_type == problems.MEDIA_TYPE:
             response = replace(response, content={**response.content, "request_id": request_id})
+            if accept.choose(request.accept, (JSON, TEXT)) == TEXT:
+                response = _as_text(response)
         duration_ms = (time.perf_counter() - started) * 1000
         self._telemetry.log_request(request, response, request_id, duration_ms)
-        return events.write(self._dressed(response, request), request)
+        return events.write(self._with_headers(response, request), request)
 
     def _route(self, request: Request, remaining_s: float) -> Response:
         allowed = self._allowed(request.path)
@@ -106,51 +105,32 @@ class App:
         route = self._routes.get((method, request.path))
         if route is None:
             raise MethodNotAllowedError(
-                f"{request.path} does not take this method; use {' or '.join(allowed)}.",
+                f"{request.path} does not support this method; use {' or '.join(allowed)}.",
                 headers={"allow": ", ".join(allowed)},
             )
-        if accept.choose(request.headers.get("accept", ""), route.offered) is None:
+        chosen = accept.choose(request.accept, route.offered)
+        if chosen is None:
             raise NotAcceptableError(
                 f"{request.path} answers with {' or '.join(route.offered)}, "
-                "none of which the header Accept takes."
+                "none of which the header Accept allows."
             )
-        return route.answer(request, remaining_s)
+        response = route.answer(request, remaining_s)
+        return _as_text(response) if chosen == TEXT and response.media_type == JSON else response
 
     def _allowed(self, path: str) -> list[str]:
-        """The methods of a path; raises NotFoundError when there are none."""
+        """The methods of a path; raises NotFoundError for an unknown path."""
         allowed = [method for method, known in self._routes if known == path]
         if not allowed:
             there_is = ", ".join(f"{method} {known}" for method, known in self._routes)
-            raise NotFoundError(f"There is nothing at this path. There is: {there_is}.")
+            raise NotFoundError(f"There is nothing at this path. Use one of: {there_is}.")
         return [*allowed, *(["HEAD"] if "GET" in allowed else []), "OPTIONS"]
 
-    def _dressed(self, response: Response, request: Request) -> Response:
-        """The response in the media type that the client likes, with the headers for browsers."""
-        if request.source is Source.DIRECT:
-            return response
+    def _with_headers(self, response: Response, request: Request) -> Response:
+        """The response with the headers that browsers and caches need."""
         headers = {"x-content-type-options": "nosniff", "vary": "accept", **response.headers}
         if request.source in _CORS_SOURCES:
             headers.update(self._cors(request))
-        if self._may_be_text(response, request):
-            liked = accept.choose(request.headers.get("accept", ""), (JSON, TEXT))
-            if liked == TEXT:
-                from serving.http import plain  # only people at a terminal ask for it
-
-                return replace(
-                    response,
-                    content=plain.render(response.content),
-                    media_type=TEXT,
-                    headers=headers,
-                )
         return replace(response, headers=headers)
-
-    def _may_be_text(self, response: Response, request: Request) -> bool:
-        """Whether there is a form for people: of a problem always, else where the route has one."""
-        if response.content is None or response.media_type == PROBLEM:
-            return response.content is not None
-        method = "GET" if request.method == "HEAD" else request.method
-        route = self._routes.get((method, request.path))
-        return response.media_type == JSON and route is not None and TEXT in route.offered
 
     def _cors(self, request: Request) -> dict[str, str]:
         origin = request.headers.get("origin", "")
@@ -175,7 +155,7 @@ class App:
         return Response(HTTPStatus.OK, {**contract, "model": identity(self._classifier)})
 
     def _openapi(self, request: Request, remaining_s: float) -> Response:
-        from serving.http import openapi  # asked for once in a while, by tools
+        from serving.http import openapi  # seldom asked for, by tools
 
         document = openapi.describe(self._settings, self._classifier)
         return Response(HTTPStatus.OK, document)
@@ -186,7 +166,7 @@ class App:
         return page.response(_PAGE.read_text(encoding="utf-8"))
 
 
-def _failed(
-    status: HTTPStatus, code: str, detail: str, headers: dict[str, str] | None = None
-) -> Response:
-    return Response(status, problem(status, code, detail), PROBLEM, headers or {})
+def _as_text(response: Response) -> Response:
+    from serving.http import plain  # only people at a terminal ask for it
+
+    return replace(response, content=plain.render(response.content), media_type=TEXT)

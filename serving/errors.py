@@ -1,8 +1,8 @@
-"""The error tree: what can go wrong, which HTTP status says so, and under which stable code.
+"""The error tree: what can go wrong, with which HTTP status and which stable code.
 
     Exception
     └── ServingError
-        ├── RequestError                    the caller can mend it
+        ├── RequestError                    the caller can fix it
         │   ├── InvalidRequestError         400  invalid_request
         │   ├── UnresolvableHostError       400  unresolvable_host
         │   ├── ForbiddenUrlError           403  forbidden_url
@@ -18,11 +18,11 @@
         │   └── RemoteTimeoutError          504  remote_timeout
         └── SetupError                      stops the function at init, never reaches a caller
             ├── SettingsError               an environment variable is out of range
-            └── ContractError               the model file does not describe itself as it must
+            └── ContractError               the model file's contract is missing or wrong
 
-A `detail` is shown to the caller as it stands, so it names the field or file, what was found and
-what to do, and holds nothing of the function's inside. Anything that is not a ServingError is a
-500 whose detail is fixed; its traceback goes to the log alone.
+A `detail` is shown to the caller unchanged. So it names the field or file, what was found and what
+to do, and nothing about the function's internals. Any other exception is a 500 with a fixed detail;
+its traceback goes only to the log.
 """
 
 from http import HTTPStatus
@@ -91,14 +91,14 @@ class UndecodableImageError(RequestError):
 
 
 class OutOfTimeError(ServingError):
-    """The invocation ends before an image of a batch could be worked on."""
+    """The invocation ends before this image of a batch can be processed."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "out_of_time"
 
 
 class RemoteError(ServingError):
-    """A server that we asked for an image is at fault: 5xx, but not ours."""
+    """Another server, which was asked for an image, is at fault: 502 or 504."""
 
 
 class RemoteFailedError(RemoteError):

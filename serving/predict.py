@@ -1,6 +1,7 @@
-"""References to images in, predictions out: loaded side by side, decoded and inferred one by one
-on each of the vCPUs that the function has. An image that fails in a batch gets its own problem and
-leaves the others alone.
+"""References to images in, predictions out.
+
+Several images are fetched at once; each of the function's vCPUs decodes and infers one image at a
+time. An image that fails in a batch gets its own problem and does not affect the others.
 """
 
 import math
@@ -14,32 +15,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.errors import OutOfTimeError, ServingError
-from serving.http import sources
+from serving.http import problems, sources
 from serving.http.events import Request, Response
 from serving.http.options import Options
 from serving.http.sources import Reference
-from serving.images import decode as image
-from serving.model.classifier import Classifier
+from serving.images.decode import decode_scaled
+from serving.model.classifier import Classifier, Prediction
 from serving.model.preprocess import Preprocessor
 from serving.settings import Settings
 
-PROBLEM = "application/problem+json"  # RFC 9457
-PROBLEM_TYPE = "about:blank"  # the status says what kind of problem it is
-
-# Kept back from the invocation's remaining time for decoding, inference and the answer.
+# Kept from the invocation's remaining time for decoding, inference and the answer.
 _RESERVE_S = 1.0
 _PARALLEL_FETCHES = 8
+_UNREADABLE = "unreadable"  # in the log, the kind of a malformed reference
 
 
 @dataclass(slots=True)
 class _Item:
-    """One image on its way: milliseconds by stage, and where it has got to."""
+    """One image of a request: from its reference to its predictions, or to its error."""
 
-    timings_ms: dict[str, float] = field(default_factory=dict)
+    kind: str
+    timings_ms: dict[str, float] = field(default_factory=dict)  # by stage
     size_bytes: int = 0
     data: bytes = b""  # the file, until it is decoded
     error: ServingError | None = None
-    probabilities: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))  # (1, C)
+    predictions: list[Prediction] = field(default_factory=list)  # the most likely first
 
 
 class Predictor:
@@ -56,37 +56,36 @@ class Predictor:
 
         Args:
             request: of any source, with any kind of reference.
-            remaining_s: seconds until the invocation is ended.
+            remaining_s: seconds until Lambda ends the invocation.
 
         Raises:
             ServingError: the request as a whole cannot be answered.
         """
         wanted = sources.read(request, self._settings)
-        contract, top_k_max = self._classifier.contract, self._settings.top_k_max
-        options = Options.of(request, wanted.options, contract, top_k_max)
+        contract = self._classifier.contract
+        options = Options.of(request.query, wanted.options, contract, self._settings)
         ends_at = time.monotonic() + remaining_s - _RESERVE_S
-        items = self._inferred(self._loaded(wanted.items, ends_at), len(wanted.items), ends_at)
+        loaded = self._loaded(wanted.items, ends_at)
+        items = self._inferred(loaded, len(wanted.items), ends_at, options.top_k)
+        images = [self._logged(item) for item in items]
+        if not wanted.is_batch and items[0].error:
+            return problems.response(items[0].error, images=images)
         answers = [
-            _problem_of(item.error) if item.error else self._answer(item, options) for item in items
+            problems.document(item.error) if item.error else self._answer(item, options)
+            for item in items
         ]
-        pairs = zip(wanted.items, items, strict=True)
-        log = {"images": [self._logged(*pair) for pair in pairs]}
-        if wanted.is_batch:
-            return Response(HTTPStatus.OK, {"results": answers}, log=log)
-        if items[0].error:
-            return Response(items[0].error.status, answers[0], PROBLEM, log=log)
-        return Response(HTTPStatus.OK, answers[0], log=log)
+        content = {"results": answers} if wanted.is_batch else answers[0]
+        return Response(HTTPStatus.OK, content, images=images)
 
     def _loaded(
         self, references: Sequence[Reference | ServingError], ends_at: float
     ) -> Iterator[_Item]:
-        """Each reference's bytes, in order; remote ones are fetched side by side."""
+        """An item with its bytes for each reference, in order; remote ones are fetched at once."""
 
         def load(reference: Reference | ServingError) -> _Item:
-            item = _Item()
             if isinstance(reference, ServingError):
-                item.error = reference
-                return item
+                return _Item(_UNREADABLE, error=reference)
+            item = _Item(reference.kind)
             timeout_s = min(self._settings.fetch_timeout_s, ends_at - time.monotonic())
             with _Stage(item, "fetch"):
                 item.data = self._load(reference, timeout_s=timeout_s)
@@ -102,13 +101,15 @@ class Predictor:
         with ThreadPoolExecutor(min(remote, _PARALLEL_FETCHES)) as pool:
             yield from pool.map(load, references)
 
-    def _inferred(self, items: Iterator[_Item], count: int, ends_at: float) -> list[_Item]:
-        """The items, each with its probabilities or why there are none.
+    def _inferred(
+        self, items: Iterator[_Item], count: int, ends_at: float, top_k: int
+    ) -> list[_Item]:
+        """The `count` items, each with its predictions or its error.
 
-        Each is inferred by itself: in one inference, several take no less time for each, and more
-        where their activations leave the caches. What a photo takes is half decoding, which one
-        thread does: where the function has several vCPUs, each has a photo of its own. None is
-        begun that the time may not be enough for, so that what is done is answered.
+        Each image is inferred alone: a batch takes as long for each image, or longer when its
+        activations no longer fit the caches. Half of a photo's time is decoding, which uses one
+        thread, so each vCPU works on its own photo. An image is not begun when the time left may be
+        too short for it, so that the finished ones can be answered.
         """
         slowest_s = 0.0
 
@@ -117,7 +118,7 @@ class Predictor:
             started = time.monotonic()
             if slowest_s and started + slowest_s > ends_at:
                 item.error = item.error or _out_of_time()
-            self._infer(item)
+            self._infer(item, top_k)
             slowest_s = max(slowest_s, time.monotonic() - started)
             return item
 
@@ -129,19 +130,20 @@ class Predictor:
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(infer, items))
 
-    def _infer(self, item: _Item) -> None:
-        """Leave in an item its probabilities, or why there are none."""
+    def _infer(self, item: _Item, top_k: int) -> None:
+        """Put the predictions into an item, or its error."""
         batch = self._prepared(item) if item.error is None else None
         item.data = b""
         if batch is not None:
             with _Stage(item, "inference"):
-                item.probabilities = self._classifier.probabilities(self._classifier.logits(batch))
+                probabilities = self._classifier.probabilities(self._classifier.logits(batch))
+                item.predictions = self._classifier.top_k(probabilities[0], top_k)
 
     def _prepared(self, item: _Item) -> NDArray[np.float32] | None:
-        """The image as a (1, 3, H, W) batch; None where the item has an error now."""
+        """The image as a (1, 3, H, W) batch; None if that failed and the item has its error."""
         batch, decoded, spec = None, None, self._preprocess.spec
         with _Stage(item, "decode"):
-            decoded = image.decode_scaled(
+            decoded = decode_scaled(
                 item.data,
                 max_pixels=self._settings.image_max_pixels,
                 for_size=spec.size_px,
@@ -153,30 +155,36 @@ class Predictor:
         return batch
 
     def _answer(self, item: _Item, options: Options) -> dict[str, Any]:
-        predictions = self._classifier.top_k(item.probabilities[0], options.top_k)
+        top = item.predictions[0]
         return {
             "predictions": [
-                {"label": p.label, "probability": round(p.probability, 6)} for p in predictions
+                {"label": p.label, "probability": round(p.probability, 6)} for p in item.predictions
             ],
-            "label": predictions[0].label,
-            "unsure": predictions[0].probability < options.unsure_below,
+            "label": top.label,
+            "unsure": top.probability < options.unsure_below,
             "model": identity(self._classifier),
             "timings_ms": item.timings_ms,
         }
 
-    def _logged(self, reference: Reference | ServingError, item: _Item) -> dict[str, Any]:
-        """What the log tells of an image besides its answer.
+    def _logged(self, item: _Item) -> dict[str, Any]:
+        """An image's facts for the log.
 
-        Whether it is unsure is by the contract, not by what a request asks for: the share of such
-        images shows whether they are like the trained ones.
+        `unsure` follows the contract's threshold, not the request's: the share of unsure images
+        shows whether they resemble the training photos.
         """
-        if isinstance(reference, ServingError):
-            return {"kind": "unreadable"}
-        facts = {"kind": reference.kind, "bytes": item.size_bytes}
-        if item.error is None:
-            unsure_below = self._classifier.contract.unsure_below
-            facts["unsure"] = bool(item.probabilities.max() < unsure_below)
-        return facts
+        if item.kind == _UNREADABLE:
+            facts: dict[str, Any] = {"kind": item.kind}
+        else:
+            facts = {"kind": item.kind, "bytes": item.size_bytes}
+        if item.error is not None:
+            return facts | {"code": item.error.code}
+        top = item.predictions[0]
+        return facts | {
+            "label": top.label,
+            "probability": round(top.probability, 6),
+            "unsure": top.probability < self._classifier.contract.unsure_below,
+            "timings_ms": item.timings_ms,
+        }
 
 
 def identity(classifier: Classifier) -> dict[str, str]:
@@ -184,29 +192,14 @@ def identity(classifier: Classifier) -> dict[str, str]:
     return {"name": classifier.contract.name, "version": classifier.version}
 
 
-def problem(status: HTTPStatus, code: str, detail: str) -> dict[str, Any]:
-    """A problem document (RFC 9457)."""
-    return {
-        "type": PROBLEM_TYPE,
-        "title": status.phrase,
-        "status": status.value,
-        "detail": detail,
-        "code": code,
-    }
-
-
-def _problem_of(error: ServingError) -> dict[str, Any]:
-    return problem(error.status, error.code, error.detail)
-
-
 def _out_of_time() -> OutOfTimeError:
     return OutOfTimeError(
-        "The function's time was over before this image's turn. Send it again with fewer others."
+        "The function ran out of time before this image. Send it again with fewer others."
     )
 
 
 class _Stage:
-    """Times one stage of one item, and keeps an error that the item must answer with."""
+    """Times one stage of one item, and puts a ServingError into the item."""
 
     def __init__(self, item: _Item, name: str) -> None:
         self._item, self._name = item, name

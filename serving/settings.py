@@ -1,8 +1,9 @@
 """Every limit of the service, read from environment variables once, at init.
 
 Each field of `Settings` is one variable: the field's name in capitals. A value that cannot be read
-or lies outside its range raises SettingsError and names the variable, so a mistyped setting stops
-the deployment instead of weakening it.
+or is out of range raises a SettingsError that names the variable, so that a mistyped setting stops
+the deployment instead of weakening it. To add a setting, add a field here, its default to
+template.yaml and its row to docs/settings.md.
 """
 
 import math
@@ -20,7 +21,7 @@ MEMORY_MB_PER_VCPU = 1_769
 
 _SCHEMES = frozenset({"http", "https"})
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")  # RFC 6454, ASCII form
-# As `serving.fetch.urls` reads a URL's: a DNS name without a dot at its end, an IPv4 or an IPv6 address.
+# What `serving.fetch.urls` accepts as a host: a DNS name without a final dot, or an IP address.
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*")
 
 
@@ -28,7 +29,7 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         value = int(text)
         if not low <= value <= high:
-            raise ValueError(f"must lie between {low:,} and {high:,}")
+            raise ValueError(f"must be between {low:,} and {high:,}")
         return value
 
     return parse
@@ -38,31 +39,31 @@ def _seconds(low: float, high: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         value = float(text)
         if not (math.isfinite(value) and low <= value <= high):
-            raise ValueError(f"must lie between {low:g} and {high:g} seconds")
+            raise ValueError(f"must be between {low:g} and {high:g} seconds")
         return value
 
     return parse
 
 
 def _names(text: str) -> frozenset[str]:
-    """A list's members, in lower case. Separators alone are a slip, not the empty list."""
+    """A list's members, in lower case; a list of separators only is refused as a typing error."""
     names = frozenset(name.strip().lower() for name in text.split(",") if name.strip())
     if text and not names:
-        raise ValueError("names nothing; leave it out, or give it no value")
+        raise ValueError("names nothing; leave the variable out, or leave it empty")
     return names
 
 
 def _schemes(text: str) -> frozenset[str]:
     names = _names(text)
     if not names <= _SCHEMES:
-        raise ValueError(f"takes only {', '.join(sorted(_SCHEMES))}, separated by commas")
+        raise ValueError(f"may list only {', '.join(sorted(_SCHEMES))}, separated by commas")
     return names
 
 
 def _hosts(text: str) -> frozenset[str]:
     names = _names(text)
     if not all(_HOST.fullmatch(name) for name in names):
-        raise ValueError("takes host names such as photos.example.com, separated by commas")
+        raise ValueError("must list host names such as photos.example.com, separated by commas")
     return names
 
 
@@ -75,14 +76,16 @@ def _path(text: str) -> Path:
 def _origins(text: str) -> frozenset[str]:
     origins = _names(text)
     if not all(origin == "*" or _ORIGIN.fullmatch(origin) for origin in origins):
-        raise ValueError("takes * or origins such as https://example.com, separated by commas")
+        raise ValueError(
+            "must be * or list origins such as https://example.com, separated by commas"
+        )
     return origins
 
 
 def _ports(text: str) -> frozenset[int]:
     ports = frozenset(int(port) for port in _names(text))
     if not all(1 <= port <= 65_535 for port in ports):
-        raise ValueError("takes ports between 1 and 65535, separated by commas")
+        raise ValueError("must list ports between 1 and 65535, separated by commas")
     return ports
 
 
@@ -98,37 +101,35 @@ class Settings:
         Path("model/classifier.onnx"), _path, "path", "The model file, beside lambda_function.py."
     )
     body_max_bytes: int = _setting(
-        # Lambda takes 6 MB of event, in which a binary body is base64, 4/3 of its size.
+        # Lambda's limit is 6 MB of event, in which a binary body is base64: 4/3 of its size.
         4_500_000,
         _integer(1, 6_000_000),
         "bytes",
-        "Largest request body, after base64 is undone.",
+        "Largest request body, after decoding base64.",
     )
     fetch_schemes: frozenset[str] = _setting(
-        _SCHEMES, _schemes, "list", "URL schemes that are fetched."
+        _SCHEMES, _schemes, "list", "URL schemes that may be fetched."
     )
     fetch_ports: frozenset[int] = _setting(
-        frozenset({80, 443}), _ports, "list", "Ports that are fetched from; empty means any."
+        frozenset({80, 443}), _ports, "list", "Ports that may be fetched from; empty allows any."
     )
     fetch_allowed_hosts: frozenset[str] = _setting(
-        frozenset(), _hosts, "list", "If set, the only host names that are fetched from."
+        frozenset(), _hosts, "list", "If set, the only hosts that may be fetched from."
     )
     fetch_max_bytes: int = _setting(
         20_000_000, _integer(1, 200_000_000), "bytes", "Largest image fetched from a URL or S3."
     )
     fetch_timeout_s: float = _setting(
-        5.0, _seconds(0.1, 60), "seconds", "Deadline of one fetch, redirects and body included."
+        5.0, _seconds(0.1, 60), "seconds", "Deadline for one fetch, including redirects and body."
     )
     image_max_pixels: int = _setting(
-        # The largest phone sensors in wide use write 50 megapixels; decoded that is 150 MB of RGB.
+        # The largest common phone sensors have 50 megapixels, which are 150 MB of decoded RGB.
         50_000_000,
         _integer(1, 200_000_000),
         "pixels",
         "Largest image, checked before it is decoded.",
     )
-    batch_max_items: int = _setting(
-        16, _integer(1, 256), "images", "Most images that one request may hold."
-    )
+    batch_max_items: int = _setting(16, _integer(1, 256), "images", "Most images in one request.")
     top_k_max: int = _setting(
         20, _integer(1, 1_000), "classes", "Most predictions that a request may ask for."
     )
@@ -136,15 +137,15 @@ class Settings:
         frozenset(),
         _origins,
         "list",
-        "Web pages' origins that may call a function URL, a load balancer or a REST API; * is any. "
+        "Origins of pages that may call a function URL, load balancer or REST API; * allows any. "
         "An HTTP API has its own setting.",
     )
     inference_threads: int = _setting(
         0,
         _integer(0, 64),
         "threads",
-        "Threads of ONNX Runtime, and images of a batch that are worked on at once; 0 derives them "
-        "from the function's memory (1,769 MB each).",
+        "Threads of ONNX Runtime, and images of a batch processed at once; 0 means one for each "
+        "1,769 MB of the function's memory.",
     )
 
     @classmethod
@@ -152,11 +153,11 @@ class Settings:
         """Read the settings from environment variables.
 
         Args:
-            environ: usually `os.environ`. Unset variables take their defaults; a variable that is
-                set but empty is an empty list for lists, and an error for everything else.
+            environ: usually `os.environ`. Unset variables take their defaults. An empty variable
+                is an empty list, and an error for settings that are not lists.
 
         Raises:
-            SettingsError: a value cannot be read or lies outside its range.
+            SettingsError: a value cannot be read or is out of range.
         """
         values: dict[str, Any] = {}
         for setting in fields(cls):
@@ -179,7 +180,6 @@ class Settings:
 def threads_for_memory(memory_mb: str) -> int:
     """Whole vCPUs that Lambda grants a function of `memory_mb` megabytes; 1 when unknown.
 
-    Threads beyond the granted time only wait for each other, whatever number of cores the sandbox
-    shows.
+    More threads would only wait for each other, however many cores the sandbox shows.
     """
     return max(1, int(memory_mb) // MEMORY_MB_PER_VCPU) if memory_mb.isdigit() else 1

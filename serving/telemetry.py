@@ -1,8 +1,7 @@
-"""What the service tells of itself: for each request one line of JSON on standard output, which is
-its log entry and its metrics at once.
+"""The log: for each request one line of JSON on standard output, which also holds its metrics.
 
 Lambda sends standard output to CloudWatch Logs, and CloudWatch makes metrics of the line's `_aws`
-member (CloudWatch embedded metric format). Never logged: an image, a URL, a header, a query.
+member (CloudWatch embedded metric format). Images, URLs, headers and queries are never logged.
 """
 
 import json
@@ -18,22 +17,21 @@ from serving.http.events import Request, Response
 
 NAMESPACE = "PhotoClassifier"
 STAGES = ("fetch", "decode", "preprocess", "inference")
-_TOLD = ("label", "code", "timings_ms")  # what the log repeats of an answer
-_MAX_VALUES = 100  # of one metric in one line, by the format's specification
+_MAX_VALUES = 100  # for one metric in one line, by the format's specification
 
-# By what every metric is told apart: two stacks may serve one model, or one stack two in turn.
+# Every metric has both: two stacks may serve one model, or one stack two models in turn.
 _DIMENSIONS = ("function", "model")
-# What makes CloudWatch count labels and errors one by one; everything else is by these two alone.
+# These two have a third dimension, so that CloudWatch counts each label and each error code.
 _BY_NAME = {"label": "predictions", "code": "errors"}
 
 
 def _write_line(line: str) -> None:
-    sys.stdout.write(line + "\n")  # looked up now: the runtime replaces it after our import
+    sys.stdout.write(line + "\n")  # looked up here, since the runtime replaces it after our import
     sys.stdout.flush()
 
 
 class Telemetry:
-    """Writes the service's log. The first request that it sees was a cold start.
+    """Writes the service's log. Its first request counts as the cold start.
 
     Args:
         function: the Lambda function's name.
@@ -51,8 +49,7 @@ class Telemetry:
     def log_request(
         self, request: Request, response: Response, request_id: str, duration_ms: float
     ) -> None:
-        """Write the request's line: who asked, what was answered, how long it took."""
-        outcomes = _outcomes(response)
+        """Write the request's line: its source, its answer, and how long it took."""
         line: dict[str, Any] = {
             "level": "ERROR" if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "INFO",
             "message": "request",
@@ -67,22 +64,23 @@ class Telemetry:
         }
         self._is_cold = False
         metrics = {"duration_ms": "Milliseconds", "cold_start": "Count"}
-        if outcomes:
-            line.update(_measured(outcomes, metrics))
-            line["images"] = outcomes
-        counts = {name: Counter(o[name] for o in outcomes if name in o) for name in _BY_NAME}
-        if not outcomes and "code" in _object(response.content):
-            counts["code"][response.content["code"]] = 1
-        alone = {name: counted for name, counted in counts.items() if len(counted) == 1}
-        for name, counted in alone.items():
+        images = response.images
+        if images:
+            line.update(_measured(images, metrics))
+            line["images"] = images
+        counts = {name: Counter(i[name] for i in images if name in i) for name in _BY_NAME}
+        if not images and response.code is not None:
+            counts["code"][response.code] = 1
+        single = {name: counted for name, counted in counts.items() if len(counted) == 1}
+        for name, counted in single.items():
             line[name], line[_BY_NAME[name]] = next(iter(counted.items()))
-        self._write(_with_directives(line, metrics, alone))
-        for name in counts.keys() - alone.keys():  # a dimension has one value in a line
+        self._write(_with_directives(line, metrics, single))
+        for name in counts.keys() - single.keys():  # a dimension has one value in a line
             for value, count in counts[name].items():
                 self._count(request_id, name, value, count)
 
     def log_failure(self, request_id: str) -> None:
-        """Write the traceback of the exception that is being handled, for the log alone."""
+        """Write the traceback of the exception being handled, which no answer shows."""
         import traceback
 
         line = {
@@ -105,34 +103,19 @@ class Telemetry:
         self._write(_with_directives(line, {}, [name]))
 
 
-def _outcomes(response: Response) -> list[dict[str, Any]]:
-    """For each image of a prediction: where it came from, and what became of it."""
-    images: Sequence[Mapping[str, Any]] = response.log.get("images", ())
-    content = _object(response.content)
-    answers = content.get("results", [content])
-    return [{**image, **_told(answer)} for image, answer in zip(images, answers, strict=False)]
-
-
-def _told(answer: Mapping[str, Any]) -> dict[str, Any]:
-    facts = {name: answer[name] for name in _TOLD if name in answer}
-    if "predictions" in answer:
-        facts["probability"] = answer["predictions"][0]["probability"]
-    return facts
-
-
-def _measured(outcomes: Sequence[Mapping[str, Any]], metrics: dict[str, str]) -> dict[str, Any]:
-    """The members of the line that are metrics of its images; their units go into `metrics`."""
+def _measured(images: Sequence[Mapping[str, Any]], metrics: dict[str, str]) -> dict[str, Any]:
+    """The line's members that are metrics of its images; adds their units to `metrics`."""
     members: dict[str, Any] = {
-        "image_bytes": sum(outcome.get("bytes", 0) for outcome in outcomes),
+        "image_bytes": sum(image.get("bytes", 0) for image in images),
     }
     metrics["image_bytes"] = "Bytes"
     by_image = {
-        # One value for each image, so that their averages are a share and a mean.
-        "unsure": ("Count", [int(o["unsure"]) for o in outcomes if "unsure" in o]),
-        "confidence": ("None", [o["probability"] for o in outcomes if "probability" in o]),
+        # One value for each image, so that averages are a share and a mean.
+        "unsure": ("Count", [int(i["unsure"]) for i in images if "unsure" in i]),
+        "confidence": ("None", [i["probability"] for i in images if "probability" in i]),
     }
     for stage in STAGES:
-        values = [o["timings_ms"][stage] for o in outcomes if stage in o.get("timings_ms", ())]
+        values = [i["timings_ms"][stage] for i in images if stage in i.get("timings_ms", ())]
         by_image[f"{stage}_ms"] = ("Milliseconds", values)
     for name, (unit, values) in by_image.items():
         if values:
@@ -144,16 +127,16 @@ def _measured(outcomes: Sequence[Mapping[str, Any]], metrics: dict[str, str]) ->
 def _with_directives(
     line: Mapping[str, Any], metrics: Mapping[str, str], counted: Iterable[str]
 ) -> str:
-    """The line as JSON, and behind it which of its members are metrics."""
+    """The line as JSON, followed by the list of its members that are metrics."""
     directives = _directives(tuple(metrics.items()), tuple(counted))
     now_ms = time.time_ns() // 1_000_000
     aws = f'"_aws": {{"Timestamp": {now_ms}, "CloudWatchMetrics": {directives}}}'
     return f"{json.dumps(line)[:-1]}, {aws}}}"
 
 
-@lru_cache(maxsize=32)  # they are most of the line, and nearly always the same
+@lru_cache(maxsize=32)  # most of the line, and nearly always the same
 def _directives(metrics: tuple[tuple[str, str], ...], counted: tuple[str, ...]) -> str:
-    """JSON, for the units of metrics by function and model, and the names that are counted."""
+    """The directives as JSON: metrics with their units, and the names that are counted."""
     directives = [
         {
             "Namespace": NAMESPACE,
@@ -166,7 +149,3 @@ def _directives(metrics: tuple[tuple[str, str], ...], counted: tuple[str, ...]) 
         named = [{"Name": name, "Unit": unit} for name, unit in metrics]
         directives.append({"Namespace": NAMESPACE, "Dimensions": [_DIMENSIONS], "Metrics": named})
     return json.dumps(directives)
-
-
-def _object(content: Any) -> Mapping[str, Any]:
-    return content if isinstance(content, Mapping) else {}

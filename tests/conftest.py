@@ -6,7 +6,6 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from PIL import Image
 from xdist.scheduler import LoadFileScheduling
 
 from serving.app import App
@@ -17,8 +16,6 @@ from tests.drawn import encoded, picture
 from tests.quantized import copied_run, held_out_run, int8_run, small  # noqa: F401 - fixtures
 from tests.tiny_model import write_tiny_model
 from tests.training import drawn_data, photo_cache, tiny_run  # noqa: F401 - fixtures
-
-PILLOWS_LIMIT = Image.MAX_IMAGE_PIXELS
 
 ENGINE_FILES = frozenset(
     f"tests/e2e/test_{name}.py"
@@ -72,12 +69,6 @@ def no_way_out(monkeypatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect_to_loopback)
-
-
-@pytest.fixture(autouse=True)
-def pillows_own_limit(monkeypatch) -> None:
-    """No test inherits the limit that the decoder set, for the whole process, in one before it."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", PILLOWS_LIMIT)
 
 
 def no_fetch(url: str, *, timeout_s: float) -> bytes:

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 from PIL import Image
 
-from serving.images import decode as image
+from serving.images.decode import decode_scaled
 from tests.drawn import encoded
 
 CORNERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
@@ -13,7 +13,7 @@ CORNERS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "black
 
 def decode(data, **options):
     whole = {"max_pixels": 3_000_000, "for_size": None, "close": True}
-    return image.decode_scaled(data, **{**whole, **options}).image
+    return decode_scaled(data, **{**whole, **options}).image
 
 
 def difference(decoded, expected) -> int:

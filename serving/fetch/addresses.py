@@ -1,8 +1,8 @@
-"""Which IP addresses may be connected to: only those that are plainly on the public internet.
+"""Which IP addresses may be connected to: only those that are clearly on the public internet.
 
-`ipaddress.is_global` alone is not enough: in Python 3.11 it is true of multicast, of site-local
-addresses and of every form in which an IPv6 address carries a private IPv4 one. So IPv6 is limited
-to the one block that is assigned as global unicast, and the exceptions are listed here one by one.
+`ipaddress.is_global` is not enough: in Python 3.11 it is true for multicast, for site-local
+addresses and for every form of IPv6 address that contains a private IPv4 address. So IPv6 is
+limited to the one block assigned as global unicast, and the exceptions are listed here.
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -52,13 +52,13 @@ _NOT_PUBLIC_V6 = tuple(
 
 
 class AddressPolicy(Protocol):
-    """Decides which addresses may be connected to. No setting loosens it; tests pass their own."""
+    """Decides which addresses may be connected to. No setting changes it; tests pass their own."""
 
     def __call__(self, address: Address, /) -> bool: ...
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is plainly public: the policy of every fetch outside the tests."""
+    """Whether an address is clearly public: the policy of every fetch outside the tests."""
     if not address.is_global:
         return False
     if isinstance(address, IPv4Address):

@@ -1,8 +1,8 @@
-"""The connection under a fetch: a name is resolved once, every address that it gives is checked,
-and the connection goes to one of those very addresses. Whatever the server does, it ends in time.
+"""The connection of a fetch. A name is resolved once, every address that it gives is checked, and
+the connection goes to one of those addresses. It ends in time, whatever the server does.
 
-Made of the standard library's http.client, which the first URL of a process imports: urllib3 or
-httpx would make that answer slower than a bare handler's.
+It uses the standard library's http.client, which the first URL of a process imports: importing
+urllib3 or httpx would make that first answer slower than a bare handler's.
 """
 
 import socket
@@ -21,7 +21,7 @@ from serving.fetch.addresses import Address, AddressPolicy
 from serving.fetch.deadline import Watchdog, in_time, timed_out
 from serving.fetch.urls import DEFAULT_PORTS, Target
 
-_MAX_TRIED = 4  # of a name's addresses; all are checked
+_MAX_TRIED = 4  # addresses that are tried; all are checked
 
 Resolve = Callable[[str, int], Sequence[str]]
 
@@ -37,7 +37,7 @@ def resolve_by_system(host: str, port: int) -> list[str]:
 
 
 class Guard:
-    """Makes the connections of one fetch: where to is checked, how long is watched."""
+    """Makes the connections of one fetch: checks their addresses and watches their time."""
 
     def __init__(self, policy: AddressPolicy, resolve: Resolve, watchdog: Watchdog) -> None:
         self._policy = policy
@@ -45,7 +45,7 @@ class Guard:
         self._watchdog = watchdog
 
     def connect(self, target: Target) -> socket.socket:
-        """A connection to an address of the target that was checked.
+        """Connect to a checked address of the target.
 
         Raises:
             ForbiddenUrlError: any of the host's addresses is not allowed.
@@ -55,8 +55,7 @@ class Guard:
         addresses = [target.address] if target.address else self._addresses(target)
         if not all(self._policy(address) for address in addresses):
             raise ForbiddenUrlError(
-                "The URL leads to an address that is not on the public internet; "
-                "only public ones are fetched from."
+                "The URL leads to an address that is not on the public internet. Use a public one."
             )
         failure: OSError | None = None
         tried = addresses[:_MAX_TRIED]
@@ -67,7 +66,7 @@ class Guard:
                 failure = error
         if isinstance(failure, TimeoutError) or self._watchdog.expired:
             raise timed_out() from failure
-        raise RemoteFailedError("The URL's server cannot be connected to.") from failure
+        raise RemoteFailedError("Cannot connect to the URL's server.") from failure
 
     def _addresses(self, target: Target) -> list[Address]:
         try:
@@ -99,7 +98,7 @@ class Guard:
 
 
 class _Sized(BufferedReader):
-    """Reads only so much at once: http.client takes a chunk's size of -1 for all there is."""
+    """Refuses to read without a limit, as http.client does for a chunk whose size is -1."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
@@ -114,21 +113,21 @@ class _Response(HTTPResponse):
 
 
 class GuardedConnection(HTTPConnection):
-    """An HTTP connection that a guard makes; the host's name stays for the Host header and TLS.
+    """An HTTP connection made by a guard; the Host header and TLS still use the host's name.
 
     Args:
-        tls: for https, what holds the certificate against the host's name.
+        tls: for https, checks the certificate against the host's name.
     """
 
     response_class = _Response
 
     def __init__(self, target: Target, guard: Guard, tls: ssl.SSLContext | None) -> None:
         super().__init__(target.host, target.port)
-        self.default_port = DEFAULT_PORTS[target.scheme]  # is left out of the Host header
+        self.default_port = DEFAULT_PORTS[target.scheme]  # omitted from the Host header
         self._target, self._guard, self._tls = target, guard, tls
 
     def connect(self) -> None:
-        """Connect to an address that was checked; http.client would resolve the name anew."""
+        """Connect to a checked address; http.client would resolve the name again."""
         self.sock = self._guard.connect(self._target)
         if self._tls is not None:
             self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._target.host)

@@ -1,4 +1,4 @@
-"""Ends what takes too long: a connection, or a call that knows no timeout of its own."""
+"""Ends what takes too long: a connection, or a call that has no timeout."""
 
 import socket
 import struct
@@ -20,8 +20,8 @@ T = TypeVar("T")
 class Watchdog:
     """Ends a fetch when its time is over, whatever it is waiting for.
 
-    Timeouts of a socket start anew with every byte that arrives, so a server that sends one now and
-    then would never run into them. This shuts the connection down from another thread instead.
+    A socket's timeout starts again with every byte that arrives, so a server that sends a byte now
+    and then never reaches it. This shuts the connection down from another thread instead.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -58,11 +58,11 @@ class Watchdog:
         return max(self._ends_at - time.monotonic(), 0.001)
 
     def watch(self, sock: socket.socket) -> None:
-        """Watch this socket, and no longer the one before it."""
+        """Watch this socket instead of the previous one."""
         with self._lock:
             self._release()
             self.remaining_s()
-            self._watched = sock.dup()  # stays ours when TLS takes the socket over
+            self._watched = sock.dup()  # stays valid when TLS takes over the socket
 
     def _expire(self) -> None:
         with self._lock:
@@ -72,10 +72,10 @@ class Watchdog:
     def _release(self) -> None:
         if self._watched is None:
             return
-        with suppress(OSError):  # the other side was quicker
-            # A reset rather than a goodbye: a server that still sends is told to stop.
+        with suppress(OSError):  # the other side has closed it already
+            # A reset instead of an orderly close tells a server that still sends to stop.
             self._watched.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            self._watched.shutdown(socket.SHUT_RDWR)  # wakes whoever waits for it
+            self._watched.shutdown(socket.SHUT_RDWR)  # wakes any thread that waits for it
         self._watched.close()
         self._watched = None
 
@@ -88,19 +88,19 @@ def timed_out() -> RemoteTimeoutError:
 
 
 def in_time(call: Callable[[], T], timeout_s: float) -> T:
-    """`call()`, waited for no longer than `timeout_s` seconds.
+    """Call and wait for at most `timeout_s` seconds.
 
-    The call runs on in a thread of its own when it is given up; what it raises is raised here.
+    It runs in its own thread and continues there after a timeout. What it raises is raised here.
 
     Raises:
-        RemoteTimeoutError: it has not returned in time.
+        RemoteTimeoutError: it did not return in time.
     """
     outcome: SimpleQueue[tuple[T, None] | tuple[None, Exception]] = SimpleQueue()
 
     def run() -> None:
         try:
             outcome.put((call(), None))
-        except Exception as error:  # noqa: BLE001 - handed to the thread that waits
+        except Exception as error:  # noqa: BLE001 - raised again in the waiting thread
             outcome.put((None, error))
 
     threading.Thread(target=run, daemon=True).start()
@@ -110,4 +110,4 @@ def in_time(call: Callable[[], T], timeout_s: float) -> T:
         raise timed_out() from None
     if error is not None:
         raise error
-    return result  # type: ignore[return-value]  # the tuple's other half says that it is one
+    return result  # type: ignore[return-value]  # there is no error, so there is a result

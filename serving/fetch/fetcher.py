@@ -1,8 +1,8 @@
-"""An http(s) URL in, the bytes behind it out, without a way into the network that we run in.
+"""An http(s) URL in, the bytes behind it out, with no access to the function's own network (SSRF).
 
-A URL comes from a stranger. So: only the schemes, ports and hosts of the settings; only addresses
-that are plainly public, checked and then connected to without resolving again; each redirect
-checked anew; no credentials, cookies or proxies; a cap on the bytes and one deadline for all of it.
+URLs come from strangers. So: only the schemes, ports and hosts that the settings allow; only public
+addresses, which are checked and then connected to without resolving again; each redirect is checked
+like the first URL; no credentials, cookies or proxies; a limit of bytes, and one deadline for all.
 """
 
 import ssl
@@ -32,7 +32,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REQUEST_HEADERS = {
     "User-Agent": "photo-classifier-lambda/1",
     "Accept": "image/*",
-    # Nothing is ever inflated: a small body cannot become a large one.
+    # Nothing is inflated, so that a small body cannot become a large one.
     "Accept-Encoding": "identity",
     "Connection": "close",
 }
@@ -42,10 +42,10 @@ class Fetcher:
     """Downloads images by URL; implements `serving.http.sources.FetchUrl`.
 
     Args:
-        settings: which URLs are fetched, and how much of them.
+        settings: which URLs may be fetched, and how many bytes.
         policy: which addresses may be connected to.
-        resolve: from a name to its addresses; None asks the system.
-        tls: which certificates are trusted; None trusts what the system trusts.
+        resolve: from a name to its addresses; None is the system's resolver.
+        tls: which certificates are trusted; None is those that the system trusts.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class Fetcher:
         self._tls = tls
 
     def __call__(self, url: str, *, timeout_s: float) -> bytes:
-        """Download what a URL names, `timeout_s` seconds after now at the latest.
+        """Download what a URL names, within `timeout_s` seconds.
 
         Raises:
-            InvalidRequestError: this is no absolute URL.
-            ForbiddenUrlError: the URL, or where it redirects to, must not be fetched.
+            InvalidRequestError: this is not an absolute URL.
+            ForbiddenUrlError: the URL, or a URL that it redirects to, must not be fetched.
             UnresolvableHostError: its host has no address.
-            TooLargeError: it holds more than FETCH_MAX_BYTES.
+            TooLargeError: the body has more than FETCH_MAX_BYTES.
             RemoteFailedError: the server fails, refuses, or breaks the protocol.
             RemoteTimeoutError: the time is over.
         """
@@ -81,8 +81,8 @@ class Fetcher:
             except RequestError:
                 raise
             except Exception as error:
-                # http.client, ssl and socket raise a dozen unrelated kinds here, and what the
-                # watchdog cut off looks like any other failure.
+                # http.client, ssl and socket raise a dozen unrelated types here, and a connection
+                # that the watchdog ended looks like any other failure.
                 if watchdog.expired or isinstance(error, TimeoutError):
                     raise timed_out() from error
                 if isinstance(error, ServingError):
@@ -110,7 +110,7 @@ class Fetcher:
                 return self._redirected(target, response)
             _check(response)
             body = self._body(response)
-            watchdog.remaining_s()  # a connection that was shut down looks like the body's end
+            watchdog.remaining_s()  # after a shutdown the body seems to end
             return body
 
     def _redirected(self, target: Target, response: HTTPResponse) -> Target:
@@ -121,7 +121,7 @@ class Fetcher:
             return urls.parse(urljoin(target.url, urls.of_header(location)), self._settings)
         except (InvalidRequestError, ValueError) as error:
             raise RemoteFailedError(
-                "The URL's server redirects to something that is no URL."
+                "The URL's server redirects to something that is not a URL."
             ) from error
 
     def _body(self, response: HTTPResponse) -> bytes:
@@ -134,7 +134,7 @@ class Fetcher:
             body += chunk
             if len(body) > max_bytes:
                 raise _too_large(max_bytes)
-        if response.length:  # what is left of the Content-Length
+        if response.length:  # bytes missing from the Content-Length
             raise IncompleteRead(bytes(body), response.length)
         if not body:
             raise RemoteFailedError("The URL's server answered with an empty body.")
@@ -148,7 +148,7 @@ class Fetcher:
 
 def _check(response: HTTPResponse) -> None:
     if response.status != HTTPStatus.OK:
-        # The server's own words are not repeated: they may be another's secret.
+        # The server's own words are not repeated: they could be confidential.
         known = response.status in HTTPStatus.__members__.values()
         phrase = f" {HTTPStatus(response.status).phrase}" if known else ""
         raise RemoteFailedError(
@@ -158,14 +158,14 @@ def _check(response: HTTPResponse) -> None:
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise RemoteFailedError(
-            "The URL's server sent a compressed body although it was asked not to. "
+            "The URL's server sent a compressed body, although the request did not allow that. "
             "Send the image itself."
         )
 
 
 def _too_large(max_bytes: int) -> TooLargeError:
     return TooLargeError(
-        f"What the URL names is larger than the {max_bytes:,} bytes that are fetched. "
+        f"The file at the URL is larger than the limit of {max_bytes:,} bytes. "
         "Send a smaller image."
     )
 
@@ -174,5 +174,7 @@ def _failure(error: Exception) -> RemoteFailedError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return RemoteFailedError("The certificate of the URL's server is not trusted.")
     if isinstance(error, ssl.SSLError):
-        return RemoteFailedError("The URL's server cannot be spoken to over TLS.")
-    return RemoteFailedError("The URL's server broke off or does not speak HTTP as it must.")
+        return RemoteFailedError("The TLS handshake with the URL's server failed.")
+    return RemoteFailedError(
+        "The URL's server closed the connection too early or does not speak proper HTTP."
+    )

@@ -1,6 +1,6 @@
-"""An s3:// URI in, the object's bytes out. What may be read is the function's role's to decide.
+"""An s3:// URI in, the object's bytes out. The function's role decides what may be read.
 
-Imported by the first request that names an object: boto3 costs more than all else here together.
+Imported by the first request that names an object: importing boto3 takes longer than all the rest.
 """
 
 import re
@@ -21,13 +21,13 @@ _URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([^\ud800-\udfff]{1,
 class S3Fetcher:
     """Downloads images from S3; implements `serving.http.sources.FetchUrl`.
 
-    `client` is one made by boto3; None makes one from the function's environment.
+    `client` is a boto3 client; None makes one from the function's environment.
     """
 
     def __init__(self, settings: Settings, client: Any = None) -> None:
         self._settings = settings
         self._client = client
-        self._making = Lock()  # boto3's default session is not safe to use from several threads
+        self._making = Lock()  # boto3's default session is not thread-safe
 
     def __call__(self, url: str, *, timeout_s: float) -> bytes:
         """The bytes of an object.
@@ -35,7 +35,7 @@ class S3Fetcher:
         Raises:
             InvalidRequestError: the URI is not s3://bucket/key.
             TooLargeError: the object is larger than FETCH_MAX_BYTES.
-            RemoteFailedError: S3 does not hand it out: not there, or not readable for this role.
+            RemoteFailedError: the object does not exist, or the role may not read it.
             RemoteTimeoutError: it does not arrive within `timeout_s`.
         """
         match = _URI.fullmatch(url)
@@ -49,22 +49,24 @@ class S3Fetcher:
             answer = self._made_client().get_object(Bucket=bucket, Key=key)
             if answer["ContentLength"] > max_bytes:
                 raise TooLargeError(
-                    f"The object is larger than the {max_bytes:,} bytes that are fetched. "
+                    f"The object is larger than the limit of {max_bytes:,} bytes. "
                     "Send a smaller image."
                 )
             with answer["Body"] as stream:
-                body: bytes = stream.read()  # no longer than ContentLength says
+                body: bytes = stream.read()  # at most ContentLength bytes
             return body
         except ClientError as error:
             code = re.sub(r"[^A-Za-z0-9]", "", str(error.response.get("Error", {}).get("Code")))
             raise RemoteFailedError(
-                f"S3 does not hand out the object ({code[:40]}). Check that it exists and that the "
+                f"S3 refused the object ({code[:40]}). Check that it exists and that the "
                 "function's role may read it."
             ) from error
         except BotoCoreError as error:
             if "Timeout" in type(error).__name__:
                 raise timed_out() from error
-            raise RemoteFailedError("S3 cannot be reached, or broke off.") from error
+            raise RemoteFailedError(
+                "S3 cannot be reached, or closed the connection too early."
+            ) from error
 
     def _made_client(self) -> Any:
         with self._making:

@@ -1,4 +1,4 @@
-"""An Accept header and what is on offer in, the media type to answer with out.
+"""An Accept header and the media types on offer in, the one to answer with out.
 
 The rules are those of RFC 9110, section 12.5.1.
 """
@@ -7,26 +7,26 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 
-@lru_cache(maxsize=32)  # clients of a kind send the same header each time
+@lru_cache(maxsize=32)  # a client sends the same header each time
 def choose(accept: str, offered: tuple[str, ...]) -> str | None:
-    """The offered media type that the client likes best; ties go to the one offered first.
+    """The offered media type that the client prefers; of equals, the one offered first.
 
     Args:
-        accept: the header as it came; an empty or unreadable one accepts everything.
-        offered: media types without parameters, the server's favourite first.
+        accept: the header as received; an empty or unreadable one accepts everything.
+        offered: media types without parameters, the server's preferred one first.
 
     Returns:
-        One of `offered`, or None when the client takes none of them.
+        One of `offered`, or None when the client accepts none of them.
     """
     ranges = [known for part in accept.split(",") if (known := _range(part)) is not None]
     if not ranges:
         return offered[0]
-    best = max(offered, key=lambda media_type: _quality(media_type, ranges))  # the first of equals
+    best = max(offered, key=lambda media_type: _quality(media_type, ranges))  # first of equals
     return best if _quality(best, ranges) > 0 else None
 
 
 def _range(part: str) -> tuple[str, float] | None:
-    """`text/*;q=0.5` -> ("text/*", 0.5); None for what is no media range."""
+    """`text/*;q=0.5` -> ("text/*", 0.5); None for anything that is not a media range."""
     media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
     if media_range.count("/") != 1:
         return None
@@ -42,7 +42,7 @@ def _range(part: str) -> tuple[str, float] | None:
 
 
 def _quality(media_type: str, ranges: Sequence[tuple[str, float]]) -> float:
-    """What the most specific range that covers a media type says of it."""
+    """The quality that the most specific matching range gives to a media type; 0 without one."""
     kind = media_type.partition("/")[0]
     for candidate in (media_type, f"{kind}/*", "*/*"):
         for media_range, quality in ranges:

@@ -1,14 +1,13 @@
-"""Every event that can invoke the function, made into one Request; a Response, made into what the
-event's sender wants back.
+"""An event of any kind in, one Request out; and a Response in, what the event's sender expects out.
 
-API Gateway REST (payload 1.0), HTTP API (payload 2.0), function URL (2.0 as well), Application Load
-Balancer and direct invocation are told apart by their shape. Nothing is refused here but a body
-that is not what the event says of it; limits and meaning are the caller's.
+API Gateway REST (payload 1.0), HTTP API and function URL (payload 2.0), Application Load Balancer
+and direct invocation are recognised by their shape. The only thing refused here is a body that is
+not what the event says; limits and meaning are up to the caller.
 """
 
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
@@ -38,8 +37,8 @@ class Request:
 
     Attributes:
         headers: names in lower case.
-        query: every value of each parameter, in order, undone of URL encoding.
-        event: the event itself; of a direct invocation, the request's JSON.
+        query: every value of each parameter, in order, URL-decoded.
+        event: the event itself; for a direct invocation that is the request's JSON.
     """
 
     source: Source
@@ -47,7 +46,12 @@ class Request:
     path: str
     headers: Mapping[str, str]
     query: Mapping[str, list[str]]
-    event: Event
+    event: Any
+
+    @property
+    def accept(self) -> str:
+        """The Accept header; empty when there is none."""
+        return self.headers.get("accept", "")
 
     @property
     def media_type(self) -> str:
@@ -55,11 +59,11 @@ class Request:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def body(self, *, max_bytes: int) -> bytes:
-        """The body as it left the client.
+        """The body as the client sent it; not for direct invocations.
 
         Raises:
-            TooLargeError: it is larger than `max_bytes`; found before anything is copied.
-            InvalidRequestError: the event calls it base64 and it is not.
+            TooLargeError: it is larger than `max_bytes`, which is checked before copying it.
+            InvalidRequestError: the event says it is base64 and it is not.
         """
         text = self.event.get("body") or ""
         if not isinstance(text, str):
@@ -81,7 +85,7 @@ class Request:
 
 def _too_large(size: int, max_bytes: int) -> TooLargeError:
     return TooLargeError(
-        f"The request's body has {size:,} bytes; at most {max_bytes:,} are taken. "
+        f"The request's body has {size:,} bytes; the limit is {max_bytes:,}. "
         "Send a smaller image, or a URL."
     )
 
@@ -90,34 +94,28 @@ def _too_large(size: int, max_bytes: int) -> TooLargeError:
 class Response:
     """One answer: a JSON value, or text when `media_type` is not JSON.
 
-    `log` holds facts for the request's log line that are not part of the answer.
+    Attributes:
+        code: the stable code of a problem, for the log.
+        images: for each image of a prediction, its facts for the log.
     """
 
     status: HTTPStatus
     content: Any
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
-    log: Mapping[str, Any] = field(default_factory=dict)
+    code: str | None = None
+    images: Sequence[Mapping[str, Any]] = ()
 
     def text(self) -> str:
-        """The body as it goes over the wire."""
+        """The body as it is sent."""
         if self.media_type.endswith("json"):
             return json.dumps(self.content, ensure_ascii=False, separators=(",", ":"))
         return str(self.content)
 
 
 def read(event: Any) -> Request:
-    """Make a Request of any event that can invoke the function.
-
-    Raises:
-        InvalidRequestError: a direct invocation whose event is not a JSON object.
-    """
-    if not isinstance(event, Mapping):
-        raise InvalidRequestError(
-            f"The event is a JSON {type(event).__name__}; send an object such as "
-            '{"url": "https://…"} or {"image": "BASE64"}.'
-        )
-    context = event.get("requestContext")
+    """Make a Request of any JSON value; what is not an HTTP event is a direct invocation."""
+    context = event.get("requestContext") if isinstance(event, Mapping) else None
     if not isinstance(context, Mapping):
         return Request(Source.DIRECT, "POST", "/predict", {}, {}, event)
     if isinstance(context.get("http"), Mapping):
@@ -129,7 +127,7 @@ def _read_payload_2(event: Event, context: Mapping[str, Any]) -> Request:
     domain = str(context.get("domainName", ""))
     path = str(event.get("rawPath") or "/")
     stage = context.get("stage")
-    if stage and stage != "$default":  # the path holds the stage of a named one
+    if stage and stage != "$default":  # a named stage is part of the path
         path = path.removeprefix(f"/{stage}") or "/"
     return Request(
         source=Source.FUNCTION_URL if ".lambda-url." in domain else Source.HTTP_API,
@@ -142,21 +140,21 @@ def _read_payload_2(event: Event, context: Mapping[str, Any]) -> Request:
 
 
 def _read_payload_1(event: Event, context: Mapping[str, Any]) -> Request:
-    """REST APIs and load balancers; either may send each header once or all its values."""
+    """For REST APIs and load balancers; both send single values, lists of values, or both."""
     many_headers = event.get("multiValueHeaders")
     headers = (
-        {name: ",".join(map(str, values or ())) for name, values in many_headers.items()}
+        {name: ",".join(_texts(values)) for name, values in many_headers.items()}
         if isinstance(many_headers, Mapping)
         else _object(event, "headers")
     )
     many_values = event.get("multiValueQueryStringParameters")
     query = (
-        {name: [str(v) for v in values or ()] for name, values in many_values.items()}
+        {name: _texts(values) for name, values in many_values.items()}
         if isinstance(many_values, Mapping)
         else {name: [str(v)] for name, v in _object(event, "queryStringParameters").items()}
     )
     is_alb = "elb" in context
-    if is_alb:  # a load balancer passes the query on as it was sent, still encoded
+    if is_alb:  # a load balancer passes the query on still URL-encoded
         pairs = "&".join(f"{name}={value}" for name, values in query.items() for value in values)
         query = parse_qs(pairs, keep_blank_values=True)
     return Request(
@@ -169,6 +167,10 @@ def _read_payload_1(event: Event, context: Mapping[str, Any]) -> Request:
     )
 
 
+def _texts(values: Any) -> list[str]:
+    return [str(value) for value in values] if isinstance(values, list) else []
+
+
 def _object(event: Event, name: str) -> Mapping[str, Any]:
     value = event.get(name)
     return value if isinstance(value, Mapping) else {}
@@ -179,7 +181,7 @@ def _lower(headers: Mapping[str, Any]) -> dict[str, str]:
 
 
 def write(response: Response, request: Request) -> Any:
-    """Make of a Response what the sender of the Request's event wants back."""
+    """Turn a Response into what the sender of the Request's event expects."""
     if request.source is Source.DIRECT:
         return response.content
     headers = dict(response.headers)

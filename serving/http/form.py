@@ -1,4 +1,4 @@
-"""A multipart/form-data body in, its parts out (RFC 7578), by python-multipart's parser.
+"""A multipart/form-data body in, its parts out (RFC 7578), parsed by python-multipart.
 
 Imported by the first form that arrives.
 """
@@ -15,7 +15,7 @@ from serving.errors import InvalidRequestError
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-# Far above any form that holds as many images as a request may; it bounds what parsing costs.
+# Limits what parsing costs; no request may hold nearly as many images.
 _MAX_PARTS = 300
 
 
@@ -25,8 +25,8 @@ class Part:
 
     Attributes:
         name: the field's name.
-        filename: of a file, its name, which may be empty; None when this is no file.
-        data: the content as it was sent.
+        filename: a file's name, which may be empty; None for a field that is not a file.
+        data: the content as sent.
     """
 
     name: str = ""
@@ -34,7 +34,7 @@ class Part:
     data: bytes = b""
 
     def text(self) -> str:
-        """The content of a field that is no file; raises InvalidRequestError if it is no text."""
+        """The content of a field that is not a file; InvalidRequestError if it is not UTF-8."""
         try:
             return self.data.decode()
         except UnicodeDecodeError as error:
@@ -48,7 +48,7 @@ def parts(content_type: str, body: bytes) -> list[Part]:
     """The parts of a form, in order.
 
     Raises:
-        InvalidRequestError: the Content-Type names no boundary, or the body is no whole form.
+        InvalidRequestError: the Content-Type names no boundary, or the form is not complete.
     """
     collector = _Collector()
     try:
@@ -56,7 +56,7 @@ def parts(content_type: str, body: bytes) -> list[Part]:
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
-        raise InvalidRequestError("The body is no valid multipart/form-data.") from error
+        raise InvalidRequestError("The body is not valid multipart/form-data.") from error
     if not collector.is_whole:
         raise InvalidRequestError("The body's multipart/form-data is cut short.")
     return collector.parts
@@ -65,7 +65,7 @@ def parts(content_type: str, body: bytes) -> list[Part]:
 def _boundary(content_type: str) -> bytes:
     try:
         boundary = parse_options_header(content_type.encode("latin-1"))[1].get(b"boundary")
-    except UnicodeEncodeError:  # no header that came over HTTP
+    except UnicodeEncodeError:  # such a header cannot come over HTTP
         boundary = None
     if not boundary:
         raise InvalidRequestError(
@@ -75,7 +75,7 @@ def _boundary(content_type: str) -> bytes:
 
 
 class _Collector:
-    """What the parser calls as it goes along."""
+    """Collects the parts; the parser calls it as it goes along."""
 
     def __init__(self) -> None:
         self.parts: list[Part] = []

@@ -1,4 +1,4 @@
-"""The demo page, with the headers that let it run its own script and nothing else.
+"""The demo page, with headers that let it run its own script and nothing else.
 
 Imported by the first request for the page.
 """
@@ -14,8 +14,11 @@ _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 def response(page: str) -> Response:
-    """The page with its Content-Security-Policy (CSP level 3): its own inline code by hash, images
-    from itself, requests to its own origin; all else is denied."""
+    """The page with its Content-Security-Policy (CSP level 3).
+
+    It allows the page's own inline code by hash, images that the page makes itself, and requests to
+    its own origin.
+    """
     hashes: dict[str, list[str]] = {"script": [], "style": []}
     for kind, code in _INLINE.findall(page):
         digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()

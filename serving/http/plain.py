@@ -1,4 +1,4 @@
-"""An answer as a person at a terminal reads it: what `Accept: text/plain` gets."""
+"""An answer as lines for a person at a terminal, for `Accept: text/plain`."""
 
 from typing import Any
 

@@ -1,8 +1,10 @@
-"""A request in, what it asks for out: references to images, and the options for the answer.
+"""A request in, the images that it names and its options out; and from such a name to the bytes.
 
-A reference is a raw body, the parts of multipart/form-data, or JSON: {"url": URL}, {"image":
-BASE64}, {"s3": "s3://bucket/key"}, or {"images": [those, …]}. `Loader` turns a reference into the
-image file's bytes. What cannot be read as a request is refused with an error that names the field.
+An image comes as a raw body, as a part of multipart/form-data, or in JSON: {"url": URL}, {"image":
+BASE64}, {"s3": "s3://bucket/key"}, or {"images": [those, …]}. `Loader` gets the image file's bytes.
+A malformed request is refused with an error that names the field.
+
+To add a kind of input, add it to Kind, _KIND_BY_FIELD and SCHEMAS, and load it in Loader.
 """
 
 import binascii
@@ -16,12 +18,12 @@ from typing import Any, Protocol
 from pybase64 import b64decode
 
 from serving.errors import InvalidRequestError, RequestError, ServingError, TooLargeError
+from serving.http import options
 from serving.http.events import Request, Source
 from serving.settings import Settings
 
 _FORMS = '{"url": "https://…"}, {"image": "BASE64"} or {"s3": "s3://bucket/key"}'
-OPTIONS = ("top_k", "threshold")
-_URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")  # RFC 4648, section 5; and line breaks fall out
+_URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")  # RFC 4648, section 5; drops line breaks too
 
 
 class Kind(StrEnum):
@@ -35,16 +37,23 @@ class Kind(StrEnum):
 
     @property
     def is_remote(self) -> bool:
-        """Whether another server has to be asked, which is worth doing for several at once."""
+        """Whether another server is asked; several such images are fetched at once."""
         return self in (Kind.URL, Kind.S3)
 
 
 _KIND_BY_FIELD = {"url": Kind.URL, "image": Kind.BASE64, "s3": Kind.S3}
 
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "url": {"type": "string", "format": "uri", "minLength": 1},
+    "image": {"type": "string", "contentEncoding": "base64", "minLength": 1},
+    "s3": {"type": "string", "pattern": "^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$"},
+}
+"""The JSON schema of each field that names an image, for /openapi.json."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One image as the request names it: its bytes, or the text that leads to them."""
+    """One image as the request names it: its bytes, or the text to load them by."""
 
     kind: Kind
     value: str | bytes
@@ -55,9 +64,9 @@ class Wanted:
     """What a request asks for.
 
     Attributes:
-        items: for each image its reference, or the error that its answer will be.
+        items: for each image its reference, or the error to answer for it.
         is_batch: whether the answer is a list.
-        options: the members of OPTIONS that the request's body sets, as they came.
+        options: the options that the request's body sets, unchecked.
     """
 
     items: tuple[Reference | ServingError, ...]
@@ -66,18 +75,18 @@ class Wanted:
 
 
 class FetchUrl(Protocol):
-    """Downloads an image; `serving.fetch.fetcher` holds the one that guards against hostile URLs."""
+    """Downloads an image; `serving.fetch.fetcher.Fetcher` is safe against hostile URLs."""
 
     def __call__(self, url: str, *, timeout_s: float) -> bytes: ...
 
 
 class Loader:
-    """From a reference to the image file's bytes. Safe to call from several threads.
+    """Gets the bytes of the image file that a reference names. Threads may share it.
 
     Args:
-        settings: what is taken, and how much of it.
-        fetch_url: gets what a URL names; None is `serving.fetch.fetcher.Fetcher`.
-        fetch_s3: gets an object of S3; None is `serving.fetch.s3.S3Fetcher`.
+        settings: the limits.
+        fetch_url: downloads from a URL; None is `serving.fetch.fetcher.Fetcher`.
+        fetch_s3: downloads from S3; None is `serving.fetch.s3.S3Fetcher`.
     """
 
     def __init__(
@@ -89,7 +98,7 @@ class Loader:
         self._settings = settings
         self._fetch_url = fetch_url
         self._fetch_s3 = fetch_s3
-        self._making = Lock()  # a batch's images are loaded side by side: one of each for all
+        self._making = Lock()  # one fetcher serves all images of a batch, which are loaded at once
 
     def __call__(self, reference: Reference, *, timeout_s: float) -> bytes:
         """The bytes of one image.
@@ -111,9 +120,7 @@ class Loader:
     def _url(self) -> FetchUrl:
         with self._making:
             if self._fetch_url is None:
-                from serving.fetch.fetcher import (
-                    Fetcher,  # with http.client, email and ssl behind it
-                )
+                from serving.fetch.fetcher import Fetcher  # imports http.client, email and ssl
 
                 self._fetch_url = Fetcher(self._settings)
             return self._fetch_url
@@ -121,9 +128,7 @@ class Loader:
     def _s3(self) -> FetchUrl:
         with self._making:
             if self._fetch_s3 is None:
-                from serving.fetch.s3 import (
-                    S3Fetcher,  # boto3 is dear: only for those who ask for it
-                )
+                from serving.fetch.s3 import S3Fetcher  # importing boto3 is slow
 
                 self._fetch_s3 = S3Fetcher(self._settings)
             return self._fetch_s3
@@ -133,10 +138,14 @@ def read(request: Request, settings: Settings) -> Wanted:
     """What a request asks for.
 
     Raises:
-        InvalidRequestError: the request names no image, or names it in no way that is known.
+        InvalidRequestError: the request names no image, or not in a supported way.
         TooLargeError: the body is larger, or holds more images, than the settings allow.
     """
     if request.source is Source.DIRECT:
+        if not isinstance(request.event, Mapping):
+            raise InvalidRequestError(
+                f"The event is a JSON {type(request.event).__name__}; send an object: {_FORMS}."
+            )
         return _from_json(request.event, settings)
     body = request.body(max_bytes=settings.body_max_bytes)
     if not body:
@@ -157,29 +166,29 @@ def _json_object(body: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InvalidRequestError(f"The request's body is not valid JSON: {error}.") from error
     if not isinstance(value, Mapping):
-        raise InvalidRequestError(f"The request's JSON is no object. Send {_FORMS}.")
+        raise InvalidRequestError(f"The request's JSON is not an object. Send {_FORMS}.")
     return value
 
 
 def _from_json(value: Mapping[str, Any], settings: Settings) -> Wanted:
-    options = {name: value[name] for name in OPTIONS if name in value}
-    named = {name: value[name] for name in value if name not in OPTIONS}
+    chosen = {name: value[name] for name in options.NAMES if name in value}
+    named = {name: value[name] for name in value if name not in options.NAMES}
     if "images" not in named:
-        return Wanted((_reference(named, "The request"),), options=options)
+        return Wanted((_reference(named, "The request"),), options=chosen)
     images = named.pop("images")
     if named or not isinstance(images, list):
         raise InvalidRequestError(
-            "The field 'images' must be a list, and no other image may stand beside it."
+            "The field 'images' must be a list, and no other image may be named beside it."
         )
     _check_count(len(images), settings)
     items = tuple(_item(image, index) for index, image in enumerate(images))
-    return Wanted(items, is_batch=True, options=options)
+    return Wanted(items, is_batch=True, options=chosen)
 
 
 def _item(image: Any, index: int) -> Reference | RequestError:
     where = f"The item images[{index}]"
     if not isinstance(image, Mapping):
-        return InvalidRequestError(f"{where} is no object; send {_FORMS}.")
+        return InvalidRequestError(f"{where} is not an object; send {_FORMS}.")
     try:
         return _reference(image, where)
     except RequestError as error:
@@ -199,20 +208,20 @@ def _reference(value: Mapping[str, Any], where: str) -> Reference:
 
 
 def _from_form(request: Request, body: bytes, settings: Settings) -> Wanted:
-    from serving.http import form  # few requests are forms: the parser is imported for them alone
+    from serving.http import form  # imports a parser that few requests need
 
     items: list[Reference] = []
-    options: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     for part in form.parts(request.headers["content-type"], body):
         if part.filename is not None:
-            if part.filename or part.data:  # an empty <input type="file"> has neither
+            if part.filename or part.data:  # an empty <input type="file"> sends neither
                 items.append(Reference(Kind.FORM, part.data))
-        elif part.name in OPTIONS:
-            options[part.name] = part.text()
+        elif part.name in options.NAMES:
+            chosen[part.name] = part.text()
         else:
             items.append(_reference({part.name: part.text()}, "The form"))
     _check_count(len(items), settings)
-    return Wanted(tuple(items), is_batch=len(items) > 1, options=options)
+    return Wanted(tuple(items), is_batch=len(items) > 1, options=chosen)
 
 
 def _check_count(count: int, settings: Settings) -> None:
@@ -220,7 +229,7 @@ def _check_count(count: int, settings: Settings) -> None:
         raise InvalidRequestError("The request holds no image. Send at least one.")
     if count > settings.batch_max_items:
         raise TooLargeError(
-            f"The request holds {count} images; at most {settings.batch_max_items} are taken. "
+            f"The request holds {count} images; at most {settings.batch_max_items} are allowed. "
             "Send the others in another request."
         )
 
@@ -229,24 +238,25 @@ def _decoded(text: str, *, max_bytes: int) -> bytes:
     if text.startswith("data:"):  # RFC 2397: data:image/jpeg;base64,…
         head, _, text = text.partition(",")
         if not head.lower().endswith(";base64"):
-            raise InvalidRequestError("The field 'image' is a data: URL, but not a base64 one.")
+            raise InvalidRequestError("The field 'image' is a data: URL, but not in base64.")
     size = len(text) * 3 // 4
     if size > max_bytes:
         raise TooLargeError(
-            f"The field 'image' holds about {size:,} bytes; at most {max_bytes:,} are taken. "
+            f"The field 'image' holds about {size:,} bytes; the limit is {max_bytes:,}. "
             "Send a smaller image, or a URL."
         )
     try:
         return _plain_or_url_safe(text)
     except (binascii.Error, ValueError) as error:
         raise InvalidRequestError(
-            "The field 'image' is not valid base64. Encode the image file's bytes whole."
+            "The field 'image' is not valid base64. Encode all bytes of the image file."
         ) from error
 
 
 def _plain_or_url_safe(text: str) -> bytes:
-    """Plain base64 as it is; only the rare other kinds pay for a copy: with the URL-safe alphabet,
-    or without the padding, which many leave out there (RFC 4648, sections 5 and 3.2).
+    """Decode base64 in either alphabet, with or without padding (RFC 4648, sections 5 and 3.2).
+
+    Only what plain base64 does not accept is copied.
     """
     try:
         return b64decode(text, validate=True)

@@ -1,0 +1,1 @@
+"""The bytes of an image file in, an upright RGB image out."""

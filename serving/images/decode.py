@@ -1,55 +1,25 @@
 """Bytes of an image file in, an upright 8-bit RGB image out.
 
 The format is read from the content, never from a name or a header. Refused: other formats
-(UnsupportedImageError), more pixels than allowed, checked before a pixel is decoded, and files that
-Pillow cannot decode to their last row (UndecodableImageError). Training caches what is decoded:
-when a file comes to give other pixels here, CACHE_VERSION of train/photos/manifest.py is raised.
+(UnsupportedImageError), more pixels than allowed, which is checked before any pixel is decoded, and
+files that Pillow cannot decode to their last row (UndecodableImageError). Training caches decoded
+photos: raise its cache version when a file decodes to other pixels here.
 """
 
-import importlib
 import logging
 import struct
-import threading
-import warnings
 import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
-from serving.errors import UndecodableImageError, UnsupportedImageError
-from serving.images import draft
-from serving.images import limits as bombs
+from serving.errors import UndecodableImageError
+from serving.images import draft, limits
+from serving.images.formats import Format, import_plugin, recognise
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-
-# Pillow imports five plugins on the first image and all of them on the first that it does not know,
-# which takes longer than a prediction. So the format is told here, by each format's signature, and
-# only that format's plugin is imported.
-Image._initialized = max(Image._initialized, 1)  # the five are as good as imported
-_PLUGINS = {
-    "PNG": "PngImagePlugin",
-    "WEBP": "WebPImagePlugin",
-    "GIF": "GifImagePlugin",
-    "BMP": "BmpImagePlugin",
-    "TIFF": "TiffImagePlugin",
-    "AVIF": "AvifImagePlugin",
-}
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"BM", "BMP"),
-)
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-
-# Damaged files are answered, not logged.
-logging.getLogger("PIL").setLevel(logging.CRITICAL)
-# Text chunks are inflated while a PNG is opened: 64 MB of them by default, for nothing.
-_MAX_PNG_TEXT_BYTES = 4_000_000
+Image._initialized = max(Image._initialized, 1)  # skip Pillow's eager import of five plugins
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a damaged file is answered, not logged
 
 # What Pillow's decoders are known to raise on damaged files.
 _DECODER_FAULTS = (
@@ -83,36 +53,12 @@ _UPRIGHT_BY_ORIENTATION = {
 }
 
 
-class _NoWarnings:
-    """Keeps warnings off while any thread is inside; `catch_warnings` alone is for one thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._caught = warnings.catch_warnings(action="ignore")
-                self._caught.__enter__()
-            self._inside += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._caught.__exit__(None, None, None)
-
-
-NO_WARNINGS = _NoWarnings()  # Pillow warns of damaged metadata, which is not used
-
-
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """An upright RGB image of a file.
 
     Attributes:
-        box: the part of the image that the file's pixels fill; None where it is all.
+        box: the part of the image that the file's pixels fill; None when it is all of it.
     """
 
     image: Image.Image
@@ -120,93 +66,79 @@ class Decoded:
 
 
 def decode(data: bytes, *, max_pixels: int) -> Image.Image:
-    """The image alone of what `decode_scaled` gives, whole."""
+    """Decode an image file at its full size; otherwise like `decode_scaled`."""
     return decode_scaled(data, max_pixels=max_pixels, for_size=None, close=True).image
 
 
 def decode_scaled(
     data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None, close: bool
 ) -> Decoded:
-    """Decode an image file to an upright RGB image; of an animation, the first frame.
+    """Decode an image file to an upright RGB image. An animation gives its first frame.
 
     Args:
-        data: a whole file of one of FORMATS.
+        data: a whole file in one of `formats.FORMATS`.
         max_pixels: the most pixels (width times height) that are decoded.
-        for_size: the width and height in pixels that the image will be resized to; a JPEG that is
-            larger is then decoded at a fraction of its size (serving/images/draft.py). None decodes it
-            whole.
-        close: whether that may change the resized pixels by draft.CLOSE_TOLERANCE at most.
+        for_size: the width and height in pixels that the image will be resized to; a larger JPEG
+            is decoded at a fraction of its size (serving/images/draft.py). None decodes it at its
+            full size.
+        close: whether that may change the resized pixels by at most draft.CLOSE_TOLERANCE.
 
     Returns:
         An image of mode RGB, turned as its EXIF orientation says, with transparency laid over
         white.
 
     Raises:
-        UnsupportedImageError: the bytes are no image of an allowed format.
+        UnsupportedImageError: the bytes are not an image in a supported format.
         UndecodableImageError: the image is damaged, cut short, or larger than `max_pixels`.
     """
-    file_format = _format(data)
-    if file_format == "PNG":
-        bombs.check_chunks(data)
+    file_format = recognise(data)
+    import_plugin(file_format)
+    if file_format.name == "PNG":
+        limits.check_chunks(data)
     try:
-        with NO_WARNINGS:
-            # Pillow refuses what has more than twice as many, before it prepares for the pixels.
-            Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # may be odd
-            image: Image.Image = Image.open(
-                bombs.MeteredFile(data, file_format), formats=(file_format,)
-            )
-            bombs.check_cost(image, data, max_pixels)
-            file_px = image.size
-            scale = _draft(image, for_size, close=close)
-            image.load()
-            if file_format == "PNG":
-                _scale_transparency(image, bit_depth=data[_PNG_BIT_DEPTH])
-            elif file_format == "TIFF":
-                image = _black_is_zero(image)
-            turn = _UPRIGHT_BY_ORIENTATION.get(orientation(image))
-            box = draft.filled_part(file_px, scale, turn) if scale else None
-            upright = image if turn is None else image.transpose(turn)
-            return Decoded(_to_rgb(upright), box)
+        with limits.pillow_limits(max_pixels):
+            return _decoded(data, file_format, max_pixels, for_size, close)
     except Image.DecompressionBombError as error:
         raise UndecodableImageError(
-            f"The image has more than {max_pixels:,} pixels, the most that are decoded. "
+            f"The image has more than {max_pixels:,} pixels, which is the limit. "
             "Send a smaller one."
         ) from error
     except _DECODER_FAULTS as error:
         raise UndecodableImageError(
-            f"The {file_format} image is damaged or cut short and cannot be decoded. "
-            "Check that the file opens elsewhere and was sent whole."
+            f"The {file_format.name} image is damaged or cut short and cannot be decoded. "
+            "Check that the file opens elsewhere and was sent completely."
         ) from error
 
 
-def _format(data: bytes) -> str:
-    """The format that the file's first bytes announce, with its plugin imported."""
-    found = next((name for start, name in _SIGNATURES if data.startswith(start)), None)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        found = "WEBP"
-    elif data[4:8] == b"ftyp":  # ISO base media file format: brands follow
-        brands = {data[start : start + 4] for start in range(8, min(len(data), 64), 4)}
-        if brands & {b"avif", b"avis"}:
-            found = "AVIF"
-        elif brands.intersection(_HEIF_BRANDS):
-            raise UnsupportedImageError(
-                "HEIC photos are not taken. Send a JPEG: on the phone, share the photo as "
-                "'most compatible', or set the camera to it."
-            )
-    if found is None:
-        raise UnsupportedImageError(
-            f"The {len(data):,} bytes are not an image of a type that is taken: "
-            f"{', '.join(FORMATS)}."
-        )
-    if found in _PLUGINS:
-        plugin = importlib.import_module(f"PIL.{_PLUGINS[found]}")
-        if found == "PNG":
-            plugin.MAX_TEXT_MEMORY = _MAX_PNG_TEXT_BYTES  # type: ignore[attr-defined]
-    return found
+def _decoded(
+    data: bytes,
+    file_format: Format,
+    max_pixels: int,
+    for_size: tuple[int, int] | None,
+    close: bool,
+) -> Decoded:
+    file = limits.MeteredFile(data, file_format.name)
+    image: Image.Image = Image.open(file, formats=(file_format.name,))
+    limits.check_cost(image, data, max_pixels)
+    file_px = image.size
+    scale = _draft(image, for_size, close=close)
+    image.load()
+    if file_format.name == "PNG":
+        _scale_transparency(image, bit_depth=data[_PNG_BIT_DEPTH])
+    elif file_format.name == "TIFF":
+        image = _black_is_zero(image)
+    turn = _UPRIGHT_BY_ORIENTATION.get(orientation(image))
+    box = draft.filled_part(file_px, scale, turn) if scale else None
+    upright = image if turn is None else image.transpose(turn)
+    return Decoded(_to_rgb(upright), box)
 
 
 def _draft(image: Image.Image, for_size: tuple[int, int] | None, *, close: bool) -> int | None:
-    """Let a JPEG that is larger than needed be decoded at a fraction of its size; the scale."""
+    """Have a JPEG that is larger than needed decoded at a fraction of its size.
+
+    Returns:
+        What its sides are divided by; None when it is no JPEG.
+    """
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return None
     scale = draft.scale_for(image.size, for_size, close=close) if for_size is not None else 1
@@ -216,9 +148,10 @@ def _draft(image: Image.Image, for_size: tuple[int, int] | None, *, close: bool)
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation of an opened file, 1 to 8; UPRIGHT where it has none, or a damaged one.
+    """The EXIF orientation of an opened file, 1 to 8; UPRIGHT when it has none or it is damaged.
 
-    Of a TIFF that is loaded it is UPRIGHT: Pillow has turned it already.
+    A loaded TIFF is always UPRIGHT, since Pillow has turned it already. Call it inside
+    `limits.pillow_limits`.
     """
     try:
         value = image.getexif().get(_ORIENTATION_TAG)
@@ -228,7 +161,7 @@ def orientation(image: Image.Image) -> int:
 
 
 def _scale_transparency(image: Image.Image, *, bit_depth: int) -> None:
-    """Pillow scales a PNG's pixels to 8 bits, but not the value that the file calls transparent."""
+    """Scale a PNG's transparent value to 8 bits; Pillow scales only its pixels."""
     through = image.info.get("transparency")
     if isinstance(through, int) and image.mode == "L" and bit_depth < 8:
         highest = 2**bit_depth - 1
@@ -238,7 +171,7 @@ def _scale_transparency(image: Image.Image, *, bit_depth: int) -> None:
 
 
 def _black_is_zero(image: Image.Image) -> Image.Image:
-    """A TIFF file's grey as all others have it: Pillow leaves 16 bits in which white is 0 so."""
+    """Invert a TIFF of 16-bit grey in which 0 is white; Pillow inverts only 8 bits."""
     is_white_zero = getattr(image, "tag_v2", {}).get(_PHOTOMETRIC_TAG) == 0
     if not (is_white_zero and image.mode.startswith("I;16")):
         return image
@@ -248,13 +181,13 @@ def _black_is_zero(image: Image.Image) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I"):  # 16 bits of grey in 16 or 32: keep the upper 8
+    if image.mode.startswith("I"):  # 16-bit grey, stored in 16 or 32 bits: keep the upper 8
         values = np.clip(np.asarray(image), 0, 65_535).astype(np.uint16)
         grey = (values >> 8).astype(np.uint8)
         if isinstance(through := image.info.get("transparency"), int):
             grey[values == through] = 255
         return Image.fromarray(grey).convert("RGB")
-    if image.mode == "F":  # of 0 to 1 or of 0 to 255
+    if image.mode == "F":  # 0 to 1 or 0 to 255
         levels = np.nan_to_num(np.array(image), copy=False)
         levels *= 255 if levels.max() <= 1 else 1
         return Image.fromarray(np.clip(levels, 0, 255, out=levels).astype(np.uint8)).convert("RGB")

@@ -1,8 +1,8 @@
-"""How small a JPEG is decoded: libjpeg leaves out the detail that the network's input cannot show.
+"""At which scale a JPEG is decoded: libjpeg can skip detail that the network's input cannot show.
 
-A contract names one of two rules, and its model was calibrated and measured by the same. `close`
-keeps the input next to what the whole picture would give; the other decodes at the smallest scale
-that is hardly below the input.
+A contract names one of two rules, under which its model was calibrated and measured. `close` keeps
+the input close to what the full-size picture would give. The other one decodes at the smallest
+scale not below 7/8 of the input size.
 """
 
 import math
@@ -10,20 +10,20 @@ import math
 from PIL.Image import Transpose
 
 Box = tuple[float, float, float, float]
-"""Left, top, right and bottom of a part of a picture, in its pixels and parts of them."""
+"""Left, top, right and bottom of a part of an image, in pixels and fractions of them."""
 
-# At an eighth, a quarter or half of its size where that leaves at least so many times the wanted
-# size: measured on noise, waves, stripes and checkerboards of many cells, no pixel of the wanted
-# size is off by more than CLOSE_TOLERANCE of 255 (tests/unit/test_image_draft.py). At a quarter, 12
-# megapixels take a third of the time, resizing included, and a sixteenth of the memory.
+# Scale -> how many times the wanted size must be left. Measured on noise, waves, stripes and
+# checkerboards, no pixel of the resized image is then off by more than CLOSE_TOLERANCE of 255
+# (tests/unit/images/test_draft.py). At scale 4, a JPEG of 12 megapixels takes a third of the time,
+# including resizing, and a sixteenth of the memory.
 _CLOSE_RATIOS = {8: 3.3, 4: 3.3, 2: 4.0}
 CLOSE_TOLERANCE = 8
 
-# A photo of 400x533 at half of its size, 200x267, stretched to 224x224, is off by 2.7 of 255 (root
-# mean square) from what the whole gives. Training evaluates and calibrates with the same pixels.
+# A photo of 400x533, decoded at 200x267 and stretched to 224x224, is off by 2.7 of 255 (root mean
+# square) from the same photo decoded at its full size.
 _LEAST_RATIO = 7 / 8
 
-# Which turns put the file's rows where columns were, its last column first, its last row first.
+# Turns that swap rows and columns, that put the last column first, and the last row first.
 _SWAPPING = (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
 _RIGHT_TO_LEFT = (
     Transpose.FLIP_LEFT_RIGHT,
@@ -40,12 +40,12 @@ _BOTTOM_TO_TOP = (
 
 
 def scale_for(file_px: tuple[int, int], wanted_px: tuple[int, int], *, close: bool) -> int:
-    """What a JPEG's sides are divided by, 1, 2, 4 or 8, where it is decoded for a size.
+    """The number by which a JPEG's sides are divided when it is decoded: 1, 2, 4 or 8.
 
     Args:
         file_px: its width and height in pixels.
         wanted_px: the width and height that it will be resized to.
-        close: whether the resized pixels are to be within CLOSE_TOLERANCE of the whole picture's.
+        close: whether the resized pixels must be within CLOSE_TOLERANCE of the full-size picture's.
     """
     needed_px = max(wanted_px)  # EXIF may swap width and height
     for scale, close_ratio in _CLOSE_RATIOS.items():
@@ -58,10 +58,10 @@ def scale_for(file_px: tuple[int, int], wanted_px: tuple[int, int], *, close: bo
 
 
 def filled_part(file_px: tuple[int, int], scale: int, turn: Transpose | None) -> Box | None:
-    """The part of a decoded and turned picture that the file's pixels fill; None where it is all.
+    """The part of a decoded and turned image that the file's pixels fill; None when it is all.
 
-    libjpeg rounds a size that the scale does not divide up: of 533 rows at half, 267 are made, the
-    last of which is filled by half.
+    libjpeg rounds up a size that the scale does not divide: 533 rows become 267 at scale 2, and the
+    last row is only half filled.
     """
     if _divides(scale, file_px):
         return None

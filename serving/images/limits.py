@@ -1,38 +1,47 @@
-"""Files that would cost far more to decode than their pixels tell: a few hundred kilobytes can keep
-a decoder busy for hours. Each is refused with an UndecodableImageError.
+"""Limits on files that cost far more to decode than their number of pixels suggests.
+
+A few hundred kilobytes can keep a decoder busy for hours. Such a file is refused with an
+UndecodableImageError.
 """
 
 import math
 import re
 import struct
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image, JpegImagePlugin
 
 from serving.errors import UndecodableImageError
 
-# Pillow's limit of a PNG's text (serving/images/decode.py) forgets chunks without a key and those that are
-# not UTF-8, each of which may inflate to a megabyte: 2 MB of file kept Pillow busy for 5 seconds.
-# ImageMagick, which is fond of such chunks, writes at most seven.
+# Text chunks are inflated while a PNG is opened, and the text is not used: Pillow's own limit is
+# 64 MB. That limit does not count chunks without a keyword, nor those that are not UTF-8, and each
+# may inflate to a megabyte: 2 MB of file kept Pillow busy for 5 seconds. ImageMagick, which writes
+# many such chunks, writes at most seven.
+_MAX_PNG_TEXT_BYTES = 4_000_000
 _INFLATED_CHUNKS = (b"zTXt", b"iTXt", b"iCCP")
 _MAX_INFLATED_CHUNKS = 12
 
-# Each scan of a JPEG costs time in proportion to its pixels, and may take a few bytes: 200 kB can
-# keep a decoder busy for hours. A progressive JPEG has about 10 (libjpeg's default script).
+# Each scan of a JPEG takes time in proportion to its pixels, and can be a few bytes long: 200 kB
+# can keep a decoder busy for hours. A progressive JPEG has about 10 (libjpeg's default script).
 _MAX_SCANS_AT_PIXEL_CAP = 20
-# A scan's marker (ITU-T T.81, table B.1) and the start of its header (B.2.3): a length of 6 and 2
-# for each of its 1 to 4 components, and their number.
+# A scan's marker (ITU-T T.81, table B.1) and the start of its header (B.2.3): a length of 6 plus 2
+# for each of its 1 to 4 components, and the number of components.
 _SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
-# Pillow steps through a file's segments, chunks, blocks and tags in Python, with two or three reads
+# Pillow walks through a file's segments, chunks, blocks and tags in Python, with two or three reads
 # for each, and 4 MB can hold a million. A PNG has an IDAT chunk for every 8 kB (libpng's default).
 _MAX_CHUNKS = 1_000
 _BYTES_PER_FURTHER_CHUNK = 2_048
 _MAX_READS = 4_000
 _BYTES_PER_FURTHER_READ = 512
-# Of a run-length encoded BMP it reads each run by itself and fills up each row pixel by pixel: so
-# many of either take a tenth of a second.
+# Pillow reads each run of a run-length encoded BMP separately and fills each row pixel by pixel:
+# this many of either take a tenth of a second.
 _MAX_READS_OF_A_BMP = 250_000
 _MAX_RUN_LENGTH_ENCODED_PIXELS = 1_000_000
 _RUN_LENGTH_ENCODED = (1, 2)  # BI_RLE8 and BI_RLE4 of the bitmap's header
@@ -42,9 +51,69 @@ _MAX_EXIF_ENTRIES = 1_000
 
 _TILE_SIZE_TAGS = (322, 323)  # TIFF 6.0, section 15: TileWidth and TileLength
 
+_pillows_load_exif = Image.Exif.load
+
+
+class _Scope:
+    """Pillow's process-wide settings, changed while any thread decodes and then restored.
+
+    Other code in the process, such as a training, has Pillow as it was. Threads share one scope:
+    `warnings.catch_warnings` alone would restore for all what the first one to leave had found.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._restoring = ExitStack()
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._threads:
+                # Pillow warns about damaged metadata, which is not used.
+                self._restoring.enter_context(warnings.catch_warnings(action="ignore"))
+                self._set(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+                self._set(Image.Exif, "load", _load_exif)
+            self._threads += 1
+
+    def limit(self, max_pixels: int) -> None:
+        # Pillow refuses an image of more than twice this, before it prepares for the pixels.
+        Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # may be odd
+        if (png := sys.modules.get("PIL.PngImagePlugin")) is not None:
+            with self._lock:
+                if png.MAX_TEXT_MEMORY != _MAX_PNG_TEXT_BYTES:
+                    self._set(png, "MAX_TEXT_MEMORY", _MAX_PNG_TEXT_BYTES)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._threads -= 1
+            if not self._threads:
+                self._restoring.close()
+
+    def _set(self, where: Any, name: str, value: Any) -> None:
+        self._restoring.callback(setattr, where, name, getattr(where, name))
+        setattr(where, name, value)
+
+
+_SCOPE = _Scope()
+
+
+@contextmanager
+def pillow_limits(max_pixels: int) -> Iterator[None]:
+    """Within the block, Pillow keeps to our limits and is silent about damaged metadata.
+
+    It opens images of at most `max_pixels` (width times height); larger ones raise Pillow's
+    DecompressionBombError. Import a format's plugin before.
+    """
+    _SCOPE.enter()
+    try:
+        _SCOPE.limit(max_pixels)
+        yield
+    finally:
+        _SCOPE.leave()
+
 
 class MeteredFile(BytesIO):
-    """A file in memory that ends the decoding of what takes far too many reads."""
+    """A file in memory that stops a decoder which makes far too many reads."""
 
     def __init__(self, data: bytes, file_format: str) -> None:
         super().__init__(data)
@@ -59,29 +128,25 @@ class MeteredFile(BytesIO):
 
 
 def _load_exif(exif: Image.Exif, data: bytes) -> None:
-    """Pillow's `Exif.load`, for whichever plugin calls it, of directories that are not huge.
+    """Pillow's `Exif.load`, whichever plugin calls it, without directories that are huge.
 
-    60,000 entries take half a second. Such EXIF and damaged one are as good as none: they say
-    nothing about the pixels, and some plugins would refuse the whole file for them.
+    60,000 entries take half a second. Huge or damaged EXIF counts as none: it says nothing about
+    the pixels, and some plugins would refuse the whole file for it.
     """
     base = 0
-    while data.startswith(b"Exif\0\0", base) and base < 12:  # Pillow takes it twice, too
+    while data.startswith(b"Exif\0\0", base) and base < 12:  # Pillow accepts it twice, too
         base += 6
     order: Literal["little", "big"] = "little" if data[base : base + 2] == b"II" else "big"
     start = base + int.from_bytes(data[base + 4 : base + 8], order)
     is_huge = int.from_bytes(data[start : start + 2], order) > _MAX_EXIF_ENTRIES
     try:
         _pillows_load_exif(exif, b"" if is_huge else data)
-    except Exception:  # noqa: BLE001 - a decoder's fault may be of nearly any kind
+    except Exception:  # noqa: BLE001 - a damaged file can raise nearly anything in a decoder
         _pillows_load_exif(exif, b"")
 
 
-_pillows_load_exif = Image.Exif.load
-Image.Exif.load = _load_exif  # type: ignore[method-assign,assignment]
-
-
 def check_chunks(data: bytes) -> None:
-    """Refuse a PNG of far too many chunks, or of too many that Pillow would inflate.
+    """Refuse a PNG with far too many chunks, or with too many that Pillow would inflate.
 
     Raises:
         UndecodableImageError: it has.
@@ -101,7 +166,7 @@ def check_chunks(data: bytes) -> None:
 
 
 def check_cost(image: Image.Image, data: bytes, max_pixels: int) -> None:
-    """Refuse an opened file of far too many scans, of far too large tiles, or of too many runs.
+    """Refuse an opened file with far too many scans, far too large tiles, or too many runs.
 
     Args:
         image: the file as Pillow has opened it, not yet decoded.
@@ -126,10 +191,10 @@ def check_cost(image: Image.Image, data: bytes, max_pixels: int) -> None:
 
 
 def _scans(data: bytes) -> int:
-    """How many scans of a JPEG start.
+    """The number of scans that start in a JPEG.
 
-    Their marker cannot occur inside a scan, but in a video that a phone hangs on a photo it does:
-    hence the whole of the header.
+    A scan's marker cannot occur inside a scan, but it does in the video that some phones append to
+    a photo. So the start of the scan's header is matched as well.
     """
     return sum(1 for _ in _SCAN.finditer(data))
 
@@ -137,5 +202,6 @@ def _scans(data: bytes) -> int:
 def _costly(file_format: str | None) -> UndecodableImageError:
     name = f"{file_format} image" if file_format else "image"
     return UndecodableImageError(
-        f"The {name} is built so that it would be costly to decode. Open it and save it anew."
+        f"The {name} is built so that it would be costly to decode. Open it in an image editor "
+        "and save it again."
     )

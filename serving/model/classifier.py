@@ -4,7 +4,6 @@ Refused at init with a ContractError: a file that is missing, that ONNX Runtime 
 contract cannot be honoured, or whose input or output shape contradicts its contract.
 """
 
-import re
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -15,13 +14,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from serving.errors import ContractError
-from serving.model import memory
+from serving.model import memory, origin
 from serving.model.contract import Contract
 
 _LOG_LEVEL_ERROR = 3
-
-MADE_FROM_KEY = "classifier.made_from"
-"""Metadata of an optimised file (`serving.model.optimize`): what it was made of, its SHA-256 in hex."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,11 @@ class Prediction:
 
 
 class Classifier:
-    """A loaded model. Safe to call from several threads."""
+    """A loaded model. Safe to call from several threads.
+
+    Attributes:
+        version: `sha256:` and the hash of the model file; of its original if it is optimised.
+    """
 
     def __init__(
         self,
@@ -58,13 +58,9 @@ class Classifier:
         """
         session = _session(path, threads)
         memory.give_back_freed()
-        memory.keep_for_reuse()
-        metadata = session.get_modelmeta().custom_metadata_map
-        contract = Contract.from_metadata(metadata)
+        contract = Contract.from_metadata(session.get_modelmeta().custom_metadata_map)
         _check_shapes(session, contract)
-        made_from = metadata.get(MADE_FROM_KEY)
-        if made_from is not None and not re.fullmatch("[0-9a-f]{64}", made_from):
-            raise ContractError(f"The metadata {MADE_FROM_KEY!r} of {path} is no SHA-256 in hex.")
+        made_from = origin.read(path)
         version = f"sha256:{made_from or _sha256(path)}"
         return cls(session, contract, version, is_optimized=made_from is not None)
 
@@ -79,42 +75,42 @@ class Classifier:
         return calibrated(logits, self.contract)
 
     def top_k(self, probabilities: NDArray[np.float64], k: int) -> list[Prediction]:
-        """(C,) probabilities of one image -> its `k` likeliest classes, the likeliest first."""
+        """(C,) probabilities of one image -> its `k` most likely classes, the most likely first."""
         named = zip(self.contract.classes, probabilities.tolist(), strict=True)
-        likeliest = sorted(named, key=itemgetter(1), reverse=True)[:k]  # stable, as to equals
-        return [Prediction(label, probability) for label, probability in likeliest]
+        top = sorted(named, key=itemgetter(1), reverse=True)[:k]  # equals keep their order
+        return [Prediction(label, probability) for label, probability in top]
 
 
 def calibrated(logits: NDArray[np.floating[Any]], contract: Contract) -> NDArray[np.float64]:
     """(N, C) logits of a contract's model -> (N, C) float64, each row summing to 1.
 
-    The softmax of the logits over the contract's temperature, taken in float64.
+    The softmax of the logits divided by the contract's temperature, in float64.
     """
     return softmax(np.divide(logits, contract.temperature, dtype=np.float64))
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
-        path.open("rb").close()  # where it cannot be read, this tells the system's own reason
-        # By path: of bytes it would keep a copy, a tenth of the process's peak memory.
+        path.open("rb").close()  # if it cannot be read, this gives the system's reason
+        # By path: given bytes, it would keep a copy, a tenth of the process's peak memory.
         return onnxruntime.InferenceSession(
             path, session_options(threads), providers=["CPUExecutionProvider"]
         )
     except OSError as error:
         raise ContractError(f"The model file {path} cannot be read: {error.strerror}.") from error
-    except Exception as error:  # its errors share no base class of their own
+    except Exception as error:  # its errors have no base class of their own
         raise ContractError(f"ONNX Runtime cannot load {path}: {error}") from error
 
 
 def _sha256(path: Path) -> str:
-    import hashlib  # with OpenSSL behind it: 3.5 MB of memory that no optimised file needs
+    import hashlib  # imports OpenSSL: 3.5 MB of memory that an optimised file does not need
 
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, C) -> (N, C), each row summing to 1; the row's maximum is taken off against overflow."""
+    """(N, C) -> (N, C), each row summing to 1; subtracting the row's maximum prevents overflow."""
     powers: NDArray[np.float64] = logits - logits.max(axis=-1, keepdims=True)
     np.exp(powers, out=powers)
     powers /= powers.sum(axis=-1, keepdims=True)
@@ -122,12 +118,12 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """How every session is made; `threads` is what it may use inside one inference."""
+    """The options of every session; it may use `threads` threads inside one inference."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_LEVEL_ERROR
-    # A spinning thread spends the function's CPU share on waiting.
+    # A spinning thread would spend the function's CPU share on waiting.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 

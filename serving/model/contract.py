@@ -1,6 +1,6 @@
 """What a model file says of itself: one versioned JSON value in the ONNX metadata.
 
-Training writes it, serving reads it, and nothing else passes between the two. A contract that this
+Training writes it and serving reads it; nothing else passes between the two. A contract that this
 code cannot honour is refused with a ContractError that names the field.
 """
 
@@ -24,11 +24,11 @@ class Contract:
         name: what the model is called in answers and logs.
         classes: class names in the order of the logits.
         preprocess: how an image becomes the network's input.
-        temperature: the logits are divided by it before the softmax; above 0, 1 changes nothing
+        temperature: the logits are divided by it before the softmax; above 0, and 1 changes nothing
             (Guo et al. 2017, "On Calibration of Modern Neural Networks").
-        unsure_below: an answer whose top probability is lower is `unsure`; 0 never is.
+        unsure_below: an answer whose top probability is lower is `unsure`; with 0 none is.
         manifest_sha256: hash of the list of training photos.
-        metrics: figures measured on the model, by name; informative only.
+        metrics: figures measured on the model, by name; for information only.
     """
 
     name: str

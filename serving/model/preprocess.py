@@ -1,9 +1,9 @@
-"""An upright RGB image in, the network's input out: the one definition, for training and serving.
+"""An upright RGB image in, the network's input out. Training and serving share this definition.
 
     PIL image -> resize (antialiased) -> NHWC batch (keras-image-helper) -> NCHW float32 (numpy)
 
-keras-image-helper resizes without antialiasing, which costs accuracy, so `resize` comes first, and
-its own is left out: of an image that has the target size already it would make a copy.
+keras-image-helper resizes without antialiasing, which costs accuracy. So `resize` comes first and
+its own resizing is skipped, which would only copy an image of the target size.
 """
 
 import importlib.util
@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.errors import ContractError
-from serving.images.draft import Box
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of an image, in pixels and fractions of them."""
 
 
 def _import_when_used(package: str, name: str) -> None:
-    """Give a package's module its place, and run its code when an attribute is first asked for."""
+    """Register a package's module, and run its code when an attribute is first used."""
     whole = f"{package}.{name}"
     spec = importlib.util.find_spec(whole)
     if whole in sys.modules or spec is None or spec.loader is None:
@@ -34,16 +36,16 @@ def _import_when_used(package: str, name: str) -> None:
     spec.loader.exec_module(module)
 
 
-# keras-image-helper imports this for its own downloads, which are not used here. With http.client,
-# email and ssl behind it, the first answer to a photo in a body would take 1.08 times as long.
+# keras-image-helper imports urllib.request for its own downloads, which are not used here. That
+# imports http.client, email and ssl: the first answer to a photo in a body would take 8 % longer.
 _import_when_used("urllib", "request")
 
-from keras_image_helper.base import BasePreprocessor  # noqa: E402 - after what it shall not import
+from keras_image_helper.base import BasePreprocessor  # noqa: E402 - after the line that keeps it from importing that
 
-# These rules are written into every contract, so that a file made under other rules is refused
-# rather than served wrongly. Of the resampling there are two: a JPEG is decoded at the smallest
-# scale that is hardly below the input and then resized, or so that this changes next to nothing
-# (serving/images/draft.py), as all contracts had it before.
+# These rules are written into every contract, so that a model made under other rules is refused
+# instead of being served wrongly. With "draft" in its name, a rule decodes a JPEG at the smallest
+# scale not below 7/8 of the input size, then resizes it. Without, as in older contracts, the scale
+# is chosen so that it changes the input by very little (serving/images/draft.py).
 DRAFT_RESAMPLE = "draft-bilinear-antialias"
 CLOSE_RESAMPLE = "bilinear-antialias"
 BICUBIC_RESAMPLE = "draft-bicubic-antialias"
@@ -66,8 +68,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class PreprocessSpec:
     """How an image becomes the network's input.
 
-    `height_px` and `width_px` are the input's size; the image is stretched to it whole, so that
-    nothing is cropped away. `mean` and `std` are per RGB channel on the 0..1 scale.
+    `height_px` and `width_px` are the input's size; the whole image is stretched to it and nothing
+    is cropped. `mean` and `std` are per RGB channel on the 0..1 scale.
     """
 
     height_px: int = 224
@@ -85,12 +87,12 @@ class PreprocessSpec:
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Width and height, in Pillow's order; what `image.decode_scaled` takes as `for_size`."""
+        """Width and height, in Pillow's order; the `for_size` of `images.decode.decode_scaled`."""
         return self.width_px, self.height_px
 
     @property
     def is_close(self) -> bool:
-        """What `image.decode_scaled` takes as `close`."""
+        """The `close` of `images.decode.decode_scaled`."""
         return self.resample == CLOSE_RESAMPLE
 
     def to_json(self) -> dict[str, Any]:
@@ -135,7 +137,7 @@ def _channels(value: Mapping[str, Any], name: str) -> tuple[float, float, float]
     if (
         not isinstance(numbers, list | tuple)
         or len(numbers) != 3
-        # NaN is not below it either, and a larger int is no float.
+        # This excludes NaN, and integers that are too large for a float.
         or not all(isinstance(n, int | float) and abs(n) <= _LARGEST_FLOAT for n in numbers)
     ):
         raise ContractError(
@@ -145,11 +147,11 @@ def _channels(value: Mapping[str, Any], name: str) -> tuple[float, float, float]
 
 
 def resize(image: Image.Image, spec: PreprocessSpec, box: Box | None = None) -> Image.Image:
-    """Stretch an RGB image, or the part of it in a box, antialiased, with the spec's filter.
+    """Stretch an RGB image, or a part of it, to the input size with the spec's antialiased filter.
 
-    Images and boxes are as `serving.images.decode.decode_scaled` gives them.
+    `serving.images.decode.decode_scaled` gives such images and boxes.
     """
-    # `reducing_gap` stays unset: it would trade exactness for speed.
+    # `reducing_gap` stays unset: it would be faster and less exact.
     bicubic = spec.resample == BICUBIC_RESAMPLE
     resampling = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
     return image.resize(spec.size_px, resampling, box)
@@ -165,7 +167,7 @@ def normalize(pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]
         (N, 3, H, W) float32, contiguous: ((pixels / 255) - mean) / std per channel.
     """
     scale, offset = _planes_scale_and_offset(spec)
-    # In planes while it is of 8 bits: a float32 copy has four times as much to move.
+    # Transpose while it is 8-bit: a float32 copy would move four times as many bytes.
     planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
     batch: NDArray[np.float32] = np.multiply(planes, scale, dtype=np.float32)
     batch += offset
@@ -176,7 +178,7 @@ def normalize(pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]
 def _planes_scale_and_offset(
     spec: PreprocessSpec,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """As `scale_and_offset`, each (3, 1, 1)."""
+    """`scale_and_offset` with shapes (3, 1, 1)."""
     scale, offset = scale_and_offset(spec)
     return scale[:, None, None], offset[:, None, None]
 
@@ -187,8 +189,8 @@ def scale_and_offset(spec: PreprocessSpec) -> tuple[NDArray[np.float32], NDArray
     return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
 
 
-class _Helper(BasePreprocessor):  # type: ignore[misc]  # it has no types
-    """keras-image-helper's steps, with pixels left at 8 bits until they are normalised."""
+class _Helper(BasePreprocessor):  # type: ignore[misc]  # untyped
+    """keras-image-helper's steps, with 8-bit pixels until they are normalised."""
 
     def __init__(self, spec: PreprocessSpec) -> None:
         super().__init__(spec.size_px)
@@ -205,14 +207,14 @@ class _Helper(BasePreprocessor):  # type: ignore[misc]  # it has no types
 
 
 class Preprocessor:
-    """A spec made ready: turns one image after another into batches of one."""
+    """Turns images into batches of one, by a spec."""
 
     def __init__(self, spec: PreprocessSpec) -> None:
         self.spec = spec
         self._helper = _Helper(spec)
 
     def __call__(self, image: Image.Image, box: Box | None = None) -> NDArray[np.float32]:
-        """An upright RGB image of any size, or the part of it in a box -> (1, 3, H, W) float32."""
+        """An upright RGB image of any size, or the part of it in `box` -> (1, 3, H, W) float32."""
         resized = resize(image, self.spec, box)
         batch: NDArray[np.float32] = self._helper.convert_to_tensor(resized)
         return batch

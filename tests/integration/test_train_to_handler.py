@@ -1,6 +1,7 @@
 """Drawn photos -> fit -> export -> bundle -> handler: the whole way, with nothing faked."""
 
 import base64
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -128,10 +129,7 @@ def test_lambda_function_serves_a_bundle_named_by_the_environment(
     bundled: Path, drawn_data: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MODEL_PATH", str(bundled / "classifier.onnx"))
-    import lambda_function
-
-    app = lambda_function.build_app()
-    monkeypatch.setattr(lambda_function, "app", app)
+    lambda_function = importlib.reload(importlib.import_module("lambda_function"))
     photo = (drawn_data / "validation/red/0.jpg").read_bytes()
     context = SimpleNamespace(aws_request_id="r-1", get_remaining_time_in_millis=lambda: 10_000)
     answer = lambda_function.lambda_handler({"image": base64.b64encode(photo).decode()}, context)

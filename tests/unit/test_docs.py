@@ -8,8 +8,8 @@ import pytest
 
 from serving.app import App
 from serving.errors import ServingError, SetupError
-from serving.images import decode as image
 from serving.images import draft
+from serving.images.formats import NAMES
 from serving.settings import Settings
 from serving.telemetry import NAMESPACE
 from tests.conftest import no_fetch
@@ -35,7 +35,7 @@ def test_every_field_of_a_log_line_is_documented(classifier, capsys, red_jpeg):
 def test_every_type_of_image_that_is_taken_is_documented():
     text = (DOCS / "images.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1].strip().upper() for line in text.splitlines() if line[:1] == "|"]
-    assert set(image.FORMATS) <= set(rows)
+    assert set(NAMES) <= set(rows)
     assert f"off by more than {draft.CLOSE_TOLERANCE} of 255" in text
 
 

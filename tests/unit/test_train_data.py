@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from serving.app import App
-from serving.images import decode as image
+from serving.images.decode import decode_scaled
 from serving.model.classifier import Classifier
 from serving.model.preprocess import (
     CLOSE_RESAMPLE,
@@ -167,7 +167,7 @@ def test_cached_pixels_are_what_serving_feeds_its_network(folder: Path, tmp_path
     manifest = data.scan(folder).split("train")
     pixels = data.pixels(manifest, SPEC, tmp_path / "cache")
     file = (folder / manifest.photos[7].path).read_bytes()
-    decoded = image.decode_scaled(
+    decoded = decode_scaled(
         file, max_pixels=data.MAX_PIXELS, for_size=SPEC.size_px, close=SPEC.is_close
     )
     served = Preprocessor(SPEC)(decoded.image, decoded.box)
@@ -188,7 +188,7 @@ def test_a_photo_that_serving_decodes_at_a_fraction_of_its_size_is_cached_so_too
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / "0.jpg").write_bytes(photo)
     pixels = data.pixels(data.scan(tmp_path).split("train"), spec, tmp_path / "cache")
-    part = image.decode_scaled(
+    part = decode_scaled(
         photo, max_pixels=data.MAX_PIXELS, for_size=spec.size_px, close=spec.is_close
     ).image
     assert part.size == decoded_px

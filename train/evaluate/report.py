@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from serving.images import decode as image
+from serving.images.decode import decode
 from train.evaluate.metrics import confused_pairs
 from train.evaluate.plots import Picture
 from train.photos.file_names import shown
@@ -139,7 +139,7 @@ def headlines(split: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def thumbnail(photo: Path) -> str:
     """A small JPEG of the photo, upright, as a data URI; RequestError where it is damaged."""
-    small = image.decode(photo.read_bytes(), max_pixels=MAX_PIXELS)
+    small = decode(photo.read_bytes(), max_pixels=MAX_PIXELS)
     small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
     buffer = BytesIO()
     small.save(buffer, "JPEG", quality=80)

@@ -7,13 +7,12 @@ program left it behind: nobody meant that as a class.
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from serving.images.formats import FORMATS
 from train.errors import UsageError
 from train.photos.file_names import shown
 
 # Files with these endings are photos; everything else in a class folder is passed over.
-PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
-)
+PHOTO_SUFFIXES = frozenset(suffix for known in FORMATS for suffix in known.suffixes)
 
 # How the names of folders begin that programs make: .ipynb_checkpoints, __MACOSX, @eaDir.
 _LEFT_BEHIND = (".", "__", "@")

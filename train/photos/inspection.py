@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from serving.errors import RequestError
-from serving.images import decode as image
+from serving.images.decode import UPRIGHT, decode, orientation
 from train.errors import CheckFailedError, UsageError, require
 from train.photos.file_names import shown
 from train.photos.folders import PHOTO_SUFFIXES, advice_for_empty, empty_class_folders, is_photo
@@ -127,12 +127,12 @@ def inspect_file(root: Path, path: Path) -> Inspected:
         return Inspected(name, split, label, "", fault=f"It cannot be read: {error.strerror}.")
     sha256 = hashlib.sha256(content).hexdigest()
     try:
-        picture = image.decode(content, max_pixels=MAX_PIXELS)
+        picture = decode(content, max_pixels=MAX_PIXELS)
     except RequestError as error:
         return Inspected(name, split, label, sha256, fault=error.detail)
     with opened(content) as file:
         file_format = _SAME_AS.get(str(file.format), str(file.format))
-        turned = image.orientation(file) != image.UPRIGHT
+        turned = orientation(file) != UPRIGHT
     return Inspected(name, split, label, sha256, file_format, picture.width, picture.height, turned)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from serving.errors import RequestError
-from serving.images import decode as image
+from serving.images.decode import decode, decode_scaled
 from serving.model.preprocess import PreprocessSpec, resize
 from serving.settings import Settings
 from train.config import DataConfig
@@ -206,7 +206,7 @@ def find_unreadable(manifest: Manifest, cache: Path) -> dict[str, str]:
 
     def fault(photo: Photo) -> str | None:
         try:
-            image.decode((manifest.root / photo.path).read_bytes(), max_pixels=MAX_PIXELS)
+            decode((manifest.root / photo.path).read_bytes(), max_pixels=MAX_PIXELS)
         except RequestError as error:
             return error.detail
         except OSError as error:
@@ -242,7 +242,7 @@ def file_pixels(content: bytes, spec: PreprocessSpec, max_pixels: int) -> Pixels
     Raises:
         RequestError: it cannot be decoded.
     """
-    found = image.decode_scaled(
+    found = decode_scaled(
         content, max_pixels=max_pixels, for_size=spec.size_px, close=spec.is_close
     )
     return np.asarray(resize(found.image, spec, found.box))

@@ -13,11 +13,13 @@ from PIL import Image
 
 from serving.errors import RemoteError, RequestError
 from serving.fetch.fetcher import Fetcher
-from serving.images import decode as image
+from serving.images.decode import UPRIGHT, decode, orientation
+from serving.images.formats import NAMES
+from serving.images.limits import pillow_limits
 from serving.model.preprocess import PreprocessSpec, normalize
 from serving.settings import Settings
 from train.errors import UsageError
-from train.photos.manifest import file_pixels
+from train.photos.manifest import MAX_PIXELS, file_pixels
 
 
 def read_image(source: str, settings: Settings) -> bytes:
@@ -52,8 +54,8 @@ def naming(source: str) -> Iterator[None]:
 def opened(content: bytes) -> Iterator[Image.Image]:
     """A file that serving decodes, opened to be asked what it says of itself; not decoded."""
     with (
-        image.NO_WARNINGS,  # of damaged metadata, and of photos that serving takes as too large
-        Image.open(BytesIO(content), formats=image.FORMATS) as file,
+        pillow_limits(MAX_PIXELS),
+        Image.open(BytesIO(content), formats=NAMES) as file,
     ):
         yield file
 
@@ -67,15 +69,15 @@ def describe_image(source: str, input_px: int) -> list[str]:
     settings = Settings()
     with naming(source):
         content = read_image(source, settings)
-        picture = image.decode(content, max_pixels=settings.image_max_pixels)
+        picture = decode(content, max_pixels=settings.image_max_pixels)
     with opened(content) as file:
-        turn = image.orientation(file)
+        turn = orientation(file)
         first = f"{file.format}, mode {file.mode}, {file.width} x {file.height} pixels"
     pixels = np.asarray(picture)  # (H, W, 3) uint8
     spec = PreprocessSpec.square(input_px)
     stretched = file_pixels(content, spec, settings.image_max_pixels)  # (S, S, 3) uint8
     batch = normalize(stretched[None], spec)  # (1, 3, S, S) float32
-    turned = "upright" if turn == image.UPRIGHT else f"turned upright (EXIF {turn})"
+    turned = "upright" if turn == UPRIGHT else f"turned upright (EXIF {turn})"
     corners = {
         "top left": pixels[0, 0],
         "top right": pixels[0, -1],

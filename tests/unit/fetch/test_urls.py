@@ -91,7 +91,7 @@ def test_what_must_not_be_fetched_is_forbidden_and_says_why(url, said):
 
 
 def test_brackets_hold_an_ipv6_address_and_never_a_name():
-    with pytest.raises(InvalidRequestError, match="no IPv6 address"):
+    with pytest.raises(InvalidRequestError, match="not an IPv6 address"):
         urls.parse("http://[v1.localhost]/", SETTINGS)
 
 

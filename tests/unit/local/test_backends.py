@@ -3,6 +3,7 @@
 import io
 import json
 import platform
+import re
 import sys
 from types import SimpleNamespace
 
@@ -71,6 +72,14 @@ def test_the_function_knows_its_timeout_and_memory():
     assert environ["A"] == "b"
     assert environ["AWS_LAMBDA_FUNCTION_TIMEOUT"] == "9"
     assert environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "3000"
+
+
+def test_the_function_has_the_images_settings_of_the_memory_allocator():
+    dockerfile = (backends.ROOT / "Dockerfile").read_text()
+    assert dict(re.findall(r"\b(MALLOC_\w+)=(\d+)", dockerfile)) == backends.MALLOC
+    environ = FunctionConfig({"MALLOC_TRIM_THRESHOLD_": "1"}, io.StringIO()).lambda_environ()
+    assert environ.items() > backends.MALLOC.items() - {("MALLOC_TRIM_THRESHOLD_", "33554432")}
+    assert environ["MALLOC_TRIM_THRESHOLD_"] == "1"
 
 
 def test_in_process_the_handler_answers_and_its_faults_are_told_apart():

@@ -119,7 +119,7 @@ def test_a_client_is_made_of_the_functions_environment_when_it_is_needed(monkeyp
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     with serving(response(status="404 Not Found")) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.port}")
-        with pytest.raises(RemoteFailedError, match="hand out"):
+        with pytest.raises(RemoteFailedError, match="S3 refused"):
             S3Fetcher(SETTINGS)("s3://my-bucket/key.jpg", timeout_s=5)
         assert server.heads[0].startswith(b"GET /my-bucket/key.jpg ")
 

@@ -69,17 +69,11 @@ def test_a_named_stage_is_no_part_of_the_path(kind):
     assert events.read(made).path == "/model"
 
 
-@pytest.mark.parametrize("junk", [None, 3, "text", [], True])
-def test_an_event_that_is_no_object_is_refused(junk):
-    with pytest.raises(InvalidRequestError, match="send an object"):
-        events.read(junk)
-
-
 def test_a_body_is_taken_up_to_the_limit_and_refused_above_it():
     for as_text in (True, False):
         request = events.read(event("alb", body=b"x" * 10, as_text=as_text))
         assert len(request.body(max_bytes=10)) == 10
-        with pytest.raises(TooLargeError, match="10 bytes; at most 9"):
+        with pytest.raises(TooLargeError, match="10 bytes; the limit is 9"):
             request.body(max_bytes=9)
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from samples import draw
 from serving.errors import ContractError
-from serving.model import optimize
-from serving.model.classifier import MADE_FROM_KEY, Classifier
+from serving.model import optimize, origin
+from serving.model.classifier import Classifier
 from serving.model.preprocess import Preprocessor
 from tests.tiny_model import write_tiny_model
 
-BUNDLED = Path(__file__).parents[2] / "model" / "classifier.onnx"
+BUNDLED = Path(__file__).parents[3] / "model" / "classifier.onnx"
 
 
 @pytest.fixture
@@ -57,7 +57,9 @@ def test_a_model_that_would_answer_differently_is_left_as_it_was(
         return logits(self, batch) + 0.01 * self.is_optimized
 
     monkeypatch.setattr(Classifier, "logits", shifted)
-    with pytest.raises(SystemExit, match=r"tiny\.onnx\.optimized answers differently: by 0\.0"):
+    with pytest.raises(
+        SystemExit, match=r"tiny\.onnx\.optimized answers differently: logits differ by 0\.0"
+    ):
         optimize.main([str(model)])
     assert {path: path.read_bytes() for path in model.parent.iterdir()} == files
 
@@ -69,11 +71,29 @@ def test_a_model_that_cannot_be_served_is_refused(tmp_path: Path):
         optimize.main([str(write_tiny_model(tmp_path / "alien.onnx", metadata={}))])
 
 
-@pytest.mark.parametrize("made_from", ["", "0" * 63, "G" * 64, "../../model"])
-def test_a_file_that_does_not_say_rightly_what_it_was_made_of_is_refused(
-    made_from: str, tmp_path: Path
-):
-    path = write_tiny_model(tmp_path / "tiny.onnx")
-    path.write_bytes(path.read_bytes() + optimize._metadata(MADE_FROM_KEY, made_from))
-    with pytest.raises(ContractError, match="is no SHA-256 in hex"):
-        Classifier.load(path)
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ("", "cannot be read"),
+        ("[]", "cannot be read"),
+        ("{}", "cannot be read"),
+        *(
+            (f'{{"made_from_sha256": "{sha256}", "bytes": 1}}', "is not a SHA-256")
+            for sha256 in ("", "0" * 63, "G" * 64, "../../model")
+        ),
+        (f'{{"made_from_sha256": "{"0" * 64}", "bytes": 1}}', "belongs to another model"),
+    ],
+)
+def test_a_wrong_record_of_the_original_is_refused(record: str, told: str, model: Path):
+    origin.path_of(model).write_text(record)
+    with pytest.raises(ContractError, match=told):
+        Classifier.load(model)
+
+
+def test_the_record_goes_with_the_optimised_file(model: Path):
+    version = Classifier.load(model).version
+    optimize.optimize(model)
+    assert origin.read(model) == version.removeprefix("sha256:")
+    write_tiny_model(model, unsure_below=0.5)  # as when someone replaces the file by hand
+    with pytest.raises(ContractError, match=r"Delete tiny\.onnx\.json"):
+        Classifier.load(model)

@@ -98,7 +98,7 @@ def test_a_forms_text_field_may_hold_a_url(classifier, call):
         (form(('name="comment"', b"hello")), FORM, "'comment'"),
         (form(('name="top_k"', b"many"), ('name="f"; filename="f"', b"x")), FORM, "'top_k'"),
         (form(('name="f"; filename="f"', b"x"))[:-10], FORM, "cut short"),
-        (b"no form at all", FORM, "no valid multipart"),
+        (b"no form at all", FORM, "not valid multipart"),
         (b"no form", {"content-type": "multipart/form-data"}, "boundary"),
         (b"no form", {"content-type": "multipart/form-data; boundary=\u20ac"}, "boundary"),
         (b"no form", {"content-type": "multipart/form-data; boundary=x; \ud800=1"}, "boundary"),

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from benchmarks import photos
 
+from local.backends import MALLOC
 from tests.drawn import encoded, picture
 from tests.tiny_model import write_tiny_model
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _SILENCING = ("ORT_DISABLE_TELEMETRY", "CI")  # either keeps ONNX Runtime's telemetry quiet
 
 WATCHED = """
@@ -181,5 +182,8 @@ def test_a_batch_finds_the_memory_of_the_one_before_it(tmp_path: Path):
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(photos.jpeg("400x533"))
     command = [sys.executable, "-c", BATCHES, str(photo)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    environ = {**os.environ, **MALLOC}
+    result = subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
     assert int(result.stdout) < 500  # page faults; they were 5,800

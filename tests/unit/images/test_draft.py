@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from serving.errors import UndecodableImageError
-from serving.images import decode as image
 from serving.images import draft
+from serving.images.decode import decode_scaled
 from tests.decoding import decode, difference, four_corners
 from tests.drawn import encoded
 
@@ -118,7 +118,7 @@ def test_a_size_that_the_scale_does_not_divide_is_not_stretched(size, orientatio
     exif[0x0112] = orientation
     data = encoded(waves(*size), exif=exif, quality=95)
     wanted = (96, 80)
-    part = image.decode_scaled(data, max_pixels=10**6, for_size=wanted, close=False)
+    part = decode_scaled(data, max_pixels=10**6, for_size=wanted, close=False)
     whole = decode(data)
     scale = round(max(whole.size) / max(part.image.size))
     assert scale in (4, 8)

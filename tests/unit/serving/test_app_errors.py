@@ -20,7 +20,7 @@ from tests.invocations import JPEG, JSON
         (b'{"picture": "x"}', JSON, 400, "invalid_request", "'picture'"),
         (b'{"url": "x", "image": "y"}', JSON, 400, "invalid_request", "one field of"),
         (b"{}", JSON, 400, "invalid_request", "found: none"),
-        (b"[1, 2]", JSON, 400, "invalid_request", "no object"),
+        (b"[1, 2]", JSON, 400, "invalid_request", "not an object"),
         (b"\xff\xfe{", JSON, 400, "invalid_request", "not valid JSON"),
         (b"[" * 100_000, JSON, 400, "invalid_request", "not valid JSON"),
         (b'{"image": "not base64!"}', JSON, 400, "invalid_request", "base64"),
@@ -100,6 +100,13 @@ def test_what_nobody_foresaw_is_a_500_without_a_word_about_the_inside(
     logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert "secret of the inside" in logged[0]["traceback"]
     assert logged[0]["request_id"] == "request-1"
+
+
+@pytest.mark.parametrize("junk", [None, 3, "text", [], True])
+def test_an_event_that_is_not_an_object_is_refused(app, junk):
+    problem = app.handle(junk, "request-1")
+    assert (problem["status"], problem["code"]) == (400, "invalid_request")
+    assert "send an object" in problem["detail"]
 
 
 def test_no_kind_of_junk_gets_past_the_handler(app):

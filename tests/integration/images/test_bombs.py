@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from serving.errors import UndecodableImageError
-from serving.images import decode as image
+from serving.images.decode import decode, decode_scaled
 from tests.bombs import (
     BOMBS,
     HEAVY,
@@ -23,7 +23,7 @@ from tests.bombs import (
 )
 from tests.drawn import encoded, picture, png, png_chunk
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MEMORY_MB = 20  # what any bomb may add to the peak of an ordinary prediction
 CLASSICS = (png_of_50_000_squared, png_that_nests_text, gif_of_65_535_squared)
 ROUNDS = 5
@@ -36,21 +36,21 @@ SLACK = 2
 @pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb.__name__)
 def test_a_bomb_is_refused(bomb):
     with pytest.raises(UndecodableImageError):
-        image.decode_scaled(bomb(), max_pixels=50_000_000, for_size=(224, 224), close=False)
+        decode_scaled(bomb(), max_pixels=50_000_000, for_size=(224, 224), close=False)
 
 
 def test_a_png_with_as_many_profiles_and_texts_as_editors_write_is_answered():
     text = png_chunk(b"zTXt", b"Raw profile type xmp\0\0" + zlib.compress(b"profile" * 9_000))
     data = png(10, 10, b"\0" * 300, before=text * 12)
-    assert image.decode(data, max_pixels=100).size == (10, 10)
+    assert decode(data, max_pixels=100).size == (10, 10)
 
 
 def test_a_png_whose_texts_inflate_to_more_than_4_megabytes_is_refused():
     text = png_chunk(b"zTXt", b"comment\0\0" + zlib.compress(b" " * 900_000))
     small = png(10, 10, b"\0" * 300, before=text * 4)
-    assert image.decode(small, max_pixels=100).size == (10, 10)
+    assert decode(small, max_pixels=100).size == (10, 10)
     with pytest.raises(UndecodableImageError):
-        image.decode(png(10, 10, b"\0" * 300, before=text * 5), max_pixels=100)
+        decode(png(10, 10, b"\0" * 300, before=text * 5), max_pixels=100)
 
 
 def test_a_png_in_many_small_chunks_is_answered():
@@ -60,7 +60,7 @@ def test_a_png_in_many_small_chunks_is_answered():
     pixels = whole[start : whole.rindex(b"IEND") - 8]
     parts = [pixels[at : at + 4_096] for at in range(0, len(pixels), 4_096)]
     data = whole[: start - 8] + b"".join(png_chunk(b"IDAT", part) for part in parts)
-    decoded = image.decode(data + png_chunk(b"IEND"), max_pixels=1_000_000)
+    decoded = decode(data + png_chunk(b"IEND"), max_pixels=1_000_000)
     assert decoded.tobytes() == noise
 
 
@@ -74,7 +74,7 @@ def report(tmp_path_factory):
     for bomb in (*BOMBS, *HEAVY):
         (folder / f"{bomb.__name__}.bomb").write_bytes(bomb())
     result = subprocess.run(
-        [sys.executable, "-m", "tests.integration.test_bombs", str(folder)],
+        [sys.executable, "-m", "tests.integration.images.test_bombs", str(folder)],
         cwd=ROOT,
         capture_output=True,
         text=True,

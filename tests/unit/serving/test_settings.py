@@ -8,7 +8,7 @@ import pytest
 from serving.errors import SettingsError
 from serving.settings import Settings, threads_for_memory
 
-DOCUMENTED = Path(__file__).parents[2] / "docs" / "settings.md"
+DOCUMENTED = Path(__file__).parents[3] / "docs" / "settings.md"
 
 
 def test_an_empty_environment_gives_the_defaults():

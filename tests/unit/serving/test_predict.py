@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from serving.images import decode as image
+from serving.images.decode import decode
 from serving.model.preprocess import Preprocessor
 from tests.drawn import encoded, picture
 from tests.photo_folder import write_photo
@@ -83,7 +83,7 @@ def test_a_pretrained_network_answers_from_servings_own_preprocessing(tmp_path):
     network = mobilenet_v3_small(weights=None)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     model = open_pretrained("mobilenet_v3_small", str(tmp_path / "weights.pth"))
-    upright = image.decode(encoded(picture()), max_pixels=10_000)
+    upright = decode(encoded(picture()), max_pixels=10_000)
     batch = Preprocessor(model.contract.preprocess)(upright)
     assert batch.shape == (1, 3, 224, 224)
     with torch.inference_mode():
