@@ -41,11 +41,12 @@ from samples.draw import GARMENTS
 from serving.model.preprocess import PreprocessSpec
 from train.config import DataConfig, FitConfig, NetworkConfig
 from train.errors import TrainError
+from train.files import read_json
 from train.fit import loaders
 from train.fit.augmentation import base_spec
 from train.fit.loop import fit
 from train.photos import manifest as data
-from train.runs.folder import RECORD, read_json
+from train.runs.folder import RECORD
 
 WORKSHOP, FROM_MEMORY = "workshop's loop", "the step fed from memory"
 _WARM_UP_STEPS = 1

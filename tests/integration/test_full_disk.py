@@ -29,14 +29,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from train.runs import folder as runs
 from train.errors import TrainError
+from train.files import write_whole
+from train.runs import folder as runs
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 folder = Path(sys.argv[1])
 for write in (
     lambda: runs.save_checkpoint(folder / "last.pt", {"weights": torch.zeros(100_000)}),
-    lambda: runs.write_whole(folder / "x.npy", lambda file: np.save(file, np.zeros(100_000))),
+    lambda: write_whole(folder / "x.npy", lambda file: np.save(file, np.zeros(100_000))),
 ):
     try:
         write()

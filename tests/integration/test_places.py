@@ -12,8 +12,8 @@ from train.errors import TrainError
 from train.evaluate import verb as evaluate
 from train.export import bundle
 from train.export import onnx as export
+from train.files import write_json
 from train.photos import manifest as data
-from train.runs import folder as runs
 
 Command = Callable[[Path, str], list[str]]
 
@@ -106,7 +106,7 @@ def test_events_for_tensorboard_do_not_come_before_the_check_of_the_folder(
 def test_what_is_written_below_a_file_after_all_is_one_line(tmp_path: Path):
     (tmp_path / "FILE").touch()
     with pytest.raises(TrainError, match=r"FILE/run\.json could not be written: "):
-        runs.write_json(tmp_path / "FILE" / "run.json", {})
+        write_json(tmp_path / "FILE" / "run.json", {})
 
 
 def test_a_report_of_a_run_that_takes_no_file_names_its_folder(

@@ -9,6 +9,7 @@ import pytest
 from tests.networks import drawn_network
 from tests.training import tiny_config
 from train.errors import UsageError
+from train.files import write_json
 from train.fit import state as checkpoints
 from train.fit.loop import fit
 from train.photos.manifest import Manifest
@@ -47,7 +48,7 @@ def test_a_model_of_a_verb_that_is_gone_is_refused(field: str, verb: str, run: P
 def test_fit_does_not_go_on_with_a_run_of_a_verb_that_is_gone(
     field: str, resume: bool, run: Path, tmp_path: Path
 ):
-    runs.write_json(run / runs.RECORD, {field: 1})
+    write_json(run / runs.RECORD, {field: 1})
     before = (run / runs.MODEL).read_bytes()
     config = tiny_config(tmp_path / "photos", tmp_path / "cache", run)
     with pytest.raises(UsageError, match=rf"run\.json has a field `{field}`.* another --out"):

@@ -18,8 +18,9 @@ from train.evaluate import metrics, plots, report
 from train.evaluate.inference import Model, labelled_split, open_model, split_logits
 from train.evaluate.plots import Picture
 from train.evaluate.report import Mistake
+from train.files import read_json, require_writable, write_bytes, write_json
 from train.photos.manifest import Manifest
-from train.runs.folder import RECORD, read_json, require_writable, write_bytes, write_json
+from train.runs.folder import RECORD
 from train.runs.model import load_model
 from train.runs.photos import HOLDOUT, held_out_photos
 

@@ -33,8 +33,8 @@ from train.export.golden import (
     write_goldens,
 )
 from train.export.onnx import ONNX_FILE
+from train.files import require_writable, write_bytes, write_json, write_whole
 from train.photos.manifest import Manifest
-from train.runs.folder import require_writable, write_bytes, write_json, write_whole
 from train.runs.model import load_model
 
 

@@ -19,9 +19,9 @@ from train.evaluate.inference import split_logits
 from train.evaluate.metrics import wilson_interval
 from train.evaluate.timing import Clock, medians_in_turns
 from train.export.int8 import SAFE_PAIR, Recipe, largest_pair
+from train.files import read_json
 from train.photos import manifest as data
 from train.photos.manifest import Labels, Manifest
-from train.runs.folder import read_json
 
 INT8_FILE, QUANTIZE_JSON = "classifier.int8.onnx", "quantize.json"
 

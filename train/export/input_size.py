@@ -27,9 +27,9 @@ from train.evaluate.inference import contract_of, split_logits
 from train.evaluate.metrics import photo_losses
 from train.evaluate.timing import Clock, medians_in_turns
 from train.export.onnx import write_onnx
+from train.files import write_json
 from train.photos import manifest as data
 from train.photos.manifest import Labels, Manifest
-from train.runs.folder import write_json
 from train.runs.model import TrainedModel, load_model
 from train.runs.photos import unseen_photos
 

@@ -36,9 +36,9 @@ from train.export.gate import (
 )
 from train.export.int8 import Method, Quantizer, Weights, recipes
 from train.export.onnx import ONNX_FILE, add_contract
+from train.files import draft_folder, require_writable, write_bytes, write_json
 from train.photos import manifest as data
 from train.photos.manifest import Manifest
-from train.runs.folder import draft_folder, require_writable, write_bytes, write_json
 from train.runs.model import TrainedModel, load_model
 from train.runs.photos import unseen_photos, unseen_split
 

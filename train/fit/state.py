@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from train.config import FitConfig, from_json, to_json
 from train.errors import UsageError
+from train.files import read_json, require_writable, write_json
 from train.networks.transfer import Network
 from train.photos.manifest import Manifest
 from train.runs import folder as runs
@@ -64,7 +65,7 @@ def open_run(config: FitConfig, *, first: bool) -> None:
         UsageError: the folder holds another run or cannot be written into, or `--resume` comes
             with other settings.
     """
-    runs.require_writable(config.out, "--out")
+    require_writable(config.out, "--out")
     saved = config.out / runs.CONFIG
     settings = to_json(replace(config, resume=False))
     begun = (config.out / runs.LAST).is_file() or (config.out / runs.MODEL).is_file()
@@ -76,17 +77,17 @@ def open_run(config: FitConfig, *, first: bool) -> None:
         )
     if begun:
         # A setting that the run's version of this code did not have is at its default.
-        before = to_json(from_json(FitConfig, runs.read_json(saved)))
+        before = to_json(from_json(FitConfig, read_json(saved)))
         _refuse_changes(before, settings, saved)
     elif first:
-        runs.write_json(saved, settings)
+        write_json(saved, settings)
 
 
 def _refuse_to_train_over(run: Path) -> None:
     """Raises UsageError where a run is done and there is nothing that training could go on from."""
     if (run / runs.LAST).is_file() or not (run / runs.RECORD).is_file():
         return  # without a record it was stopped in its first epoch
-    refuse_old_kinds(run / runs.RECORD, runs.read_json(run / runs.RECORD))
+    refuse_old_kinds(run / runs.RECORD, read_json(run / runs.RECORD))
     raise UsageError(
         f"{run / runs.LAST} is missing, without which training would begin anew over the run's "
         f"{runs.MODEL}. Restore it from a copy, or give another --out."
@@ -230,7 +231,7 @@ def save_record(
     history: list[Epoch],
 ) -> None:
     """Write run.json: command, photos, versions, seed, and every epoch's figures."""
-    runs.write_json(
+    write_json(
         config.out / runs.RECORD,
         {
             "command": fit_command(config),

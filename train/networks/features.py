@@ -14,9 +14,9 @@ from torch import nn
 from tqdm import tqdm
 
 from serving.model.preprocess import PreprocessSpec, normalize
+from train.files import write_whole
 from train.photos import manifest as data
 from train.photos.manifest import Manifest, pixels
-from train.runs.folder import write_whole
 
 _BATCH = 64
 

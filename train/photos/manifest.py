@@ -23,9 +23,9 @@ from serving.model.preprocess import PreprocessSpec, resize
 from serving.settings import Settings
 from train.config import DataConfig
 from train.errors import TrainError, UsageError
+from train.files import read_json, require_writable, reserve, write_json
 from train.photos.file_names import shown
 from train.photos.folders import photo_files, refuse_empty_class_folders
-from train.runs.folder import read_json, require_writable, reserve, write_json
 
 MAX_PIXELS = Settings().image_max_pixels
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 
 from serving.model.preprocess import PreprocessSpec
-from train.runs import folder as runs
-from train.networks.backbones import preprocessing
-from train.fit.state import FORMAT, Epoch, refuse_old_kinds
 from train.config import FitConfig, from_json
 from train.errors import UsageError
+from train.fit.state import FORMAT, Epoch, refuse_old_kinds
+from train.networks.backbones import preprocessing
 from train.networks.transfer import Network, build, load_weights
+from train.runs import folder as runs
 
 
 @dataclass(frozen=True, slots=True)

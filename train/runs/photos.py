@@ -8,10 +8,10 @@ whether they are the same photos; others are refused.
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.photos import manifest as data
-from train.photos.manifest import Manifest
 from train.errors import UsageError
 from train.evaluate.inference import labelled_split
+from train.photos import manifest as data
+from train.photos.manifest import Manifest
 from train.runs.model import TrainedModel
 
 VALIDATION, HOLDOUT = "validation", "holdout"

@@ -24,12 +24,12 @@ from tqdm import tqdm
 
 from train.config import DataConfig, require_px, to_json
 from train.errors import require
+from train.files import require_writable, write_bytes, write_json, write_whole
 from train.networks.backbones import open_backbone, preprocessing
 from train.networks.features import cached_features
 from train.networks.transfer import make_head, require_size
 from train.photos import manifest as data
 from train.photos.manifest import Manifest
-from train.runs import folder as runs
 from train.sweep import report as sweep_report
 from train.sweep.comparison import SettingResult, compare
 from train.sweep.heads import HeadTraining, Rows, Setting, answers, stacks, train_stack
@@ -94,7 +94,7 @@ class SweepConfig:
 
 def sweep(config: SweepConfig) -> None:
     """Train every setting with every seed, and leave the comparison in `config.out`."""
-    runs.require_writable(config.out, "--out")
+    require_writable(config.out, "--out")
     started = time.perf_counter()
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -116,9 +116,9 @@ def sweep(config: SweepConfig) -> None:
         "seconds": {"features": featured - started, "training": trained - featured},
         **comparison,
     }
-    runs.write_json(config.out / JSON, record)
-    runs.write_bytes(config.out / MARKDOWN, sweep_report.markdown(record, PICTURE).encode())
-    runs.write_whole(config.out / PICTURE, lambda file: sweep_report.draw(record, file))
+    write_json(config.out / JSON, record)
+    write_bytes(config.out / MARKDOWN, sweep_report.markdown(record, PICTURE).encode())
+    write_whole(config.out / PICTURE, lambda file: sweep_report.draw(record, file))
     print(sweep_report.summary(record))
     print(f"The whole comparison is in {config.out / MARKDOWN} and {config.out / PICTURE}.")
 
