@@ -10,11 +10,10 @@ from tests.networks import drawn_network
 from tests.training import tiny_config
 from train.errors import UsageError
 from train.files import write_json
-from train.fit import state as checkpoints
 from train.fit.loop import fit
 from train.photos.manifest import Manifest
 from train.runs import folder as runs
-from train.runs.model import load_model
+from train.runs.model import load_model, save_model
 
 
 @pytest.fixture
@@ -23,7 +22,7 @@ def run(tmp_path: Path) -> Path:
     config = tiny_config(Path("photos"), Path("cache"), tmp_path / "run")
     whole = drawn_network("mobilenet_v3_small")
     photos = Manifest(Path("photos"), ("hat", "shoe", "skirt"), ())
-    checkpoints.save_model(config, photos, whole, whole, {})
+    save_model(config, photos, whole, whole, {})
     assert load_model(config.out).classes == photos.classes
     return config.out
 
