@@ -23,7 +23,7 @@ from tqdm import tqdm
 from serving.model.preprocess import scale_and_offset
 from train.config import FitConfig, require_used
 from train.errors import UsageError
-from train.fit import loaders, optim, predecessors
+from train.fit import loaders, optim, earlier_runs
 from train.fit import state as checkpoints
 from train.fit.augmentation import at_size, batch_mixing, normalize_on_device
 from train.fit.distillation import distillation_loss, joint_teacher, seeing_through
@@ -60,8 +60,8 @@ def fit(config: FitConfig) -> None:
     shape = replace(config.network, weights="none") if config.start else config.network
     whole = network.build(shape, len(classes))
     if config.start:
-        predecessors.take_start(config, manifest, whole)
-    teachers = predecessors.open_teachers(config, manifest)
+        earlier_runs.take_start(config, manifest, whole)
+    teachers = earlier_runs.open_teachers(config, manifest)
     _set_batchnorm_momentum(whole, config.batchnorm_momentum)
     network.require_trainable(whole, config, config.batch // accelerator.num_processes)
     on_features = config.on_features
