@@ -23,7 +23,7 @@ from tqdm import tqdm
 from serving.model.preprocess import scale_and_offset
 from train.config import FitConfig, require_used
 from train.errors import UsageError
-from train.fit import loaders, optim, earlier_runs
+from train.fit import earlier_runs, loaders, optim
 from train.fit import state as checkpoints
 from train.fit.augmentation import at_size, batch_mixing, normalize_on_device
 from train.fit.distillation import distillation_loss, joint_teacher, seeing_through
