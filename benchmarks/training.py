@@ -45,7 +45,8 @@ from train.files import read_json
 from train.fit import loaders
 from train.fit.augmentation import base_spec
 from train.fit.loop import fit
-from train.photos import manifest as data
+from train.photos.manifest import scan
+from train.photos.pixels import cached_pixels
 from train.runs.folder import RECORD
 
 WORKSHOP, FROM_MEMORY = "workshop's loop", "the step fed from memory"
@@ -187,9 +188,9 @@ def fit_per_s(config: Config, photos: Path, *, from_memory: bool = False) -> Fit
 def fill_cache(config: Config, photos: Path) -> float:
     """Seconds that decoding every photo once takes."""
     spec = base_spec(PreprocessSpec.square(config.input_px))
-    manifest = data.scan(photos, ("train",))
+    manifest = scan(photos, ("train",))
     started = time.perf_counter()
-    data.pixels(manifest, spec, photos / "cache")
+    cached_pixels(manifest, spec, photos / "cache")
     return time.perf_counter() - started
 
 

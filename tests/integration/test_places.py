@@ -13,7 +13,6 @@ from train.evaluate import verb as evaluate
 from train.export import bundle
 from train.export import onnx as export
 from train.files import write_json
-from train.photos import manifest as data
 
 Command = Callable[[Path, str], list[str]]
 
@@ -38,8 +37,8 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (bundle, evaluate, export):
         for name in ("load_model", "open_model"):
             monkeypatch.setattr(module, name, work, raising=False)
-    monkeypatch.setattr(data, "scan", work)
-    monkeypatch.setattr("train.photos.manifest.divide", work)
+    monkeypatch.setattr("train.photos.splits.scan", work)
+    monkeypatch.setattr("train.photos.splits.divide", work)
 
 
 def words(verb: str, run: Path, photos: Path, out: Path) -> list[str]:

@@ -23,9 +23,10 @@ from train.config import require_px
 from train.errors import CheckFailedError, UsageError
 from train.evaluate import metrics
 from train.evaluate.calibration import SURE_ACCURACY, Calibration, calibrate
-from train.evaluate.inference import TorchModel, contract_of, labelled_split, split_logits
+from train.evaluate.inference import TorchModel, contract_of, split_logits
 from train.files import draft_folder, require_writable, write_bytes, writing_drafts
 from train.networks.transfer import Network
+from train.photos.splits import labelled_split
 from train.runs.model import TrainedModel, load_model
 from train.runs.photos import VALIDATION, unseen_photos, unseen_split
 

@@ -18,8 +18,7 @@ import tyro
 from serving.model.classifier import Classifier
 from serving.model.contract import Contract
 from train.errors import CheckFailedError, UsageError, require
-from train.evaluate.inference import labelled_split
-from train.evaluate.timing import Clock
+from train.evaluate.inference import Clock
 from train.export.gate import (
     INT8_FILE,
     QUANTIZE_JSON,
@@ -37,8 +36,9 @@ from train.export.gate import (
 from train.export.int8 import Method, Quantizer, Weights, recipes
 from train.export.onnx import ONNX_FILE, add_contract
 from train.files import draft_folder, require_writable, write_bytes, write_json
-from train.photos import manifest as data
 from train.photos.manifest import Manifest
+from train.photos.pixels import cached_pixels
+from train.photos.splits import labelled_split
 from train.runs.model import TrainedModel, load_model
 from train.runs.photos import unseen_photos, unseen_split
 
@@ -171,7 +171,7 @@ def _quantizer(
     config: QuantizeConfig, float32: Classifier, roles: PhotoRoles, folder: Path
 ) -> Quantizer:
     spec = float32.contract.preprocess
-    pixels = data.pixels(roles.calibration, spec, config.cache)
+    pixels = cached_pixels(roles.calibration, spec, config.cache)
     return Quantizer(config.run / ONNX_FILE, spec, pixels, folder)
 
 

@@ -30,7 +30,7 @@ from train.fit.distillation import distillation_loss, joint_teacher, seeing_thro
 from train.fit.loaders import Batches, EpochOrder, mixed_seed
 from train.networks import transfer as network
 from train.networks.backbones import preprocessing
-from train.photos import manifest as data
+from train.photos import splits
 from train.photos.manifest import Labels
 from train.runs import folder as runs
 from train.runs.model import save_model
@@ -49,7 +49,7 @@ def fit(config: FitConfig) -> None:
 
     # What is trained on. The first process fills the cache, the others read it.
     with accelerator.main_process_first():
-        manifest, training, choosing = data.divide(config.data)
+        manifest, training, choosing = splits.divide(config.data)
     classes = manifest.classes
     spec = preprocessing(config.network.backbone, config.network.input_px)
     training_labels = training.labels()

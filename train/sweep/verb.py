@@ -28,7 +28,7 @@ from train.files import require_writable, write_bytes, write_json, write_whole
 from train.networks.backbones import open_backbone, preprocessing
 from train.networks.features import cached_features
 from train.networks.transfer import make_head, require_size
-from train.photos import manifest as data
+from train.photos import splits
 from train.photos.manifest import Manifest
 from train.sweep import report as sweep_report
 from train.sweep.comparison import SettingResult, compare
@@ -99,7 +99,7 @@ def sweep(config: SweepConfig) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    manifest, training, choosing = data.divide(config.data)
+    manifest, training, choosing = splits.divide(config.data)
     assert choosing is not None  # the config takes no `--choose-on nothing`
     make_heads, (train_rows, choosing_rows) = _frozen(config, (training, choosing), device)
     featured = time.perf_counter()
