@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import tyro
 
 from serving.model.classifier import Classifier
@@ -34,7 +35,7 @@ from train.export.gate import (
     refusals,
 )
 from train.export.int8 import Method, Quantizer, Weights, recipes
-from train.export.onnx import ONNX_FILE, add_contract
+from train.export.onnx import ONNX_FILE, with_contract
 from train.files import draft_folder, require_writable, write_bytes, write_json
 from train.photos.manifest import Manifest
 from train.photos.pixels import cached_pixels
@@ -122,7 +123,9 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
         made = None
         if best is not None:
             draft = quantizer.path_of(best.recipe)
-            made = add_contract(draft, contract_of_int8(float32.contract, best.judged))
+            made = with_contract(
+                onnx.load(str(draft)), contract_of_int8(float32.contract, best.judged)
+            )
     _write(config, made, float32.version, _record(config, roles, judged_on, candidates, best))
     if best is None:
         raise CheckFailedError(_nothing_passed(config, closest(candidates)))
