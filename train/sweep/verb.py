@@ -18,7 +18,6 @@ from typing import Annotated
 import numpy as np
 import torch
 import tyro
-from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
@@ -32,7 +31,7 @@ from train.photos import splits
 from train.photos.manifest import Manifest
 from train.sweep import report as sweep_report
 from train.sweep.comparison import SettingResult, compare
-from train.sweep.heads import HeadTraining, Rows, Setting, answers, stacks, train_stack
+from train.sweep.heads import Rows, Setting, measure_head, train_head
 
 JSON, MARKDOWN, PICTURE = "sweep.json", "sweep.md", "sweep.png"
 
@@ -157,33 +156,28 @@ def _train_all(
     config: SweepConfig, make_head: MakeHead, train_rows: Rows, choosing_rows: Rows
 ) -> list[SettingResult]:
     """Every setting with every seed, trained and measured, in the order of `config.settings`."""
-    trainings = [HeadTraining(s, seed) for s in config.settings() for seed in config.seeds]
-
-    def head_bytes(inner: int) -> int:
-        return sum(p.nbytes for p in make_head(inner, 0.0, config.seeds[0]).parameters())
-
-    measured: dict[HeadTraining, tuple[NDArray[np.bool_], float, float]] = {}
-    bar = tqdm(total=len(trainings) * config.epochs, desc="training heads", unit="epoch")
-    with bar:
-        for members in stacks(trainings, head_bytes):
-            heads = [make_head(m.setting.inner, m.setting.dropout, m.seed) for m in members]
-            stack = train_stack(
-                members,
-                heads,
-                train_rows,
-                epochs=config.epochs,
-                batch=config.batch,
-                progress=bar.update,
-            )
-            on_train, on_choosing = answers(stack, train_rows), answers(stack, choosing_rows)
-            for i, member in enumerate(members):
-                train_accuracy = float(on_train.right[i].mean())
-                measured[member] = (on_choosing.right[i], on_choosing.loss[i], train_accuracy)
     results = []
-    for setting in config.settings():
-        right, loss, train = zip(
-            *(measured[HeadTraining(setting, s)] for s in config.seeds), strict=True
-        )
-        parameters = head_bytes(setting.inner) // 4  # of float32
-        results.append(SettingResult(setting, parameters, np.stack(right), loss, train))
+    settings = config.settings()
+    with tqdm(total=len(settings) * len(config.seeds), desc="training", unit="head") as bar:
+        for setting in settings:
+            rights, losses, train_accuracies = [], [], []
+            for seed in config.seeds:
+                head = make_head(setting.inner, setting.dropout, seed).to(train_rows.labels.device)
+                train_head(
+                    head,
+                    train_rows,
+                    lr=setting.lr,
+                    seed=seed,
+                    epochs=config.epochs,
+                    batch=config.batch,
+                )
+                right, loss = measure_head(head, choosing_rows)
+                rights.append(right)
+                losses.append(loss)
+                train_accuracies.append(float(measure_head(head, train_rows)[0].mean()))
+                bar.update()
+            parameters = sum(parameter.numel() for parameter in head.parameters())
+            results.append(
+                SettingResult(setting, parameters, np.stack(rights), losses, train_accuracies)
+            )
     return results
