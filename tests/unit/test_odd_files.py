@@ -13,7 +13,7 @@ from tests.tiny_model import CLASSES, write_tiny_model
 from train.__main__ import main
 from train.config import DataConfig
 from train.errors import UsageError
-from train.photos.inspection import find_all, read_folder
+from train.photos.findings import find_all, read_folder
 from train.photos.manifest import scan
 from train.photos.splits import divide
 

@@ -12,7 +12,7 @@ from serving.model.preprocess import PreprocessSpec, normalize
 from serving.settings import Settings
 from train.errors import CheckFailedError, UsageError, require
 from train.evaluate.predict import naming, read_image
-from train.photos.inspection import counted, find_all, listed, opened, overview, read_folder
+from train.photos.findings import counted, find_all, listed, opened, overview, read_folder
 from train.photos.pixels import file_pixels
 
 
