@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from benchmarks.results import RESULTS, Spread, read_ratio
 from benchmarks.rounds import ROOT
 from train.evaluate.plots import LIGHT, png
-from train.runs.folder import write_bytes
+from train.files import write_bytes
 
 
 @dataclass(frozen=True, slots=True)

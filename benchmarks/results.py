@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from train.runs.folder import read_json, write_json
+from train.files import read_json, write_json
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = (

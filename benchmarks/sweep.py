@@ -34,11 +34,10 @@ from benchmarks.results import RESULTS, Results, Spread, sides
 from serving.model.preprocess import PreprocessSpec
 from train.config import DataConfig, NetworkConfig
 from train.errors import TrainError
+from train.files import read_json
 from train.networks.backbones import open_backbone
 from train.networks.transfer import make_head
-from train.photos import manifest as data
-from train.photos.manifest import Manifest
-from train.runs.folder import read_json
+from train.photos.manifest import Manifest, scan
 from train.sweep.verb import JSON, SweepConfig
 
 NAME, ROW = "sweep", "all settings"
@@ -201,7 +200,7 @@ def main() -> None:
     """Measure, print, and write the JSON."""
     config = tyro.cli(Config, description=Config.__doc__)
     try:
-        manifest = data.scan(config.data)
+        manifest = scan(config.data)
     except TrainError as error:
         sys.exit(str(error))
     machine = (

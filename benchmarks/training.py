@@ -41,11 +41,13 @@ from samples.draw import GARMENTS
 from serving.model.preprocess import PreprocessSpec
 from train.config import DataConfig, FitConfig, NetworkConfig
 from train.errors import TrainError
+from train.files import read_json
 from train.fit import loaders
 from train.fit.augmentation import base_spec
 from train.fit.loop import fit
-from train.photos import manifest as data
-from train.runs.folder import RECORD, read_json
+from train.photos.manifest import scan
+from train.photos.pixels import cached_pixels
+from train.runs.folder import RECORD
 
 WORKSHOP, FROM_MEMORY = "workshop's loop", "the step fed from memory"
 _WARM_UP_STEPS = 1
@@ -186,9 +188,9 @@ def fit_per_s(config: Config, photos: Path, *, from_memory: bool = False) -> Fit
 def fill_cache(config: Config, photos: Path) -> float:
     """Seconds that decoding every photo once takes."""
     spec = base_spec(PreprocessSpec.square(config.input_px))
-    manifest = data.scan(photos, ("train",))
+    manifest = scan(photos, ("train",))
     started = time.perf_counter()
-    data.pixels(manifest, spec, photos / "cache")
+    cached_pixels(manifest, spec, photos / "cache")
     return time.perf_counter() - started
 
 

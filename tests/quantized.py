@@ -10,7 +10,7 @@ import pytest
 
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
-from train.evaluate.timing import Clock
+from train.evaluate.inference import Clock
 from train.export.onnx import ExportConfig, export
 from train.export.quantize import QuantizeConfig, quantize
 from train.fit.loop import fit

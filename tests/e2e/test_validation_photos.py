@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.client import send
-from train.evaluate.inference import labelled_split, open_model, split_logits
+from train.evaluate.inference import open_model, split_logits
+from train.photos.splits import labelled_split
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "model" / "classifier.onnx"

@@ -20,8 +20,9 @@ from tests.drawn import write_class_folders
 from tests.small_recipes import Tables, small_steps, write_recipe
 from train.__main__ import main
 from train.errors import UsageError
+from train.files import read_json
 from train.recipes.build import BuildConfig, build
-from train.runs.folder import load_checkpoint, read_json
+from train.runs.folder import load_checkpoint
 
 RECIPES = ("frozen", "finetune", "best", "clothing")
 

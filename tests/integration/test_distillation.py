@@ -14,6 +14,7 @@ from tests.drawn import write_class_folders
 from tests.training import tiny_config
 from train.config import DataConfig, FitConfig
 from train.errors import UsageError
+from train.files import read_json, write_json
 from train.fit.augmentation import at_size
 from train.fit.distillation import Teacher, distillation_loss, joint_teacher, seeing_through
 from train.fit.loop import fit
@@ -181,9 +182,9 @@ def test_a_run_of_a_version_without_teachers_is_gone_on_with(
 ):
     config = tiny_config(drawn_data, photo_cache, tmp_path / "old", epochs=1)
     fit(config)
-    saved = runs.read_json(config.out / runs.CONFIG)
+    saved = read_json(config.out / runs.CONFIG)
     for name in ("teacher", "teacher_weight", "teacher_px"):
         del saved[name]
-    runs.write_json(config.out / runs.CONFIG, saved)
+    write_json(config.out / runs.CONFIG, saved)
     fit(replace(config, resume=True))
     assert load_model(config.out).epoch["epoch"] == 1

@@ -14,7 +14,8 @@ from tests.drawn import write_class_folders
 from train.errors import TrainError
 from train.evaluate.inference import contract_of
 from train.export import onnx as export
-from train.photos import manifest as data
+from train.photos.manifest import scan
+from train.photos.pixels import cached_pixels
 from train.runs import folder as runs
 from train.runs.model import load_model
 
@@ -29,14 +30,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from train.runs import folder as runs
 from train.errors import TrainError
+from train.files import write_whole
+from train.runs import folder as runs
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 folder = Path(sys.argv[1])
 for write in (
     lambda: runs.save_checkpoint(folder / "last.pt", {"weights": torch.zeros(100_000)}),
-    lambda: runs.write_whole(folder / "x.npy", lambda file: np.save(file, np.zeros(100_000))),
+    lambda: write_whole(folder / "x.npy", lambda file: np.save(file, np.zeros(100_000))),
 ):
     try:
         write()
@@ -65,10 +67,10 @@ def test_what_the_kernel_says_is_told_also_where_a_library_hides_it(tmp_path: Pa
 def test_a_cache_that_does_not_fit_on_the_disk_is_refused_before_it_is_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    manifest = data.scan(write_class_folders(tmp_path / "photos")).split("train")
+    manifest = scan(write_class_folders(tmp_path / "photos")).split("train")
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(TrainError, match=r"cache .*No space left on device"):
-        data.pixels(manifest, SPEC, tmp_path / "cache")
+        cached_pixels(manifest, SPEC, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -78,9 +80,9 @@ def test_a_disk_that_reserves_no_space_is_written_to_all_the_same(
     def unsupported(*_: object) -> None:  # errno of musl; glibc writes zeros instead
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    manifest = data.scan(write_class_folders(tmp_path / "photos")).split("train")
+    manifest = scan(write_class_folders(tmp_path / "photos")).split("train")
     monkeypatch.setattr(os, "posix_fallocate", unsupported, raising=False)
-    assert len(data.pixels(manifest, SPEC, tmp_path / "cache")) == len(manifest.photos)
+    assert len(cached_pixels(manifest, SPEC, tmp_path / "cache")) == len(manifest.photos)
 
 
 def test_an_export_without_room_for_its_draft_names_the_folder(

@@ -9,8 +9,8 @@ from serving.model.classifier import Classifier
 from tests.drawn import encoded, picture, write_class_folders
 from tests.training import tiny_config
 from train.__main__ import main
+from train.files import read_json
 from train.fit.loop import fit
-from train.runs.folder import read_json
 from train.runs.model import load_model
 from train.runs.photos import held_out_photos
 

@@ -12,8 +12,7 @@ from train.errors import TrainError
 from train.evaluate import verb as evaluate
 from train.export import bundle
 from train.export import onnx as export
-from train.photos import manifest as data
-from train.runs import folder as runs
+from train.files import write_json
 
 Command = Callable[[Path, str], list[str]]
 
@@ -38,8 +37,8 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (bundle, evaluate, export):
         for name in ("load_model", "open_model"):
             monkeypatch.setattr(module, name, work, raising=False)
-    monkeypatch.setattr(data, "scan", work)
-    monkeypatch.setattr("train.photos.manifest.divide", work)
+    monkeypatch.setattr("train.photos.splits.scan", work)
+    monkeypatch.setattr("train.photos.splits.divide", work)
 
 
 def words(verb: str, run: Path, photos: Path, out: Path) -> list[str]:
@@ -106,7 +105,7 @@ def test_events_for_tensorboard_do_not_come_before_the_check_of_the_folder(
 def test_what_is_written_below_a_file_after_all_is_one_line(tmp_path: Path):
     (tmp_path / "FILE").touch()
     with pytest.raises(TrainError, match=r"FILE/run\.json could not be written: "):
-        runs.write_json(tmp_path / "FILE" / "run.json", {})
+        write_json(tmp_path / "FILE" / "run.json", {})
 
 
 def test_a_report_of_a_run_that_takes_no_file_names_its_folder(

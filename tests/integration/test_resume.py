@@ -12,6 +12,7 @@ from tests.drawn import encoded, picture, write_class_folders
 from tests.training import tiny_config
 from train.config import FitConfig
 from train.errors import UsageError
+from train.files import read_json
 from train.fit import state as checkpoints
 from train.fit.loop import fit
 from train.runs import folder as runs
@@ -57,7 +58,7 @@ def test_a_run_does_not_go_on_with_other_photos(
     if not any(added.parent.iterdir()):  # an empty class folder is refused
         added.parent.rmdir()
     fit(replace(config, resume=True))
-    assert len(runs.read_json(config.out / runs.RECORD)["epochs"]) == 3
+    assert len(read_json(config.out / runs.RECORD)["epochs"]) == 3
 
 
 def test_a_run_that_did_not_note_its_photos_goes_on(
@@ -69,7 +70,7 @@ def test_a_run_that_did_not_note_its_photos_goes_on(
         config.out / runs.LAST, {k: v for k, v in last.items() if k != "manifest_sha256"}
     )
     fit(replace(config, resume=True))
-    assert len(runs.read_json(config.out / runs.RECORD)["epochs"]) == 3
+    assert len(read_json(config.out / runs.RECORD)["epochs"]) == 3
 
 
 def cut_short(file: Path) -> None:
@@ -134,4 +135,4 @@ def test_a_run_killed_between_the_files_of_its_first_epoch_begins_anew(
             fit(config)
     assert sorted(path.name for path in config.out.iterdir()) == ["config.json", "model.pt"]
     fit(replace(config, resume=True))
-    assert len(runs.read_json(config.out / runs.RECORD)["epochs"]) == 3
+    assert len(read_json(config.out / runs.RECORD)["epochs"]) == 3

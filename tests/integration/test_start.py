@@ -12,6 +12,7 @@ from tests.drawn import write_class_folders
 from tests.training import tiny_config
 from train.config import FitConfig
 from train.errors import UsageError
+from train.files import read_json, write_json
 from train.fit.loop import fit
 from train.runs import folder as runs
 from train.runs.model import load_model
@@ -74,8 +75,8 @@ def test_a_run_that_went_on_is_resumed(first: FitConfig, tmp_path: Path):
     fit(whole)
     fit(replace(parts, epochs=1, out=tmp_path / "begun"))
     shutil.copytree(tmp_path / "begun", parts.out)
-    saved = runs.read_json(parts.out / runs.CONFIG)
-    runs.write_json(parts.out / runs.CONFIG, saved | {"epochs": 2})
+    saved = read_json(parts.out / runs.CONFIG)
+    write_json(parts.out / runs.CONFIG, saved | {"epochs": 2})
     fit(replace(parts, resume=True))
     one, other = (load_model(config.out).network for config in (whole, parts))
     assert all(

@@ -22,9 +22,9 @@ from train.evaluate.calibration import Calibration
 from train.evaluate.verb import EvaluateConfig, evaluate
 from train.export.bundle import BundleConfig, bundle
 from train.export.onnx import ExportConfig, export
+from train.files import read_json
 from train.fit.loop import fit
 from train.photos.manifest import scan
-from train.runs.folder import read_json
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from serving.model.preprocess import PreprocessSpec, scale_and_offset
 from tests.training import tiny_config
 from train.fit import loaders
 from train.fit.loop import _accelerator, _evaluate
-from train.photos import manifest as data
+from train.photos.manifest import Manifest, scan
+from train.photos.pixels import cached_pixels
 from train.runs.model import load_model
 
 PHOTOS = 23  # odd, and no multiple of the batch: the last batch must be padded
@@ -29,10 +30,10 @@ def main(out: Path, run: Path, root: Path, cache: Path) -> None:
     loader = accelerator.prepare(loaders.feature_loader(config, rows, labels, order))
     seen = [int(row) for batch, _ in loader for row in batch]
 
-    photos = data.scan(root, ("validation",))
-    photos = data.Manifest(photos.root, photos.classes, photos.photos[:17])
+    photos = scan(root, ("validation",))
+    photos = Manifest(photos.root, photos.classes, photos.photos[:17])
     spec = PreprocessSpec.square(32)
-    pixels = data.pixels(photos, spec, cache)
+    pixels = cached_pixels(photos, spec, cache)
     evaluation = accelerator.prepare(loaders.evaluation_loader(pixels, photos.labels(), batch=4))
     scale, offset = (torch.from_numpy(c).view(3, 1, 1) for c in scale_and_offset(spec))
     model = load_model(run).network

@@ -11,8 +11,7 @@ from train.__main__ import main
 from train.config import DataConfig, FitConfig, NetworkConfig
 from train.errors import UsageError
 from train.evaluate.inference import contract_of
-from train.fit import predecessors
-from train.fit.loop import fit
+from train.fit.loop import earlier_runs, fit
 from train.networks.backbones import whole_model
 from train.networks.transfer import Network
 from train.photos.manifest import Manifest
@@ -88,9 +87,9 @@ def test_a_run_is_not_served_at_a_size_that_it_does_not_take(only_at_32_px: Trai
 def test_a_teacher_is_not_shown_a_size_that_it_does_not_take(
     only_at_32_px: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(predecessors, "load_model", lambda run: only_at_32_px)
+    monkeypatch.setattr(earlier_runs, "load_model", lambda run: only_at_32_px)
     photos = Manifest(Path("photos"), ("hat", "shoe"), ())
     own = tiny_config(Path("photos"), Path("cache"), Path("run"), teacher=("taught",))
-    assert predecessors.open_teachers(own, photos) == (only_at_32_px,)
+    assert earlier_runs.open_teachers(own, photos) == (only_at_32_px,)
     with pytest.raises(UsageError, match=r"of --teacher taught does not support --teacher-px 48"):
-        predecessors.open_teachers(replace(own, teacher_px=48), photos)
+        earlier_runs.open_teachers(replace(own, teacher_px=48), photos)

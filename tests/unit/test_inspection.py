@@ -8,7 +8,7 @@ from tests.decoding import four_corners, with_exif
 from tests.drawn import encoded, picture
 from tests.photo_folder import write_photo, write_photos
 from train.__main__ import main
-from train.photos.inspection import Finding, find_all, overview, read_folder
+from train.photos.findings import Finding, find_all, overview, read_folder
 
 
 @pytest.fixture(scope="module")

@@ -14,19 +14,6 @@ PROBABILITIES = np.array([[0.95, 0.05], [0.95, 0.05], [0.42, 0.58], [0.42, 0.58]
 LABELS = np.array([0, 1, 1, 1])
 
 
-@pytest.mark.parametrize(("successes", "trials"), [(0, 5), (3, 7), (299, 341), (12, 12)])
-def test_the_wilson_interval_ends_where_the_normal_test_stops_rejecting(successes, trials):
-    for end in metrics.wilson_interval(successes, trials):
-        variance = end * (1 - end) / trials
-        distance = successes / trials - end
-        assert distance**2 == pytest.approx(metrics.Z_95**2 * variance, abs=1e-12)
-
-
-def test_more_successes_than_trials_are_no_proportion():
-    with pytest.raises(ValueError, match="no proportion"):
-        metrics.wilson_interval(3, 2)
-
-
 def test_the_calibration_error_weighs_each_bins_gap_by_its_photos():
     # Two photos at 0.95, half of them right; two at 0.58, all right.
     expected = 0.5 * abs(0.95 - 0.5) + 0.5 * abs(0.58 - 1.0)

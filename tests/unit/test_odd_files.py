@@ -13,8 +13,9 @@ from tests.tiny_model import CLASSES, write_tiny_model
 from train.__main__ import main
 from train.config import DataConfig
 from train.errors import UsageError
-from train.photos import manifest as data
-from train.photos.inspection import find_all, read_folder
+from train.photos.findings import find_all, read_folder
+from train.photos.manifest import scan
+from train.photos.splits import divide
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9.jpg")
 SHOWN = r"caf\xe9.jpg"
@@ -46,43 +47,43 @@ def test_a_dangling_link_and_a_folder_with_a_photos_name_are_named_and_left_out(
     (folder / "train/red/zz.jpg").symlink_to("nowhere.jpg")
     (folder / "train/blue/album.jpg").mkdir()
     write_photo(folder / "train/blue/album.jpg/deeper.jpg")
-    manifest, training, _ = data.divide(reading(folder))
+    manifest, training, _ = divide(reading(folder))
     assert len(training.photos) == 30
-    assert manifest.sha256() == data.divide(reading(folder))[0].sha256()
+    assert manifest.sha256() == divide(reading(folder))[0].sha256()
     out = capsys.readouterr().out
     assert "train/red/zz.jpg: It cannot be read: No such file" in out
     assert "train/blue/album.jpg: It cannot be read: Is a directory" in out
     with pytest.raises(UsageError, match=r"album\.jpg: It cannot be read"):
-        data.divide(reading(folder, strict=True))
+        divide(reading(folder, strict=True))
 
 
 def test_a_link_that_is_mended_is_read_again(folder: Path):
     link = folder / "train/red/zz.jpg"
     link.symlink_to("later.jpg")
-    assert len(data.divide(reading(folder))[1].photos) == 30
+    assert len(divide(reading(folder))[1].photos) == 30
     write_photo(folder / "train/red/later.jpg")
-    assert len(data.divide(reading(folder))[1].photos) == 32
+    assert len(divide(reading(folder))[1].photos) == 32
 
 
 def test_a_name_that_is_not_utf8_is_trained_on_and_ordinary_names_keep_their_hash(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ):
-    manifest = data.scan(folder)
+    manifest = scan(folder)
     lines = [f"{p.split}\t{p.label}\t{p.path.as_posix()}\t{p.sha256}\n" for p in manifest.photos]
     assert manifest.sha256() == hashlib.sha256("".join(lines).encode()).hexdigest()
     write_photo(folder / "train/red" / NOT_UTF8)
     (folder / "train/blue" / NOT_UTF8).write_bytes(b"no photo")
-    changed, training, _ = data.divide(reading(folder))
+    changed, training, _ = divide(reading(folder))
     assert changed.sha256() != manifest.sha256()
     assert len(training.photos) == 31
     assert f"left out: {folder}/train/blue/{SHOWN}: " in capsys.readouterr().out
-    assert len(data.divide(reading(folder))[1].photos) == 31  # from what was remembered
+    assert len(divide(reading(folder))[1].photos) == 31  # from what was remembered
 
 
 def test_a_class_whose_name_is_not_utf8_is_refused(folder: Path):
     write_photo(folder / "train" / os.fsdecode(b"caf\xe9") / "a.jpg")
     with pytest.raises(UsageError, match=r"train/caf\\xe9 is not UTF-8: rename"):
-        data.scan(folder)
+        scan(folder)
     assert main(["inspect", "--data", str(folder)]) == 0
 
 
@@ -99,12 +100,12 @@ def test_a_report_shows_a_mistake_whose_name_is_not_utf8(folder: Path, tmp_path:
 def test_a_class_of_unreadable_photos_is_not_trained_without(folder: Path):
     spoil(folder / "train/red")
     with pytest.raises(UsageError, match=r"no photo of train/red can be read"):
-        data.divide(reading(folder))
+        divide(reading(folder))
 
 
 def test_a_share_that_leaves_a_class_no_photo_is_refused(folder: Path):
     with pytest.raises(UsageError, match=r"no photo of train/blue, .* --holdout 0\.99"):
-        data.divide(reading(folder, choose_on="holdout", holdout=0.99))
+        divide(reading(folder, choose_on="holdout", holdout=0.99))
 
 
 def test_a_split_of_unreadable_photos_cannot_be_measured(
@@ -121,7 +122,7 @@ def test_a_split_of_unreadable_photos_cannot_be_measured(
 def test_a_split_of_a_single_class_is_measured(folder: Path, tmp_path: Path):
     for colour in CLASSES[1:]:
         shutil.rmtree(folder / "validation" / colour)
-    assert data.divide(reading(folder))[0].classes == CLASSES
+    assert divide(reading(folder))[0].classes == CLASSES
     model = write_tiny_model(tmp_path / "model/tiny.onnx", classes=CLASSES)
     flags = ["--data", str(folder), "--cache", str(tmp_path / "cache")]
     assert main(["evaluate", str(model), *flags]) == 0

@@ -9,11 +9,11 @@ import pytest
 from tests.networks import drawn_network
 from tests.training import tiny_config
 from train.errors import UsageError
-from train.fit import state as checkpoints
+from train.files import write_json
 from train.fit.loop import fit
 from train.photos.manifest import Manifest
 from train.runs import folder as runs
-from train.runs.model import load_model
+from train.runs.model import load_model, save_model
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def run(tmp_path: Path) -> Path:
     config = tiny_config(Path("photos"), Path("cache"), tmp_path / "run")
     whole = drawn_network("mobilenet_v3_small")
     photos = Manifest(Path("photos"), ("hat", "shoe", "skirt"), ())
-    checkpoints.save_model(config, photos, whole, whole, {})
+    save_model(config, photos, whole, whole, {})
     assert load_model(config.out).classes == photos.classes
     return config.out
 
@@ -47,7 +47,7 @@ def test_a_model_of_a_verb_that_is_gone_is_refused(field: str, verb: str, run: P
 def test_fit_does_not_go_on_with_a_run_of_a_verb_that_is_gone(
     field: str, resume: bool, run: Path, tmp_path: Path
 ):
-    runs.write_json(run / runs.RECORD, {field: 1})
+    write_json(run / runs.RECORD, {field: 1})
     before = (run / runs.MODEL).read_bytes()
     config = tiny_config(tmp_path / "photos", tmp_path / "cache", run)
     with pytest.raises(UsageError, match=rf"run\.json has a field `{field}`.* another --out"):

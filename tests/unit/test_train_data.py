@@ -29,8 +29,14 @@ from tests.tiny_model import write_tiny_model
 from train.config import DataConfig
 from train.errors import TrainError, UsageError
 from train.networks.features import cached_features
-from train.photos import manifest as data
-from train.photos.manifest import Manifest, Photo
+from train.photos.manifest import Manifest, Photo, scan
+from train.photos.pixels import (
+    MAX_PIXELS,
+    cached_pixels,
+    file_pixels,
+    find_unreadable,
+)
+from train.photos.splits import divide, hold_out
 
 SPEC = PreprocessSpec(height_px=32, width_px=24)
 
@@ -41,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_manifest_names_every_photo_with_its_label_and_split(folder: Path):
-    manifest = data.scan(folder)
+    manifest = scan(folder)
     assert manifest.classes == ("blue", "green", "red")
     assert len(manifest.split("train").photos) == 15
     photo = manifest.split("validation").photos[-1]
@@ -52,13 +58,13 @@ def test_a_manifest_names_every_photo_with_its_label_and_split(folder: Path):
 def test_the_manifest_hash_changes_with_content_and_with_label_but_not_with_place(
     folder: Path, tmp_path: Path
 ):
-    before = data.scan(folder).sha256()
+    before = scan(folder).sha256()
     shutil.copytree(folder, tmp_path / "elsewhere")
-    assert data.scan(tmp_path / "elsewhere").sha256() == before
+    assert scan(tmp_path / "elsewhere").sha256() == before
     (folder / "train/red/0.jpg").rename(folder / "train/blue/new.jpg")
-    moved = data.scan(folder).sha256()
+    moved = scan(folder).sha256()
     (folder / "train/blue/new.jpg").write_bytes(encoded(picture("red", seed=99)))
-    assert len({before, moved, data.scan(folder).sha256()}) == 3
+    assert len({before, moved, scan(folder).sha256()}) == 3
 
 
 def leave_only(root: Path, colour: str) -> None:
@@ -83,42 +89,42 @@ def leave_only(root: Path, colour: str) -> None:
 def test_a_folder_that_cannot_be_trained_on_is_refused_by_name(folder: Path, damage, message):
     damage(folder)
     with pytest.raises(UsageError, match=message):
-        data.divide(DataConfig(folder, cache=folder / "cache"))
+        divide(DataConfig(folder, cache=folder / "cache"))
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_a_class_folder_without_photos_is_refused_in_train_alone(folder: Path, split: str):
     (folder / split / "mauve").mkdir()
     if split == "validation":
-        assert data.scan(folder).classes == ("blue", "green", "red")
+        assert scan(folder).classes == ("blue", "green", "red")
         return
     with pytest.raises(UsageError, match=r"train/mauve has no photo: put .*, or remove the folder"):
-        data.scan(folder)
+        scan(folder)
 
 
 def test_a_class_of_heic_photos_is_not_left_out_in_silence(folder: Path):
     for photo in (folder / "train/red").iterdir():
         photo.rename(photo.with_suffix(".HEIC"))
     with pytest.raises(UsageError, match=r"train/red has no photo: \.heic is not read; convert"):
-        data.divide(DataConfig(folder, cache=folder / "cache"))
+        divide(DataConfig(folder, cache=folder / "cache"))
 
 
 @pytest.mark.parametrize("name", [".ipynb_checkpoints", "__MACOSX", "@eaDir"])
 def test_an_empty_folder_that_a_program_left_behind_is_no_class(folder: Path, name: str):
     (folder / "train" / name).mkdir()
     (folder / "train" / name / "notes.txt").write_text("of a program")
-    assert data.scan(folder).classes == ("blue", "green", "red")
+    assert scan(folder).classes == ("blue", "green", "red")
 
 
 def test_holding_out_takes_the_share_of_each_class_and_nothing_twice(folder: Path):
-    training = data.scan(folder).split("train")
-    kept, held = data.hold_out(training, 0.2, seed=3)
+    training = scan(folder).split("train")
+    kept, held = hold_out(training, 0.2, seed=3)
     assert np.bincount(held.labels()).tolist() == [1, 1, 1]
     assert {p.path for p in kept.photos} | {p.path for p in held.photos} == {
         p.path for p in training.photos
     }
-    assert data.hold_out(training, 0.2, seed=3) == (kept, held)
-    assert data.hold_out(training, 0.2, seed=4) != (kept, held)
+    assert hold_out(training, 0.2, seed=3) == (kept, held)
+    assert hold_out(training, 0.2, seed=4) != (kept, held)
 
 
 def numbered(*contents: str) -> Manifest:
@@ -139,14 +145,14 @@ def test_without_copies_the_photos_that_always_were_are_held_out(seed: int):
         paths = [photo.path for photo in manifest.photos if photo.label == label]
         drawn = random.permutation(len(paths))[: round(0.3 * len(paths))]
         expected += [paths[n] for n in sorted(drawn)]
-    assert [photo.path for photo in data.hold_out(manifest, 0.3, seed)[1].photos] == expected
+    assert [photo.path for photo in hold_out(manifest, 0.3, seed)[1].photos] == expected
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_copies_of_a_photo_are_held_out_together_or_not_at_all(seed: int):
     # Copies within a class, and of one photo (z) in two classes.
     manifest = numbered("aabbccdefgz", "hhhhijklmnoz")
-    kept, held = data.hold_out(manifest, 0.3, seed)
+    kept, held = hold_out(manifest, 0.3, seed)
     assert not {p.sha256 for p in kept.photos} & {p.sha256 for p in held.photos}
     shares = np.bincount(held.labels(), minlength=2)
     assert (shares <= [3, 4]).all()  # never more than the share of a class
@@ -156,20 +162,18 @@ def test_copies_of_a_photo_are_held_out_together_or_not_at_all(seed: int):
 def test_copied_files_are_held_out_together(folder: Path):
     for number in range(4):
         shutil.copyfile(folder / "train/red/0.jpg", folder / f"train/red/copy-{number}.jpg")
-    training = data.scan(folder).split("train")
+    training = scan(folder).split("train")
     for seed in range(5):
-        parts = data.hold_out(training, 0.4, seed)
+        parts = hold_out(training, 0.4, seed)
         kept, held = ({photo.sha256 for photo in part.photos} for part in parts)
         assert not kept & held
 
 
 def test_cached_pixels_are_what_serving_feeds_its_network(folder: Path, tmp_path: Path):
-    manifest = data.scan(folder).split("train")
-    pixels = data.pixels(manifest, SPEC, tmp_path / "cache")
+    manifest = scan(folder).split("train")
+    pixels = cached_pixels(manifest, SPEC, tmp_path / "cache")
     file = (folder / manifest.photos[7].path).read_bytes()
-    decoded = decode_scaled(
-        file, max_pixels=data.MAX_PIXELS, for_size=SPEC.size_px, close=SPEC.is_close
-    )
+    decoded = decode_scaled(file, max_pixels=MAX_PIXELS, for_size=SPEC.size_px, close=SPEC.is_close)
     served = Preprocessor(SPEC)(decoded.image, decoded.box)
     np.testing.assert_array_equal(normalize(pixels[7:8], SPEC), served)
 
@@ -187,9 +191,9 @@ def test_a_photo_that_serving_decodes_at_a_fraction_of_its_size_is_cached_so_too
         for name in ("a", "b"):
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / "0.jpg").write_bytes(photo)
-    pixels = data.pixels(data.scan(tmp_path).split("train"), spec, tmp_path / "cache")
+    pixels = cached_pixels(scan(tmp_path).split("train"), spec, tmp_path / "cache")
     part = decode_scaled(
-        photo, max_pixels=data.MAX_PIXELS, for_size=spec.size_px, close=spec.is_close
+        photo, max_pixels=MAX_PIXELS, for_size=spec.size_px, close=spec.is_close
     ).image
     assert part.size == decoded_px
     np.testing.assert_array_equal(pixels[0], np.asarray(resize(part, spec)))
@@ -203,7 +207,7 @@ def test_of_a_size_that_the_scale_does_not_divide_training_and_serving_take_the_
     eighth.draft(None, (403 // 8, 535 // 8))
     assert eighth.size == (51, 67)
     expected = eighth.resize(SPEC.size_px, Image.Resampling.BILINEAR, (0, 0, 403 / 8, 535 / 8))
-    pixels = data.file_pixels(content, SPEC, data.MAX_PIXELS)
+    pixels = file_pixels(content, SPEC, MAX_PIXELS)
     np.testing.assert_array_equal(pixels, np.asarray(expected))
 
     fed, logits = [], Classifier.logits
@@ -220,16 +224,16 @@ def test_of_a_size_that_the_scale_does_not_divide_training_and_serving_take_the_
 
 def test_the_cache_is_used_again_and_its_key_holds_content_and_size(folder: Path, tmp_path: Path):
     cache = tmp_path / "cache"
-    manifest = data.scan(folder).split("train")
-    data.pixels(manifest, SPEC, cache)
+    manifest = scan(folder).split("train")
+    cached_pixels(manifest, SPEC, cache)
     (folder / "train/red/0.jpg").unlink()  # the cache is all that is read the second time
-    data.pixels(manifest, SPEC, cache)
+    cached_pixels(manifest, SPEC, cache)
     assert len(list(cache.iterdir())) == 1
 
     (folder / "train/red/0.jpg").write_bytes(encoded(picture("red", seed=77)))
-    changed = data.scan(folder).split("train")
-    data.pixels(changed, SPEC, cache)
-    data.pixels(changed, replace(SPEC, height_px=40), cache)
+    changed = scan(folder).split("train")
+    cached_pixels(changed, SPEC, cache)
+    cached_pixels(changed, replace(SPEC, height_px=40), cache)
     assert len(list(cache.iterdir())) == 3
 
 
@@ -237,13 +241,13 @@ def test_the_cache_is_used_again_and_its_key_holds_content_and_size(folder: Path
 def test_a_photo_that_disappears_is_named_and_leaves_no_half_cache(
     left: bytes | None, folder: Path, tmp_path: Path
 ):
-    manifest = data.scan(folder).split("train")
+    manifest = scan(folder).split("train")
     photo = folder / "train/red/0.jpg"
     photo.unlink()
     if left is not None:
         photo.write_bytes(left)
     with pytest.raises(TrainError, match=r"red.0\.jpg(: | cannot be read: )"):
-        data.pixels(manifest, SPEC, tmp_path / "cache")
+        cached_pixels(manifest, SPEC, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -251,7 +255,7 @@ def test_other_rules_of_decoding_make_pixels_and_features_anew(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     cache = tmp_path / "cache"
-    manifest = data.scan(folder).split("train")
+    manifest = scan(folder).split("train")
     backbone = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
 
     def filled() -> list[str]:
@@ -259,7 +263,7 @@ def test_other_rules_of_decoding_make_pixels_and_features_anew(
         return sorted(file.name.partition("-")[0] for file in cache.iterdir())
 
     assert filled() == filled() == ["features", "pixels"]
-    monkeypatch.setattr(data, "CACHE_VERSION", data.CACHE_VERSION + 1)
+    monkeypatch.setattr("train.photos.pixels.CACHE_VERSION", 99)
     assert filled() == ["features", "features", "pixels", "pixels"]
 
 
@@ -268,10 +272,10 @@ def test_what_is_unreadable_is_found_anew_by_other_rules_of_decoding(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
 ):
     cache = tmp_path / "cache"
-    manifest = data.scan(folder)
-    assert data.find_unreadable(manifest, cache) == {}
-    data.find_unreadable(manifest, cache)
+    manifest = scan(folder)
+    assert find_unreadable(manifest, cache) == {}
+    find_unreadable(manifest, cache)
     assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr(data, rule, getattr(data, rule) // 1000 if rule == "MAX_PIXELS" else 99)
-    data.find_unreadable(manifest, cache)
+    monkeypatch.setattr(f"train.photos.pixels.{rule}", 400_000 if rule == "MAX_PIXELS" else 99)
+    find_unreadable(manifest, cache)
     assert len(list(cache.iterdir())) == 2

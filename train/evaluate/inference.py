@@ -3,8 +3,9 @@
 Both go through serving's preprocessing, so their figures differ by the network alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Protocol
 
 import numpy as np
@@ -18,11 +19,14 @@ from serving.model.preprocess import PreprocessSpec, normalize
 from train.errors import UsageError
 from train.networks.backbones import preprocessing
 from train.networks.transfer import require_size
-from train.photos import manifest as data
-from train.photos.manifest import Manifest, Pixels
+from train.photos.manifest import Manifest
+from train.photos.pixels import Pixels, cached_pixels, file_pixels
 from train.runs.model import TrainedModel, load_model
 
 _BATCH = 32
+_ROUNDS, _WARM_UP = 31, 3  # of timing
+
+Clock = Callable[[], float]
 
 
 class Model(Protocol):
@@ -91,7 +95,7 @@ def contract_of(trained: TrainedModel, input_px: int | None = None) -> Contract:
 
 def split_logits(model: Model, photos: Manifest, cache: Path) -> NDArray[np.float32]:
     """(N, C) float32: `image_logits` for every photo, through serving's preprocessing."""
-    return image_logits(model, data.pixels(photos, model.contract.preprocess, cache))
+    return image_logits(model, cached_pixels(photos, model.contract.preprocess, cache))
 
 
 def image_logits(model: Model, pixels: Pixels) -> NDArray[np.float32]:
@@ -112,22 +116,18 @@ def pixels_of_files(files: Sequence[bytes], spec: PreprocessSpec, max_pixels: in
     Raises:
         RequestError: a file cannot be decoded.
     """
-    return np.stack([data.file_pixels(content, spec, max_pixels) for content in files])
+    return np.stack([file_pixels(content, spec, max_pixels) for content in files])
 
 
-def labelled_split(root: Path, split: str, cache: Path, classes: tuple[str, ...]) -> Manifest:
-    """The readable photos of one split, their labels numbered as the model numbers them.
+def medians_in_turns(computations: Sequence[Callable[[], object]], clock: Clock) -> list[float]:
+    """The median time of each, all taking turns, after a warm-up that is not counted.
 
-    Raises:
-        UsageError: the split has a class that the model does not know, or no readable photo.
+    By the clock of a thread's own processor time, what else the machine does counts little.
     """
-    found = data.without_unreadable(data.scan(root, (split,)), cache, strict=False)
-    strangers = set(found.classes) - set(classes)
-    if strangers:
-        raise UsageError(
-            f"{root / split} has classes that the model does not know: "
-            f"{', '.join(sorted(strangers))}."
-        )
-    if not found.photos:
-        raise UsageError(f"{root / split} has no photo that can be read.")
-    return Manifest(found.root, classes, found.photos)
+    taken: list[list[float]] = [[] for _ in computations]
+    for _ in range(_WARM_UP + _ROUNDS):
+        for compute, times in zip(computations, taken, strict=True):
+            start = clock()
+            compute()
+            times.append(clock() - start)
+    return [median(times[_WARM_UP:]) for times in taken]

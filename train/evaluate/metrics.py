@@ -1,37 +1,25 @@
 """Figures of a classifier on one split, with intervals that say what the split's size allows."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
+from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from serving.model.classifier import calibrated, softmax
 from serving.model.contract import Contract
 
-# Two-sided 95 %: the standard normal's 97.5 % quantile.
-Z_95 = 1.959964
-
 # Bins of the calibration error: Guo et al. 2017, "On Calibration of Modern Neural Networks".
 ECE_BINS = 15
 
 
-def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927): holds for few trials and near 0 or 1.
-
-    Raises:
-        ValueError: no trials, or more successes than trials.
-    """
-    if not 0 <= successes <= trials or trials == 0:
-        raise ValueError(f"{successes} successes in {trials} trials is no proportion")
-    share = successes / trials
-    scale = 1 + z * z / trials
-    middle = (share + z * z / (2 * trials)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return max(0.0, middle - half), min(1.0, middle + half)
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """The 95 % interval of a proportion (Wilson 1927): holds for few trials and near 0 or 1."""
+    found = binomtest(successes, trials).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def cross_entropy(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> float:

@@ -3,6 +3,9 @@ pretrained network as it came, with ImageNet's classes.
 """
 
 import sys
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +13,12 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from serving.errors import RemoteError, RequestError
+from serving.fetch.fetcher import Fetcher
 from serving.model.classifier import calibrated
 from serving.settings import Settings
 from train.errors import CheckFailedError, UsageError, require
 from train.evaluate.inference import Model, image_logits, open_model, pixels_of_files
-from train.photos.photo import naming, read_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +92,31 @@ def _model_and_images(config: PredictConfig) -> tuple[Model, tuple[str, ...]]:
     from train.networks.imagenet import open_pretrained
 
     return open_pretrained(config.backbone, config.weights), images
+
+
+def read_image(source: str, settings: Settings) -> bytes:
+    """The bytes of a file, or of what an http(s) URL points to.
+
+    Raises:
+        UsageError: the file cannot be read, or the URL is none.
+        ServingError: the URL cannot be fetched.
+    """
+    try:
+        scheme = urllib.parse.urlsplit(source).scheme
+    except ValueError as error:
+        raise UsageError(f"{source} is no URL: {error}.") from error
+    if scheme in ("http", "https"):
+        return Fetcher(settings)(source, timeout_s=settings.fetch_timeout_s)
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{source} cannot be read: {error.strerror}.") from error
+
+
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Turn what is wrong with an image, or with its server, into a UsageError that names it."""
+    try:
+        yield
+    except (RequestError, RemoteError) as error:
+        raise UsageError(f"{source}: {error.detail}") from error

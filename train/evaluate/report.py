@@ -16,8 +16,8 @@ from typing import Any
 from serving.images.decode import decode
 from train.evaluate.metrics import confused_pairs
 from train.evaluate.plots import Picture
-from train.photos.file_names import shown
-from train.photos.manifest import MAX_PIXELS
+from train.photos.folders import printable
+from train.photos.pixels import MAX_PIXELS
 
 _TEMPLATE = Path(__file__).with_name("report.html.template")
 _THUMBNAIL_PX = 240
@@ -37,7 +37,7 @@ class Mistake:
     @property
     def name(self) -> str:
         """The file's name alone, as text."""
-        return shown(Path(self.photo.name))
+        return printable(Path(self.photo.name))
 
     def to_json(self) -> dict[str, Any]:
         """The mistake as JSON values; of the file, its name alone."""

@@ -15,11 +15,13 @@ from serving.model.contract import Contract
 from train.config import require_px
 from train.errors import UsageError, require
 from train.evaluate import metrics, plots, report
-from train.evaluate.inference import Model, labelled_split, open_model, split_logits
+from train.evaluate.inference import Model, open_model, split_logits
 from train.evaluate.plots import Picture
 from train.evaluate.report import Mistake
+from train.files import read_json, require_writable, write_bytes, write_json
 from train.photos.manifest import Manifest
-from train.runs.folder import RECORD, read_json, require_writable, write_bytes, write_json
+from train.photos.splits import labelled_split
+from train.runs.folder import RECORD
 from train.runs.model import load_model
 from train.runs.photos import HOLDOUT, held_out_photos
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from serving.model.classifier import Classifier
 from train.errors import UsageError
-from train.evaluate.inference import TorchModel, labelled_split, split_logits
+from train.evaluate.inference import TorchModel, split_logits
 from train.evaluate.report import summary
 from train.evaluate.verb import REPORT_JSON, make_report
 from train.export.card import CARD, model_card
@@ -33,8 +33,9 @@ from train.export.golden import (
     write_goldens,
 )
 from train.export.onnx import ONNX_FILE
+from train.files import require_writable, write_bytes, write_json, write_whole
 from train.photos.manifest import Manifest
-from train.runs.folder import require_writable, write_bytes, write_json, write_whole
+from train.photos.splits import labelled_split
 from train.runs.model import load_model
 
 

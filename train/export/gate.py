@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from serving.model.classifier import Classifier
 from serving.model.preprocess import normalize
 from train.errors import UsageError
-from train.evaluate.inference import split_logits
+from train.evaluate.inference import Clock, medians_in_turns, split_logits
 from train.evaluate.metrics import wilson_interval
-from train.evaluate.timing import Clock, medians_in_turns
 from train.export.int8 import SAFE_PAIR, Recipe, largest_pair
-from train.photos import manifest as data
+from train.files import read_json
 from train.photos.manifest import Labels, Manifest
-from train.runs.folder import read_json
+from train.photos.pixels import cached_pixels
 
 INT8_FILE, QUANTIZE_JSON = "classifier.int8.onnx", "quantize.json"
 
@@ -131,7 +130,7 @@ def judge(reference: Reference, candidate: Path, clock: Clock) -> Judged:
 def time_ratio(reference: Reference, int8: Classifier, clock: Clock) -> float:
     """Median time of int8 over float32's for one photo, one thread each, the two taking turns."""
     spec = int8.contract.preprocess
-    batch = normalize(data.pixels(reference.photos, spec, reference.cache)[:1], spec)
+    batch = normalize(cached_pixels(reference.photos, spec, reference.cache)[:1], spec)
     models = (reference.classifier, int8)
     before, after = medians_in_turns([partial(m.logits, batch) for m in models], clock)
     return after / before

@@ -20,9 +20,9 @@ from serving.model.contract import Contract
 from serving.model.preprocess import PreprocessSpec
 from train.errors import CheckFailedError, UsageError
 from train.evaluate.inference import TorchModel, image_logits, pixels_of_files
+from train.files import read_json, write_json, write_whole
 from train.photos.folders import is_photo
-from train.photos.manifest import MAX_PIXELS, Pixels
-from train.runs.folder import read_json, write_json, write_whole
+from train.photos.pixels import MAX_PIXELS, Pixels
 
 EXPECTATIONS = "expectations.json"
 

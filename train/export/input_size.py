@@ -23,13 +23,12 @@ from serving.model.preprocess import normalize
 from train.config import require_px
 from train.errors import require
 from train.evaluate.calibration import fit_temperature
-from train.evaluate.inference import contract_of, split_logits
+from train.evaluate.inference import Clock, contract_of, medians_in_turns, split_logits
 from train.evaluate.metrics import photo_losses
-from train.evaluate.timing import Clock, medians_in_turns
 from train.export.onnx import write_onnx
-from train.photos import manifest as data
+from train.files import write_json
 from train.photos.manifest import Labels, Manifest
-from train.runs.folder import write_json
+from train.photos.pixels import cached_pixels
 from train.runs.model import TrainedModel, load_model
 from train.runs.photos import unseen_photos
 
@@ -113,7 +112,7 @@ def time_ratios(
     inferences = []
     for model in served.values():
         spec = model.contract.preprocess
-        batch = normalize(data.pixels(photos, spec, cache)[:1], spec)  # (1, 3, px, px)
+        batch = normalize(cached_pixels(photos, spec, cache)[:1], spec)  # (1, 3, px, px)
         inferences.append(partial(model.logits, batch))
     medians = dict(zip(served, medians_in_turns(inferences, clock), strict=True))
     return {px: middle / medians[max(served)] for px, middle in medians.items()}

@@ -31,7 +31,7 @@ from onnxruntime.quantization import (
 
 from serving.model.preprocess import PreprocessSpec, normalize
 from train.export.bias_correction import correct_biases, layer_means
-from train.photos.manifest import Pixels
+from train.photos.pixels import Pixels
 
 Method = Literal["minmax", "percentile", "entropy"]
 Weights = Literal["eight", "seven", "paired"]

@@ -23,9 +23,10 @@ from train.config import require_px
 from train.errors import CheckFailedError, UsageError
 from train.evaluate import metrics
 from train.evaluate.calibration import SURE_ACCURACY, Calibration, calibrate
-from train.evaluate.inference import TorchModel, contract_of, labelled_split, split_logits
+from train.evaluate.inference import TorchModel, contract_of, split_logits
+from train.files import draft_folder, require_writable, write_bytes, writing_drafts
 from train.networks.transfer import Network
-from train.runs.folder import draft_folder, require_writable, write_bytes, writing_drafts
+from train.photos.splits import labelled_split
 from train.runs.model import TrainedModel, load_model
 from train.runs.photos import VALIDATION, unseen_photos, unseen_split
 
@@ -90,24 +91,26 @@ def export(config: ExportConfig) -> None:
     photos = labelled_split(root, config.split, config.cache, trained.classes)
     calibration = _calibration(config, trained)
     contract = _contract(config, trained, calibration)
+    expected = split_logits(TorchModel(trained, contract), photos, config.cache)
+    # Torch's accuracy is the file's too: the file is refused unless every top-1 is the same.
+    figures = {
+        **(calibration.figures() if calibration else {}),
+        f"{config.split}_accuracy": metrics.accuracy(expected, photos.labels()),
+        f"{config.split}_photos": len(photos.photos),
+    }
+    contract = replace(contract, metrics=figures)
     with draft_folder() as folder:
         draft = Path(folder) / ONNX_FILE
         write_onnx(trained.network, contract, draft)
-        expected = split_logits(TorchModel(trained, contract), photos, config.cache)
         actual = split_logits(Classifier.load(draft), photos, config.cache)
         parity = compare(expected, actual)
         require_parity(parity, config.tolerance)
-        figures = {
-            **(calibration.figures() if calibration else {}),
-            f"{config.split}_accuracy": metrics.accuracy(actual, photos.labels()),
-            f"{config.split}_photos": parity.photos,
-        }
-        described = add_contract(draft, replace(contract, metrics=figures))
-    write_bytes(out, described)
+        content = draft.read_bytes()
+    write_bytes(out, content)
     print(
         f"{parity.photos} photos of {config.split}: largest logit difference "
         f"{parity.largest_difference:.2e}, top-1 the same on all\n"
-        f"The ONNX file is {out} ({len(described) / 1e6:.1f} MB)"
+        f"The ONNX file is {out} ({len(content) / 1e6:.1f} MB)"
     )
 
 
@@ -173,23 +176,19 @@ def write_onnx(network: Network, contract: Contract, path: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    program.model.metadata_props[METADATA_KEY] = json.dumps(contract.to_json())
-    with writing_drafts(path.parent):
-        program.save(str(path), external_data=False)
-
-
-def add_contract(path: Path, contract: Contract) -> bytes:
-    """The ONNX file with another contract in its metadata, without the exporter's traces.
-
-    These name the folders of the machine that it was exported on.
-    """
-    model = onnx.load(str(path))
-    for node in model.graph.node:
+    model = program.model_proto
+    for node in model.graph.node:  # the exporter's traces name folders of this machine
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
+    with writing_drafts(path.parent):
+        path.write_bytes(with_contract(model, contract))
+
+
+def with_contract(model: onnx.ModelProto, contract: Contract) -> bytes:
+    """The bytes of an ONNX file whose metadata is the contract and nothing else."""
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(contract.to_json())})
-    serialized: bytes = model.SerializeToString()
-    return serialized
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def compare(expected: NDArray[np.float32], actual: NDArray[np.float32]) -> Parity:

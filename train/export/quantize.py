@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import tyro
 
 from serving.model.classifier import Classifier
 from serving.model.contract import Contract
 from train.errors import CheckFailedError, UsageError, require
-from train.evaluate.inference import labelled_split
-from train.evaluate.timing import Clock
+from train.evaluate.inference import Clock
 from train.export.gate import (
     INT8_FILE,
     QUANTIZE_JSON,
@@ -35,10 +35,11 @@ from train.export.gate import (
     refusals,
 )
 from train.export.int8 import Method, Quantizer, Weights, recipes
-from train.export.onnx import ONNX_FILE, add_contract
-from train.photos import manifest as data
+from train.export.onnx import ONNX_FILE, with_contract
+from train.files import draft_folder, require_writable, write_bytes, write_json
 from train.photos.manifest import Manifest
-from train.runs.folder import draft_folder, require_writable, write_bytes, write_json
+from train.photos.pixels import cached_pixels
+from train.photos.splits import labelled_split
 from train.runs.model import TrainedModel, load_model
 from train.runs.photos import unseen_photos, unseen_split
 
@@ -122,7 +123,9 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
         made = None
         if best is not None:
             draft = quantizer.path_of(best.recipe)
-            made = add_contract(draft, contract_of_int8(float32.contract, best.judged))
+            made = with_contract(
+                onnx.load(str(draft)), contract_of_int8(float32.contract, best.judged)
+            )
     _write(config, made, float32.version, _record(config, roles, judged_on, candidates, best))
     if best is None:
         raise CheckFailedError(_nothing_passed(config, closest(candidates)))
@@ -171,7 +174,7 @@ def _quantizer(
     config: QuantizeConfig, float32: Classifier, roles: PhotoRoles, folder: Path
 ) -> Quantizer:
     spec = float32.contract.preprocess
-    pixels = data.pixels(roles.calibration, spec, config.cache)
+    pixels = cached_pixels(roles.calibration, spec, config.cache)
     return Quantizer(config.run / ONNX_FILE, spec, pixels, folder)
 
 

@@ -15,8 +15,8 @@ from train.config import FitConfig
 from train.fit.augmentation import augmentation, base_spec
 from train.networks.backbones import preprocessing
 from train.networks.features import cached_features
-from train.photos import manifest as data
-from train.photos.manifest import Labels, Manifest, Pixels
+from train.photos.manifest import Labels, Manifest
+from train.photos.pixels import Pixels, cached_pixels
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
 """Batches of photos or of their features, and their labels."""
@@ -96,7 +96,7 @@ def training_loaders(
         rows = cached_features(backbone, photos, spec, config.data.cache, device)
         return [feature_loader(config, torch.from_numpy(rows), labels, order)]
     cropped_from = base_spec(spec, at_least_px=config.teacher_px)
-    pixels = data.pixels(photos, cropped_from, config.data.cache)
+    pixels = cached_pixels(photos, cropped_from, config.data.cache)
     return [
         photo_loader(config, pixels, labels, max(size, config.teacher_px), order)
         for size in config.training_px
@@ -113,7 +113,7 @@ def choosing_loader(
     if config.on_features:
         rows = cached_features(backbone, photos, spec, cache, device)
         return evaluation_loader(torch.from_numpy(rows), photos.labels())
-    return evaluation_loader(data.pixels(photos, spec, cache), photos.labels())
+    return evaluation_loader(cached_pixels(photos, spec, cache), photos.labels())
 
 
 def photo_loader(

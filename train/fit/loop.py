@@ -23,18 +23,17 @@ from tqdm import tqdm
 from serving.model.preprocess import scale_and_offset
 from train.config import FitConfig, require_used
 from train.errors import UsageError
-from train.evaluate import metrics
-from train.fit import loaders, optim, predecessors
 from train.fit import state as checkpoints
 from train.fit.augmentation import at_size, batch_mixing, normalize_on_device
 from train.fit.distillation import distillation_loss, joint_teacher, seeing_through
-from train.fit.divergence import require_finite
 from train.fit.loaders import Batches, EpochOrder, mixed_seed
+from train.fit.loop import earlier_runs, loaders, optim
 from train.networks import transfer as network
 from train.networks.backbones import preprocessing
-from train.photos import manifest as data
+from train.photos import splits
 from train.photos.manifest import Labels
 from train.runs import folder as runs
+from train.runs.model import save_model
 
 
 def fit(config: FitConfig) -> None:
@@ -50,7 +49,7 @@ def fit(config: FitConfig) -> None:
 
     # What is trained on. The first process fills the cache, the others read it.
     with accelerator.main_process_first():
-        manifest, training, choosing = data.divide(config.data)
+        manifest, training, choosing = splits.divide(config.data)
     classes = manifest.classes
     spec = preprocessing(config.network.backbone, config.network.input_px)
     training_labels = training.labels()
@@ -61,8 +60,8 @@ def fit(config: FitConfig) -> None:
     shape = replace(config.network, weights="none") if config.start else config.network
     whole = network.build(shape, len(classes))
     if config.start:
-        predecessors.take_start(config, manifest, whole)
-    teachers = predecessors.open_teachers(config, manifest)
+        earlier_runs.take_start(config, manifest, whole)
+    teachers = earlier_runs.open_teachers(config, manifest)
     _set_batchnorm_momentum(whole, config.batchnorm_momentum)
     network.require_trainable(whole, config, config.batch // accelerator.num_processes)
     on_features = config.on_features
@@ -97,7 +96,7 @@ def fit(config: FitConfig) -> None:
     if config.resume:
         checkpoints.load_last(config.out, state, manifest)
         if checkpoints.is_model_lost(config, state.history) and accelerator.is_main_process:
-            checkpoints.save_model(config, manifest, whole, kept, state.history[-1])
+            save_model(config, manifest, whole, kept, state.history[-1])
     history = state.history
     say(
         f"{len(training_labels):,} photos, {len(classes)} classes, {device}, {config.epochs} epochs"
@@ -167,14 +166,14 @@ def fit(config: FitConfig) -> None:
         }
         if evaluation is not None:
             entry |= _evaluate(kept, evaluation, (scale, offset), accelerator)
-        require_finite(entry, kept, config.out)
+        checkpoints.require_finite(entry, kept, config.out)
         history.append(entry)
         if config.tensorboard:
             accelerator.log({k: v for k, v in entry.items() if k != "epoch"}, step=epoch + 1)
         say(_describe(entry))
         if accelerator.is_main_process:
             if checkpoints.is_kept(config, history):
-                checkpoints.save_model(config, manifest, whole, kept, history[-1])
+                save_model(config, manifest, whole, kept, history[-1])
             checkpoints.save_last(config.out, state, manifest)
             checkpoints.save_record(config, manifest, training, choosing, history)
         accelerator.wait_for_everyone()
@@ -261,12 +260,13 @@ def _evaluate(
         if inputs.dtype == torch.uint8:
             inputs = normalize_on_device(inputs, *normalization)
         logits, labels = accelerator.gather_for_metrics((kept(inputs), labels))
-        all_logits.append(logits.float().cpu())
+        all_logits.append(logits.double().cpu())
         all_labels.append(labels.cpu())
-    logits, labels = torch.cat(all_logits).numpy(), torch.cat(all_labels).numpy()
+    logits, labels = torch.cat(all_logits), torch.cat(all_labels)  # (N, C), (N,)
+    right = logits.argmax(dim=1) == labels
     return {
-        "validation_loss": metrics.cross_entropy(logits, labels),
-        "validation_accuracy": metrics.accuracy(logits, labels),
+        "validation_loss": cross_entropy(logits, labels).item(),
+        "validation_accuracy": right.double().mean().item(),
     }
 
 

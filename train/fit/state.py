@@ -1,7 +1,7 @@
 """What a run keeps of its training: the model, what going on needs, and the record for people."""
 
+import math
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,16 +12,14 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from train.config import FitConfig, from_json, to_json
-from train.errors import UsageError
-from train.networks.transfer import Network
+from train.errors import CheckFailedError, UsageError
+from train.files import read_json, require_writable, write_json
 from train.photos.manifest import Manifest
 from train.runs import folder as runs
 from train.runs.command import fit_command
+from train.runs.model import FORMAT, Epoch, refuse_old_kinds
 
-FORMAT = 1
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow", "onnx", "onnxruntime")
-
-Epoch = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -64,7 +62,7 @@ def open_run(config: FitConfig, *, first: bool) -> None:
         UsageError: the folder holds another run or cannot be written into, or `--resume` comes
             with other settings.
     """
-    runs.require_writable(config.out, "--out")
+    require_writable(config.out, "--out")
     saved = config.out / runs.CONFIG
     settings = to_json(replace(config, resume=False))
     begun = (config.out / runs.LAST).is_file() or (config.out / runs.MODEL).is_file()
@@ -76,35 +74,21 @@ def open_run(config: FitConfig, *, first: bool) -> None:
         )
     if begun:
         # A setting that the run's version of this code did not have is at its default.
-        before = to_json(from_json(FitConfig, runs.read_json(saved)))
+        before = to_json(from_json(FitConfig, read_json(saved)))
         _refuse_changes(before, settings, saved)
     elif first:
-        runs.write_json(saved, settings)
+        write_json(saved, settings)
 
 
 def _refuse_to_train_over(run: Path) -> None:
     """Raises UsageError where a run is done and there is nothing that training could go on from."""
     if (run / runs.LAST).is_file() or not (run / runs.RECORD).is_file():
         return  # without a record it was stopped in its first epoch
-    refuse_old_kinds(run / runs.RECORD, runs.read_json(run / runs.RECORD))
+    refuse_old_kinds(run / runs.RECORD, read_json(run / runs.RECORD))
     raise UsageError(
         f"{run / runs.LAST} is missing, without which training would begin anew over the run's "
         f"{runs.MODEL}. Restore it from a copy, or give another --out."
     )
-
-
-# What the records and models of verbs that no longer exist hold, and which verb that was.
-_OLD_KINDS = {"averaged": "average", "pruned_to": "prune", "cascade": "cascade", "rule": "cascade"}
-
-
-def refuse_old_kinds(file: Path, saved: Mapping[str, Any]) -> None:
-    """Raises UsageError for a run that is not of one trained network; the message says what is."""
-    for field, verb in _OLD_KINDS.items():
-        if field in saved:
-            raise UsageError(
-                f"{file} has a field `{field}`: it was made by `{verb}`, a verb that no longer "
-                "exists. Train one network instead, python -m train fit, with another --out."
-            )
 
 
 # What may differ between a run and its resumption: where things lie and how fast they are read.
@@ -158,6 +142,28 @@ def load_last(run: Path, state: TrainingState, manifest: Manifest) -> None:
     state.load_state_dict(saved)
 
 
+def require_finite(entry: dict[str, Any], kept: nn.Module, out: Path) -> None:
+    """Raise CheckFailedError if a loss of the epoch, or a weight that it left, is not finite.
+
+    Called before the epoch is saved, so that the run's folder has what was kept before it.
+    """
+    losses = {
+        name: entry[key]
+        for name, key in (("train loss", "train_loss"), ("validation loss", "validation_loss"))
+        if key in entry
+    }
+    floats = (value for value in kept.state_dict().values() if value.is_floating_point())
+    if all(map(math.isfinite, losses.values())) and all(bool(v.isfinite().all()) for v in floats):
+        return
+    found = ", ".join(f"{name} {loss:.4g}" for name, loss in losses.items())
+    before = out / runs.MODEL
+    left = f"{before} is the model before it" if before.is_file() else "There is no model"
+    raise CheckFailedError(
+        f"the training has diverged: after epoch {entry['epoch']} losses or weights are not finite "
+        f"({found}). {left}. Train anew with a lower --lr and another --out."
+    )
+
+
 def is_kept(config: FitConfig, history: list[Epoch]) -> bool:
     """Whether the newest epoch's weights become the run's model."""
     if config.keep == "last" or config.data.choose_on == "nothing":
@@ -198,30 +204,6 @@ def out_of_patience(config: FitConfig, history: list[Epoch]) -> bool:
     return bool(history[-1]["epoch"] - best_epoch(history)["epoch"] >= config.patience)
 
 
-def save_model(
-    config: FitConfig, manifest: Manifest, whole: Network, kept: nn.Module, entry: Epoch
-) -> None:
-    """Write the run's model: the network's weights with `kept`'s in place of what was trained."""
-    weights = whole.state_dict()
-    prefix = "head." if _same_keys(kept, whole.head) else ""
-    weights |= {prefix + name: value for name, value in kept.state_dict().items()}
-    runs.save_checkpoint(
-        config.out / runs.MODEL,
-        {
-            "format": FORMAT,
-            "weights": {name: value.cpu() for name, value in weights.items()},
-            "classes": list(manifest.classes),
-            "config": to_json(config),
-            "manifest_sha256": manifest.sha256(),
-            "epoch": entry,
-        },
-    )
-
-
-def _same_keys(one: nn.Module, other: nn.Module) -> bool:
-    return one.state_dict().keys() == other.state_dict().keys()
-
-
 def save_record(
     config: FitConfig,
     manifest: Manifest,
@@ -230,7 +212,7 @@ def save_record(
     history: list[Epoch],
 ) -> None:
     """Write run.json: command, photos, versions, seed, and every epoch's figures."""
-    runs.write_json(
+    write_json(
         config.out / runs.RECORD,
         {
             "command": fit_command(config),

@@ -14,9 +14,9 @@ from torch import nn
 from tqdm import tqdm
 
 from serving.model.preprocess import PreprocessSpec, normalize
-from train.photos import manifest as data
-from train.photos.manifest import Manifest, pixels
-from train.runs.folder import write_whole
+from train.files import write_whole
+from train.photos import pixels
+from train.photos.manifest import Manifest
 
 _BATCH = 64
 
@@ -25,7 +25,7 @@ def cached_features(
     backbone: nn.Module, manifest: Manifest, spec: PreprocessSpec, cache: Path, device: torch.device
 ) -> NDArray[np.float32]:
     """(N, F) float32, one row for each photo of the manifest, in its order."""
-    key = hashlib.sha256(f"{data.CACHE_VERSION} {spec}\n".encode())
+    key = hashlib.sha256(f"{pixels.CACHE_VERSION} {spec}\n".encode())
     for name, tensor in sorted(backbone.state_dict().items()):
         key.update(name.encode())
         key.update(tensor.cpu().contiguous().numpy().tobytes())
@@ -33,7 +33,7 @@ def cached_features(
         key.update(bytes.fromhex(photo.sha256))
     file = cache / f"features-{key.hexdigest()[:32]}.npy"
     if not file.is_file():
-        features = _extract(backbone, pixels(manifest, spec, cache), spec, device)
+        features = _extract(backbone, pixels.cached_pixels(manifest, spec, cache), spec, device)
         write_whole(file, lambda handle: np.save(handle, features))
     loaded: NDArray[np.float32] = np.load(file)
     return loaded

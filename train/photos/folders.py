@@ -4,12 +4,12 @@ A class folder without a photo is refused where the classes to learn are read fr
 program left it behind: nobody meant that as a class.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from serving.images.formats import FORMATS
 from train.errors import UsageError
-from train.photos.file_names import shown
 
 # Files with these endings are photos; everything else in a class folder is passed over.
 PHOTO_SUFFIXES = frozenset(suffix for known in FORMATS for suffix in known.suffixes)
@@ -30,8 +30,8 @@ def photo_files(split: Path) -> Iterator[Path]:
         UsageError: a class folder has a name that is not UTF-8.
     """
     for folder in _class_folders(split):
-        if shown(folder) != folder.as_posix():  # models and reports hold it as UTF-8
-            raise UsageError(f"The class folder {shown(folder)} is not UTF-8: rename it.")
+        if printable(folder) != folder.as_posix():  # models and reports hold it as UTF-8
+            raise UsageError(f"The class folder {printable(folder)} is not UTF-8: rename it.")
         yield from _photos_in(folder)
 
 
@@ -49,7 +49,7 @@ def refuse_empty_class_folders(root: Path, split: str) -> None:
     """Raises UsageError for a class that would be left out of a model without a word."""
     empty = empty_class_folders(root, [split])
     if empty:
-        names = ", ".join(map(shown, empty))
+        names = ", ".join(map(printable, empty))
         have = "has" if len(empty) == 1 else "have"
         raise UsageError(f"{names} {have} no photo: {advice_for_empty(empty)}.")
 
@@ -57,7 +57,9 @@ def refuse_empty_class_folders(root: Path, split: str) -> None:
 def advice_for_empty(folders: Sequence[Path]) -> str:
     """What to do about class folders without a photo, such as those of a phone's HEIC files."""
     files = (path for folder in folders for path in folder.iterdir() if path.is_file())
-    found = ", ".join(sorted({shown(Path(path.suffix.lower())) for path in files if path.suffix}))
+    found = ", ".join(
+        sorted({printable(Path(path.suffix.lower())) for path in files if path.suffix})
+    )
     remove = "remove the folder" if len(folders) == 1 else "remove the folders"
     if found:
         return f"{found} is not read; convert the photos to JPEG, or {remove}"
@@ -70,3 +72,11 @@ def _class_folders(split: Path) -> list[Path]:
 
 def _photos_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if is_photo(path))
+
+
+def printable(path: Path) -> str:
+    r"""The path with slashes; what of it is not UTF-8 as \xNN.
+
+    Python holds such bytes as surrogates, which no file or terminal takes.
+    """
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")

@@ -22,6 +22,7 @@ from train.export.golden import require_golden_folder
 from train.export.input_size import frontier
 from train.export.onnx import export
 from train.export.quantize import quantize
+from train.files import read_json, require_writable
 from train.fit.loop import fit
 from train.recipes import outcome
 from train.recipes.checkpoint import require_checkpoint, take_checkpoint, write_checkpoint
@@ -31,7 +32,7 @@ from train.recipes.plan import Stopwatch
 from train.recipes.recipe import CHECKPOINT, Recipe, Step, begun_at, read_recipe
 from train.recipes.records import begin, finish, is_done, read_record
 from train.recipes.steps import Place, config_of, key_of, read_weights
-from train.runs.folder import CONFIG, RECORD, read_json, require_writable
+from train.runs.folder import CONFIG, RECORD
 
 _VERBS: dict[str, Callable[[Any], None]] = {"fit": fit, "frontier": frontier, "export": export}
 

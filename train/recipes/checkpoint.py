@@ -16,16 +16,8 @@ import torch
 
 from train.errors import UsageError
 from train.export.input_size import FRONTIER_FILE
-from train.runs.folder import (
-    CONFIG,
-    MODEL,
-    RECORD,
-    load_checkpoint,
-    read_json,
-    save_checkpoint,
-    write_bytes,
-    write_json,
-)
+from train.files import read_json, write_bytes, write_json
+from train.runs.folder import CONFIG, MODEL, RECORD, load_checkpoint, save_checkpoint
 
 # Settings that are paths of the machine that trained.
 _PATHS = frozenset({"out", "data", "cache", "start", "teacher", "weights"})

@@ -11,13 +11,13 @@ from typing import Any
 
 from serving.model.classifier import Classifier
 from serving.model.preprocess import normalize
-from train.evaluate.inference import labelled_split, split_logits
+from train.evaluate.inference import medians_in_turns, split_logits
 from train.evaluate.metrics import wilson_interval
-from train.evaluate.timing import medians_in_turns
 from train.export.gate import INT8_FILE
 from train.export.onnx import ONNX_FILE
-from train.photos import manifest as data
 from train.photos.manifest import Manifest
+from train.photos.pixels import cached_pixels
+from train.photos.splits import labelled_split
 from train.recipes.photos import TEST
 from train.recipes.steps import Place
 
@@ -57,7 +57,7 @@ def _times(models: list[Classifier], photos: Manifest, cache: Path) -> list[floa
     inferences = []
     for model in models:
         spec = model.contract.preprocess
-        batch = normalize(data.pixels(photos, spec, cache)[:1], spec)  # (1, 3, px, px)
+        batch = normalize(cached_pixels(photos, spec, cache)[:1], spec)  # (1, 3, px, px)
         inferences.append(partial(model.logits, batch))
     return medians_in_turns(inferences, time.thread_time)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from train.config import DataConfig
 from train.errors import UsageError
-from train.photos import manifest as data
+from train.photos.manifest import Manifest, scan
+from train.photos.splits import divide
 from train.recipes.recipe import Step
 
 SPLITS, TEST = ("train", "validation"), "test"
@@ -53,14 +54,14 @@ def look_at(root: Path, fits: Mapping[str, DataConfig]) -> Photos:
     Raises:
         UsageError: a split is missing or cannot be trained on, or test has a class of its own.
     """
-    scanned = data.scan(root, SPLITS)
+    scanned = scan(root, SPLITS)
     divided: dict[DataConfig, Part] = {}
     for config in fits.values():
         if config not in divided:
-            manifest, training, choosing = data.divide(config)
+            manifest, training, choosing = divide(config)
             held = len(choosing.photos) if choosing else 0
             divided[config] = Part(manifest.sha256(), len(training.photos), held)
-    test = data.scan(root, (TEST,)) if (root / TEST).is_dir() else None
+    test = scan(root, (TEST,)) if (root / TEST).is_dir() else None
     strangers = set(test.classes) - set(scanned.classes) if test else None
     if strangers:
         raise UsageError(
@@ -74,5 +75,5 @@ def look_at(root: Path, fits: Mapping[str, DataConfig]) -> Photos:
     )
 
 
-def _part(manifest: data.Manifest) -> Part:
+def _part(manifest: Manifest) -> Part:
     return Part(manifest.sha256(), len(manifest.photos))

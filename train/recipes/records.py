@@ -14,9 +14,10 @@ from train.export.card import CARD
 from train.export.gate import INT8_FILE, QUANTIZE_JSON
 from train.export.input_size import FRONTIER_FILE
 from train.export.onnx import ONNX_FILE
+from train.files import read_json, write_json
 from train.recipes.recipe import CHECKPOINT, Step
 from train.recipes.steps import Place, content_sha256
-from train.runs.folder import MODEL, read_json, write_json
+from train.runs.folder import MODEL
 
 # Files that a verb may leave in its run's folder.
 _LEFT = {

@@ -15,11 +15,12 @@ from typing import Any
 from train.config import FitConfig, NetworkConfig, require_used, to_json
 from train.errors import UsageError
 from train.export.input_size import FRONTIER_FILE
+from train.files import read_json
 from train.photos.folders import is_photo
 from train.recipes.flags import make_config, nearest
 from train.recipes.photos import Photos
 from train.recipes.recipe import CHECKPOINT, CONFIGS, Recipe, Step
-from train.runs.folder import MODEL, read_json
+from train.runs.folder import MODEL
 
 NO_WEIGHTS = "none"
 

@@ -1,17 +1,39 @@
-"""A run's folder in, the model that it keeps out."""
+"""A run's model: how it is written, and how it is read again.
 
+RUN/model.pt has format 1. Another format, or a model of a verb that no longer exists, is refused.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from serving.model.preprocess import PreprocessSpec
-from train.config import FitConfig, from_json
+from train.config import FitConfig, from_json, to_json
 from train.errors import UsageError
-from train.fit.state import FORMAT, Epoch, refuse_old_kinds
 from train.networks.backbones import preprocessing
 from train.networks.transfer import Network, build, load_weights
+from train.photos.manifest import Manifest
 from train.runs import folder as runs
+
+FORMAT = 1
+
+Epoch = dict[str, Any]
+"""The figures of one epoch, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """What model.pt holds: the network's weights by name, and how it was trained."""
+
+    weights: Mapping[str, Tensor]
+    classes: tuple[str, ...]
+    config: FitConfig
+    manifest_sha256: str
+    epoch: Epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +53,79 @@ class TrainedModel:
         return preprocessing(network.backbone, network.input_px)
 
 
-def load_model(run: Path) -> TrainedModel:
-    """Read a run's model.
+def save_model(
+    config: FitConfig, manifest: Manifest, whole: Network, kept: nn.Module, entry: Epoch
+) -> None:
+    """Write the run's model: the network's weights with `kept`'s in place of what was trained."""
+    weights = whole.state_dict()
+    prefix = "head." if _same_keys(kept, whole.head) else ""
+    weights |= {prefix + name: value for name, value in kept.state_dict().items()}
+    runs.save_checkpoint(
+        config.out / runs.MODEL,
+        {
+            "format": FORMAT,
+            "weights": {name: value.cpu() for name, value in weights.items()},
+            "classes": list(manifest.classes),
+            "config": to_json(config),
+            "manifest_sha256": manifest.sha256(),
+            "epoch": entry,
+        },
+    )
+
+
+def _same_keys(one: nn.Module, other: nn.Module) -> bool:
+    return one.state_dict().keys() == other.state_dict().keys()
+
+
+def read_model(run: Path) -> SavedModel:
+    """Read a run's model.pt without building the network.
 
     Raises:
-        UsageError: it is missing or damaged, of a verb that no longer exists, or trained with
-            settings that no longer exist.
+        UsageError: it is missing or damaged, was made by a verb that no longer exists, or was
+            trained with settings that no longer exist.
     """
     file = run / runs.MODEL
     saved = runs.load_checkpoint(file)
     if saved.get("format") != FORMAT:
-        raise UsageError(f"{file} is of another version of this code: train anew.")
+        raise UsageError(f"{file} was written by another version of this code: train again.")
     refuse_old_kinds(file, saved)
     try:
         config = from_json(FitConfig, saved["config"])
     except UsageError as error:
-        raise UsageError(f"{file} is of another version of this code: {error}") from error
-    shape = replace(config.network, weights="none")
-    with torch.random.fork_rng(devices=[]):
-        network = build(shape, len(saved["classes"]))
-    load_weights(network, saved["weights"])
-    network.eval()
-    return TrainedModel(
-        network, tuple(saved["classes"]), config, saved["manifest_sha256"], saved["epoch"]
+        raise UsageError(f"{file} was written by another version of this code: {error}") from error
+    return SavedModel(
+        saved["weights"],
+        tuple(saved["classes"]),
+        config,
+        saved["manifest_sha256"],
+        saved["epoch"],
     )
+
+
+def load_model(run: Path) -> TrainedModel:
+    """Read a run's model and build its network.
+
+    Raises:
+        UsageError: as `read_model`.
+    """
+    saved = read_model(run)
+    shape = replace(saved.config.network, weights="none")
+    with torch.random.fork_rng(devices=[]):
+        network = build(shape, len(saved.classes))
+    load_weights(network, saved.weights)
+    network.eval()
+    return TrainedModel(network, saved.classes, saved.config, saved.manifest_sha256, saved.epoch)
+
+
+# What the records and models of verbs that no longer exist hold, and which verb that was.
+_OLD_KINDS = {"averaged": "average", "pruned_to": "prune", "cascade": "cascade", "rule": "cascade"}
+
+
+def refuse_old_kinds(file: Path, saved: Mapping[str, Any]) -> None:
+    """Raises UsageError for a run that is not of one trained network; the message says what is."""
+    for field, verb in _OLD_KINDS.items():
+        if field in saved:
+            raise UsageError(
+                f"{file} has a field `{field}`: it was made by `{verb}`, a verb that no longer "
+                "exists. Train one network instead, python -m train fit, with another --out."
+            )

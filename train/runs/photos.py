@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from train.errors import UsageError
-from train.evaluate.inference import labelled_split
-from train.photos import manifest as data
-from train.photos.manifest import Manifest
+from train.photos.manifest import Manifest, scan
+from train.photos.pixels import without_unreadable
+from train.photos.splits import hold_out, labelled_split
 from train.runs.model import TrainedModel
 
 VALIDATION, HOLDOUT = "validation", "holdout"
@@ -55,10 +55,10 @@ def held_out_photos(
     folders = list(dict.fromkeys([root or config.data, config.data]))
     for folder in folders:
         if (folder / "train").is_dir():
-            scanned = data.scan(folder, ("train",))
-            manifest = data.without_unreadable(scanned, cache, strict=False)
+            scanned = scan(folder, ("train",))
+            manifest = without_unreadable(scanned, cache, strict=False)
             if manifest.sha256() == trained.manifest_sha256:
-                return data.hold_out(manifest, config.holdout, config.holdout_seed)[1]
+                return hold_out(manifest, config.holdout, config.holdout_seed)[1]
     raise _not_found(folders, run)
 
 

@@ -18,21 +18,20 @@ from typing import Annotated
 import numpy as np
 import torch
 import tyro
-from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
 from train.config import DataConfig, require_px, to_json
 from train.errors import require
+from train.files import require_writable, write_bytes, write_json, write_whole
 from train.networks.backbones import open_backbone, preprocessing
 from train.networks.features import cached_features
 from train.networks.transfer import make_head, require_size
-from train.photos import manifest as data
+from train.photos import splits
 from train.photos.manifest import Manifest
-from train.runs import folder as runs
 from train.sweep import report as sweep_report
 from train.sweep.comparison import SettingResult, compare
-from train.sweep.heads import HeadTraining, Rows, Setting, answers, stacks, train_stack
+from train.sweep.heads import Rows, Setting, measure_head, train_head
 
 JSON, MARKDOWN, PICTURE = "sweep.json", "sweep.md", "sweep.png"
 
@@ -94,12 +93,12 @@ class SweepConfig:
 
 def sweep(config: SweepConfig) -> None:
     """Train every setting with every seed, and leave the comparison in `config.out`."""
-    runs.require_writable(config.out, "--out")
+    require_writable(config.out, "--out")
     started = time.perf_counter()
     if config.threads:
         torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    manifest, training, choosing = data.divide(config.data)
+    manifest, training, choosing = splits.divide(config.data)
     assert choosing is not None  # the config takes no `--choose-on nothing`
     make_heads, (train_rows, choosing_rows) = _frozen(config, (training, choosing), device)
     featured = time.perf_counter()
@@ -116,9 +115,9 @@ def sweep(config: SweepConfig) -> None:
         "seconds": {"features": featured - started, "training": trained - featured},
         **comparison,
     }
-    runs.write_json(config.out / JSON, record)
-    runs.write_bytes(config.out / MARKDOWN, sweep_report.markdown(record, PICTURE).encode())
-    runs.write_whole(config.out / PICTURE, lambda file: sweep_report.draw(record, file))
+    write_json(config.out / JSON, record)
+    write_bytes(config.out / MARKDOWN, sweep_report.markdown(record, PICTURE).encode())
+    write_whole(config.out / PICTURE, lambda file: sweep_report.draw(record, file))
     print(sweep_report.summary(record))
     print(f"The whole comparison is in {config.out / MARKDOWN} and {config.out / PICTURE}.")
 
@@ -157,33 +156,28 @@ def _train_all(
     config: SweepConfig, make_head: MakeHead, train_rows: Rows, choosing_rows: Rows
 ) -> list[SettingResult]:
     """Every setting with every seed, trained and measured, in the order of `config.settings`."""
-    trainings = [HeadTraining(s, seed) for s in config.settings() for seed in config.seeds]
-
-    def head_bytes(inner: int) -> int:
-        return sum(p.nbytes for p in make_head(inner, 0.0, config.seeds[0]).parameters())
-
-    measured: dict[HeadTraining, tuple[NDArray[np.bool_], float, float]] = {}
-    bar = tqdm(total=len(trainings) * config.epochs, desc="training heads", unit="epoch")
-    with bar:
-        for members in stacks(trainings, head_bytes):
-            heads = [make_head(m.setting.inner, m.setting.dropout, m.seed) for m in members]
-            stack = train_stack(
-                members,
-                heads,
-                train_rows,
-                epochs=config.epochs,
-                batch=config.batch,
-                progress=bar.update,
-            )
-            on_train, on_choosing = answers(stack, train_rows), answers(stack, choosing_rows)
-            for i, member in enumerate(members):
-                train_accuracy = float(on_train.right[i].mean())
-                measured[member] = (on_choosing.right[i], on_choosing.loss[i], train_accuracy)
     results = []
-    for setting in config.settings():
-        right, loss, train = zip(
-            *(measured[HeadTraining(setting, s)] for s in config.seeds), strict=True
-        )
-        parameters = head_bytes(setting.inner) // 4  # of float32
-        results.append(SettingResult(setting, parameters, np.stack(right), loss, train))
+    settings = config.settings()
+    with tqdm(total=len(settings) * len(config.seeds), desc="training", unit="head") as bar:
+        for setting in settings:
+            rights, losses, train_accuracies = [], [], []
+            for seed in config.seeds:
+                head = make_head(setting.inner, setting.dropout, seed).to(train_rows.labels.device)
+                train_head(
+                    head,
+                    train_rows,
+                    lr=setting.lr,
+                    seed=seed,
+                    epochs=config.epochs,
+                    batch=config.batch,
+                )
+                right, loss = measure_head(head, choosing_rows)
+                rights.append(right)
+                losses.append(loss)
+                train_accuracies.append(float(measure_head(head, train_rows)[0].mean()))
+                bar.update()
+            parameters = sum(parameter.numel() for parameter in head.parameters())
+            results.append(
+                SettingResult(setting, parameters, np.stack(rights), losses, train_accuracies)
+            )
     return results

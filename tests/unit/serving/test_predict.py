@@ -13,11 +13,11 @@ from tests.photo_folder import write_photo
 from tests.tiny_model import write_tiny_model
 from train.__main__ import main
 from train.config import DataConfig, FitConfig, NetworkConfig
-from train.fit import state as checkpoints
 from train.networks.imagenet import open_pretrained
 from train.networks.transfer import build
 from train.photos.manifest import Manifest
 from train.runs import folder as runs
+from train.runs.model import save_model
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def run_folder(tmp_path_factory):
     config = FitConfig(out=folder, data=DataConfig(folder), network=network)
     torch.manual_seed(0)
     whole = build(network, 2)
-    checkpoints.save_model(config, Manifest(folder, ("hat", "shoe"), ()), whole, whole, {})
+    save_model(config, Manifest(folder, ("hat", "shoe"), ()), whole, whole, {})
     assert (folder / runs.MODEL).is_file()
     return folder
 

@@ -8,7 +8,9 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from statistics import median
 
@@ -17,11 +19,17 @@ from tqdm import tqdm
 
 from serving.errors import RequestError
 from serving.images.decode import UPRIGHT, decode, orientation
-from train.errors import CheckFailedError, UsageError, require
-from train.photos.file_names import shown
-from train.photos.folders import PHOTO_SUFFIXES, advice_for_empty, empty_class_folders, is_photo
-from train.photos.manifest import MAX_PIXELS
-from train.photos.photo import describe_image, opened
+from serving.images.formats import NAMES
+from serving.images.limits import pillow_limits
+from train.errors import UsageError
+from train.photos.folders import (
+    PHOTO_SUFFIXES,
+    advice_for_empty,
+    empty_class_folders,
+    is_photo,
+    printable,
+)
+from train.photos.pixels import MAX_PIXELS
 
 # Fewer photos than this teach a class little, and measure it even less: with nine photos all
 # right, the 95 % interval of a recall still begins at 0.70.
@@ -39,26 +47,6 @@ _MISNAMED = {
 
 # What Pillow opens as another format than its name says, but serves alike: a JPEG of several views.
 _SAME_AS = {"MPO": "JPEG"}
-
-
-@dataclass(frozen=True, slots=True)
-class InspectConfig:
-    """Look at a folder of photos before training, or at one photo as numbers."""
-
-    data: Path | None = None
-    """Folder with SPLIT/CLASS/*.jpg."""
-    image: str | None = None
-    """One photo, a file or an http(s) URL, to look at as an array."""
-    input_px: int = 224
-    """Height and width of the network's input that `--image` shows."""
-    strict: bool = False
-    """End with exit code 1 when there is a finding."""
-    show: int = 20
-    """Lines of each kind of finding; the rest are counted."""
-
-    def __post_init__(self) -> None:
-        require(self.input_px >= 1, "--input-px", "a number 1 or more", self.input_px)
-        require(self.show >= 1, "--show", "a number 1 or more", self.show)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +73,6 @@ class Finding:
     advice: str
 
 
-def inspect(config: InspectConfig) -> None:
-    """Print what is in the folder or the photo.
-
-    Raises:
-        UsageError: neither or both of --data and --image, or nothing there to look at.
-        CheckFailedError: `strict`, and there is a finding.
-    """
-    if config.image is not None and config.data is None:
-        print("\n".join(describe_image(config.image, config.input_px)))
-        return
-    if config.data is None or config.image is not None:
-        raise UsageError("Name what to look at: --data DIR, or --image FILE.")
-    files = read_folder(config.data)
-    findings = find_all(config.data, files)
-    print("\n".join(overview(config.data, files)))
-    print("\n".join(_listed(findings, config.show)))
-    if findings and config.strict:
-        raise CheckFailedError(f"{_counted(len(findings))} in {config.data}; --strict allows none.")
-
-
 def read_folder(root: Path) -> list[Inspected]:
     """Read every photo under ROOT/SPLIT/CLASS/; raises UsageError when there is none."""
     if not root.is_dir():
@@ -120,7 +88,7 @@ def read_folder(root: Path) -> list[Inspected]:
 def inspect_file(root: Path, path: Path) -> Inspected:
     """Hash, open and decode one file of ROOT/SPLIT/CLASS/."""
     name = path.relative_to(root)
-    split, label = shown(name).split("/")[:2]
+    split, label = printable(name).split("/")[:2]
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -136,10 +104,17 @@ def inspect_file(root: Path, path: Path) -> Inspected:
     return Inspected(name, split, label, sha256, file_format, picture.width, picture.height, turned)
 
 
+@contextmanager
+def opened(content: bytes) -> Iterator[Image.Image]:
+    """A file that serving decodes, opened to be asked what it says of itself; not decoded."""
+    with pillow_limits(MAX_PIXELS), Image.open(BytesIO(content), formats=NAMES) as file:
+        yield file
+
+
 def overview(root: Path, files: Sequence[Inspected]) -> list[str]:
     """Photos of each split and class, and the sizes of the readable ones, as lines."""
     splits = sorted({file.split for file in files})
-    empty = {shown(Path(folder.name)) for folder in empty_class_folders(root, splits)}
+    empty = {printable(Path(folder.name)) for folder in empty_class_folders(root, splits)}
     classes = sorted(empty | {file.label for file in files})
     counts = Counter((file.split, file.label) for file in files)
     wide = max(len(name) for name in [*classes, "all"])
@@ -183,7 +158,7 @@ def _copies(files: Sequence[Inspected]) -> Iterator[Finding]:
     for group in groups.values():
         if len(group) == 1:
             continue
-        names = ", ".join(shown(file.path) for file in group)
+        names = ", ".join(printable(file.path) for file in group)
         if len({file.split for file in group}) > 1:
             advice = "keep it in one: what is trained on cannot measure"
             yield Finding("the same photo in two splits", names, advice)
@@ -196,7 +171,7 @@ def _copies(files: Sequence[Inspected]) -> Iterator[Finding]:
 def _unreadable(files: Sequence[Inspected]) -> Iterator[Finding]:
     for file in files:
         if file.fault:
-            found = f"{shown(file.path)}: {file.fault}"
+            found = f"{printable(file.path)}: {file.fault}"
             yield Finding("an unreadable photo", found, "replace or delete it; fit leaves it out")
 
 
@@ -205,12 +180,12 @@ def _wrong_names(files: Sequence[Inspected]) -> Iterator[Finding]:
     for file in files:
         suffix = file.path.suffix.lower()
         if file.file_format and known.get(suffix) != file.file_format:
-            found = f"{shown(file.path)} is a {file.file_format}"
+            found = f"{printable(file.path)} is a {file.file_format}"
             advice = "rename it; training reads it all the same, by its content"
             yield Finding("a wrong extension", found, advice)
-        if shown(file.path) != file.path.as_posix():
+        if printable(file.path) != file.path.as_posix():
             advice = "rename it; training reads a photo all the same, but no class of such a name"
-            yield Finding("a name that is not UTF-8", shown(file.path), advice)
+            yield Finding("a name that is not UTF-8", printable(file.path), advice)
 
 
 def _misnamed_splits(files: Sequence[Inspected]) -> Iterator[Finding]:
@@ -228,7 +203,7 @@ def _classes_without_photos(root: Path, files: Sequence[Inspected]) -> Iterator[
         yield _lacking(split, found, "replace them, or remove the class everywhere")
     splits, labels = {file.split for file in files}, {file.label for file in files}
     for folder in empty_class_folders(root, {"train", *splits}):
-        split, label = folder.parent.name, shown(Path(folder.name))
+        split, label = folder.parent.name, printable(Path(folder.name))
         if split in splits and label in labels:
             continue  # `_class_counts` names it, which knows the class from another split
         yield _lacking(split, f"{split}/{label} has no photo", advice_for_empty([folder]))
@@ -272,10 +247,10 @@ def _passed_over(root: Path) -> Iterator[Finding]:
         if len(name.parts) == 1 and not is_photo(path):
             continue  # a licence or a note beside the splits
         advice = f"photos lie in SPLIT/CLASS/ and end in {', '.join(sorted(PHOTO_SUFFIXES))}"
-        yield Finding("a file that is passed over", shown(name), advice)
+        yield Finding("a file that is passed over", printable(name), advice)
 
 
-def _listed(findings: Sequence[Finding], most: int) -> list[str]:
+def listed(findings: Sequence[Finding], most: int) -> list[str]:
     """One line a finding, `most` of each kind, and how many more there are."""
     if not findings:
         return ["Nothing to mend."]
@@ -288,9 +263,9 @@ def _listed(findings: Sequence[Finding], most: int) -> list[str]:
     for kind, count in kinds.items():
         if count > most:
             lines.append(f"{kind}: {count - most} more; list them with --show {count}")
-    lines.append(_counted(len(findings)))
+    lines.append(counted(len(findings)))
     return lines
 
 
-def _counted(findings: int) -> str:
+def counted(findings: int) -> str:
     return "1 finding" if findings == 1 else f"{findings} findings"

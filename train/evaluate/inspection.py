@@ -1,63 +1,59 @@
-"""A file's name or a URL in, the photo's bytes out; and what one photo is as numbers."""
+"""A folder of photos in, what to mend before training out; or one photo in, its numbers out."""
 
-import urllib.parse
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BytesIO
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from serving.errors import RemoteError, RequestError
-from serving.fetch.fetcher import Fetcher
 from serving.images.decode import UPRIGHT, decode, orientation
-from serving.images.formats import NAMES
-from serving.images.limits import pillow_limits
 from serving.model.preprocess import PreprocessSpec, normalize
 from serving.settings import Settings
-from train.errors import UsageError
-from train.photos.manifest import MAX_PIXELS, file_pixels
+from train.errors import CheckFailedError, UsageError, require
+from train.evaluate.predict import naming, read_image
+from train.photos.findings import counted, find_all, listed, opened, overview, read_folder
+from train.photos.pixels import file_pixels
 
 
-def read_image(source: str, settings: Settings) -> bytes:
-    """The bytes of a file, or of what an http(s) URL points to.
+@dataclass(frozen=True, slots=True)
+class InspectConfig:
+    """Look at a folder of photos before training, or at one photo as numbers."""
+
+    data: Path | None = None
+    """Folder with SPLIT/CLASS/*.jpg."""
+    image: str | None = None
+    """One photo, a file or an http(s) URL, to look at as an array."""
+    input_px: int = 224
+    """Height and width of the network's input that `--image` shows."""
+    strict: bool = False
+    """End with exit code 1 when there is a finding."""
+    show: int = 20
+    """Lines of each kind of finding; the rest are counted."""
+
+    def __post_init__(self) -> None:
+        require(self.input_px >= 1, "--input-px", "a number 1 or more", self.input_px)
+        require(self.show >= 1, "--show", "a number 1 or more", self.show)
+
+
+def inspect(config: InspectConfig) -> None:
+    """Print what is in the folder or the photo.
 
     Raises:
-        UsageError: the file cannot be read, or the URL is none.
-        ServingError: the URL cannot be fetched.
+        UsageError: neither or both of --data and --image, or nothing there to look at.
+        CheckFailedError: `strict`, and there is a finding.
     """
-    try:
-        scheme = urllib.parse.urlsplit(source).scheme
-    except ValueError as error:
-        raise UsageError(f"{source} is no URL: {error}.") from error
-    if scheme in ("http", "https"):
-        return Fetcher(settings)(source, timeout_s=settings.fetch_timeout_s)
-    try:
-        return Path(source).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{source} cannot be read: {error.strerror}.") from error
-
-
-@contextmanager
-def naming(source: str) -> Iterator[None]:
-    """Turn what is wrong with an image, or with its server, into a UsageError that names it."""
-    try:
-        yield
-    except (RequestError, RemoteError) as error:
-        raise UsageError(f"{source}: {error.detail}") from error
-
-
-@contextmanager
-def opened(content: bytes) -> Iterator[Image.Image]:
-    """A file that serving decodes, opened to be asked what it says of itself; not decoded."""
-    with (
-        pillow_limits(MAX_PIXELS),
-        Image.open(BytesIO(content), formats=NAMES) as file,
-    ):
-        yield file
+    if config.image is not None and config.data is None:
+        print("\n".join(describe_image(config.image, config.input_px)))
+        return
+    if config.data is None or config.image is not None:
+        raise UsageError("Name what to look at: --data DIR, or --image FILE.")
+    files = read_folder(config.data)
+    findings = find_all(config.data, files)
+    print("\n".join(overview(config.data, files)))
+    print("\n".join(listed(findings, config.show)))
+    if findings and config.strict:
+        raise CheckFailedError(f"{counted(len(findings))} in {config.data}; --strict allows none.")
 
 
 def describe_image(source: str, input_px: int) -> list[str]:
