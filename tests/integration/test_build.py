@@ -104,6 +104,7 @@ def test_a_changed_recipe_does_only_what_changed(
     assert "float32, bundled" in told
 
 
+@pytest.mark.slow
 def test_a_run_of_other_settings_is_kept_under_its_old_key(copied: BuildConfig):
     assert copied.out is not None
     before = (copied.out / "student" / "model.pt").read_bytes()
@@ -125,6 +126,7 @@ def test_what_was_lost_is_made_again(copied: BuildConfig, capsys: pytest.Capture
     assert (copied.model / "classifier.onnx").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_int8_that_the_gate_refuses_leaves_float32_and_says_why(
     copied: BuildConfig, capsys: pytest.CaptureFixture[str]
 ):
@@ -154,6 +156,7 @@ def test_the_checkpoint_is_half_as_wide_and_names_no_folder(built: BuildConfig, 
         assert str(built.out) not in text
 
 
+@pytest.mark.slow
 def test_a_build_from_the_checkpoint_answers_as_the_model_does(copied: BuildConfig):
     assert copied.out is not None
     float32 = Classifier.load(copied.out / "student" / "classifier.onnx")
