@@ -14,7 +14,7 @@ BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-versi
 # A file's tests share what they set up, so they stay in one process. In the order of the folders the
 # many short unit tests come last and fill up what the long ones leave.
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-BENCHMARKS := handlers inference tail batch start init footprint cold_reads breakdown training
+BENCHMARKS := handlers inference tail batch start footprint breakdown training
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test check format lint lint-deploy types pins data model bench bench-sweep bench-gpu clean
@@ -57,15 +57,13 @@ $(VENV)/.tests: tests/requirements.txt $(VENV)/.train $(VENV)/.ops
 	$(PIP) -r tests/requirements.txt
 	touch $@
 
-# LiteRT's packages lie apart: what they require would replace what the rest is pinned to.
 $(BENCH_VENV)/.bench: requirements.txt local/requirements.txt local/sam-requirements.txt \
-		train/requirements.txt benchmarks/requirements.txt benchmarks/litert-requirements.txt
+		train/requirements.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_PIP) -r requirements.txt
 	$(BENCH_PIP) -r local/requirements.txt -r train/requirements.txt
 	-$(BENCH_PIP) -r benchmarks/requirements.txt
-	rm -rf $(BENCH_VENV)/litert $(BENCH_VENV)/emulator
-	-$(BENCH_PIP) --no-deps --target $(BENCH_VENV)/litert -r benchmarks/litert-requirements.txt
+	rm -rf $(BENCH_VENV)/emulator
 	-$(BENCH_PIP) --no-deps --target $(BENCH_VENV)/emulator -r local/sam-requirements.txt
 	touch $@
 
@@ -129,7 +127,6 @@ bench: $(BENCH_VENV)/.bench  ## measure against peers, about 12 minutes; BENCH_Q
 		$(BENCH_VENV)/bin/python -m benchmarks.$$name $(if $(BENCH_QUICK),--quick) || exit 1; \
 	done
 	@$(BENCH_VENV)/bin/python -m benchmarks.report
-	@$(BENCH_VENV)/bin/python -m benchmarks.plot
 
 bench-sweep: $(VENV)/.train  ## time the sweep against the workshop's way: DATA=folder [WEIGHTS=file]
 	$(BIN)/python -m benchmarks.sweep --data "$(DATA)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")

@@ -1,4 +1,4 @@
-"""Who is measured: handlers that take a JPEG, here, and the runtimes of benchmarks/runtimes.py.
+"""Who is measured: handlers that take a JPEG, and runtimes that take a batch of one.
 
 Each is a class that loads itself from the files that it is given and prepares a request from a
 file's bytes, which is not timed. Each has one thread. Libraries are imported inside, so that one
@@ -10,12 +10,12 @@ only ours also pays for decoding base64, reading an event and writing a log line
 
 from collections.abc import Callable, Mapping
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks import runtimes
-from benchmarks.runtimes import Models, file_of, frozen
+Models = Mapping[str, Any]  # what `benchmarks.models.prepare` returns
 
 
 class Contestant(Protocol):
@@ -99,7 +99,7 @@ class Workshop(_Plain):
         self._preprocessor = create_preprocessor(preprocess, target_size=(224, 224))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(file_of(models, "workshop"), options)
+        self._session = onnxruntime.InferenceSession(models["workshop"], options)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
         self._classes = models["classes"]
@@ -116,8 +116,6 @@ class Workshop(_Plain):
 class TorchHandler(_Plain):
     """What torch alone would serve with: PIL, torchvision's transforms, the network eagerly."""
 
-    scripted = False
-
     def __init__(self, models: Models) -> None:
         import torch
         from torchvision.transforms import v2
@@ -127,9 +125,8 @@ class TorchHandler(_Plain):
 
         torch.set_num_threads(1)
         self._torch, self._classes = torch, models["classes"]
-        network = build(NetworkConfig(weights="none"), len(self._classes)).eval()
-        network.load_state_dict(torch.load(models["workshop_weights"], weights_only=True))
-        self._network = frozen(network, 224) if self.scripted else network
+        self._network = build(NetworkConfig(weights="none"), len(self._classes)).eval()
+        self._network.load_state_dict(torch.load(models["workshop_weights"], weights_only=True))
         self._transform = v2.Compose(
             [
                 v2.Resize((224, 224)),
@@ -148,25 +145,74 @@ class TorchHandler(_Plain):
         return dict(zip(self._classes, scores.tolist(), strict=True))
 
 
-class TorchScriptHandler(TorchHandler):
-    """The same with the network traced and frozen."""
+class Runtime:
+    """A runtime that takes a (1, 3, H, W) float32 batch, read from a file's bytes."""
 
-    scripted = True
+    def __init__(self, models: Models) -> None:
+        self._px: int = models["px"]
+        self._load(models["bundled"])
+
+    def _load(self, file: str) -> None:
+        raise NotImplementedError
+
+    def request_of(self, data: bytes) -> Any:
+        return np.frombuffer(data, np.float32).reshape(-1, 3, self._px, self._px)
+
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+
+class OnnxRuntime(Runtime):
+    """serving.model.classifier on the bundled model, as the function loads it."""
+
+    def _load(self, file: str) -> None:
+        from serving.model.classifier import Classifier
+
+        self._classifier = Classifier.load(Path(file))
+
+    def answer(self, request: Any) -> Any:
+        return self._classifier.logits(request)
+
+
+class OpenVino(Runtime):
+    """OpenVINO on the bundled model. Its input is fixed to one image, which runs faster."""
+
+    def _load(self, file: str) -> None:
+        import openvino
+
+        core = openvino.Core()
+        model = core.read_model(file)
+        model.reshape([1, 3, self._px, self._px])
+        options = {"INFERENCE_NUM_THREADS": 1, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+        self._compiled = core.compile_model(model, "CPU", options)
+        self._request = self._compiled.create_infer_request()
+
+    def answer(self, request: Any) -> Any:
+        return self._request.infer({0: request}, share_inputs=True)[0]
+
+    def facts(self) -> dict[str, Any]:
+        """How many convolutions each implementation runs: shows whether int8 is used."""
+        counts: dict[str, int] = {}
+        for node in self._compiled.get_runtime_model().get_ordered_ops():
+            info = node.get_rt_info()
+            if _text(info["layerType"]) == "Convolution":
+                kind = _text(info["primitiveType"])  # such as jit_avx2_I8
+                counts[kind] = counts.get(kind, 0) + 1
+        return {"convolutions_by_implementation": counts}
+
+
+def _text(value: Any) -> str:
+    """A value of OpenVINO's runtime information, which some versions wrap."""
+    return str(getattr(value, "value", value))
 
 
 HANDLERS: Mapping[str, Callable[[Models], Contestant]] = {
     "ours": Ours,
     "workshop": Workshop,
     "torch eager": TorchHandler,
-    "TorchScript, frozen": TorchScriptHandler,
 }
 RUNTIMES: Mapping[str, Callable[[Models], Contestant]] = {
-    "ONNX Runtime": runtimes.OnnxRuntime,
-    "ONNX Runtime int8": runtimes.OnnxRuntimeInt8,
-    "OpenVINO float32": runtimes.OpenVino,
-    "OpenVINO int8": runtimes.OpenVinoInt8,
-    "LiteRT int8": runtimes.LiteRt,
-    "torch eager inference": runtimes.Torch,
-    "TorchScript inference": runtimes.TorchScript,
+    "ONNX Runtime": OnnxRuntime,
+    "OpenVINO": OpenVino,
 }
 BY_NAME = {**HANDLERS, **RUNTIMES}

@@ -1,4 +1,4 @@
-"""A JPEG in, an answer out: our handler against the workshop's, torch and TorchScript.
+"""A JPEG in, an answer out: our handler against the workshop's and torch's.
 
     python -m benchmarks.handlers [--quick]
 
@@ -31,10 +31,6 @@ class Config:
     """Requests in a turn with the small photo; a large one takes five times as long and gets 3."""
     quick: bool = False
     """A trial of 3 short rounds, whose figures mean little."""
-    contestants: tuple[str, ...] = tuple(HANDLERS)
-    """Who takes part."""
-    sizes: tuple[str, ...] = tuple(photos.SIZES_PX)
-    """Which photos."""
     out: Path = RESULTS
     """Folder for the figures."""
 
@@ -45,11 +41,11 @@ def measure(config: Config) -> Results:
     results = Results(NAME)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        inputs = photos.write(folder, config.sizes)
+        inputs = photos.write(folder)
         setup = {"inputs": inputs, "models": models.prepare()}
         results.measured["photos_bytes"] = {s: Path(f).stat().st_size for s, f in inputs.items()}
-        with workers(config.contestants, setup, folder) as (running, missing):
-            for size in config.sizes:
+        with workers(tuple(HANDLERS), setup, folder) as (running, missing):
+            for size in photos.SIZES_PX:
                 each = max(1, count // 3) if size == "12mp" else count
                 seconds = interleave(running, size, rounds=rounds, count=each)
                 compare(results, seconds, size)

@@ -67,10 +67,10 @@ def _clouds(random: np.random.Generator, width_px: int, height_px: int) -> NDArr
     return total
 
 
-def write(folder: Path, sizes: tuple[str, ...] = tuple(SIZES_PX)) -> dict[str, str]:
+def write(folder: Path) -> dict[str, str]:
     """Write one JPEG of each size; returns the files by size."""
     files = {}
-    for size in sizes:
+    for size in SIZES_PX:
         path = folder / f"{size}.jpg"
         path.write_bytes(jpeg(size))
         files[size] = str(path)

@@ -11,11 +11,11 @@ divides by what. `measured` is for people.
 
 import os
 import platform
-import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from train.files import read_json, write_json
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = (
     *("onnxruntime", "numpy", "pillow", "keras-image-helper", "torch", "torchvision"),
-    *("openvino", "ai-edge-litert"),
+    "openvino",
 )
 # What decides how fast int8 and float32 arithmetic is on x86-64 and arm64.
 _FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
@@ -129,7 +129,7 @@ def processor(machine: Mapping[str, Any]) -> str:
         "avx512_vnni": "VNNI",
         "avx_vnni": "VNNI",
         "asimddp": "dot product",
-        "avx2": "AVX2 alone",
+        "avx2": "AVX2 only",
     }
     kind = next((name for flag, name in names.items() if flag in machine["flags"]), "no AVX2")
     return f"{machine['processor']}, {kind}"
@@ -171,7 +171,7 @@ def machine() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "packages": {name: known for name in _PACKAGES if (known := _version(name))},
+        "packages": _versions(),
         "date": datetime.now(UTC).date().isoformat(),
     }
 
@@ -189,11 +189,13 @@ def _processor() -> tuple[str, frozenset[str]]:
     return name, frozenset((facts.get("flags") or facts.get("Features", "")).split())
 
 
-def _version(package: str) -> str | None:
-    """Its version, also where it lies in a folder of its own (benchmarks/litert.py)."""
-    path = [*sys.path, str(Path(sys.prefix) / "litert")]
-    found = next(iter(distributions(name=package, path=path)), None)
-    return None if found is None else found.version
+def _versions() -> dict[str, str]:
+    """The versions of those of _PACKAGES that are installed."""
+    found = {}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def table(results: Results) -> str:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _END_TIMEOUT_S = 20.0
 
 # One thread each, in every library that reads a variable for it. Sessions and interpreters whose
-# threads are an argument get 1 there (benchmarks/runtimes.py).
+# threads are an argument get 1 there (benchmarks/contestants.py).
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TBB_NUM_THREADS")
 ONE_THREAD = dict.fromkeys((*_VARIABLES, "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 ONE_THREAD["ORT_DISABLE_TELEMETRY"] = "1"  # serving turns it off; the others get the same

@@ -1,15 +1,13 @@
-"""A whole process from its start to its first answer: ours with everything on against the
-workshop's handler, in turns, pinned to one core.
-
-Both are run in a folder like the image's /var/task, bytecode compiled (benchmarks/task_folders.py).
-Ours is asked twice over: with the same URL of a server on loopback as the workshop's, and with the
-same photo in base64. ONNX Runtime's telemetry is off on both sides; it is on by default, and a
-benchmark has nothing to tell. Ratios are ours divided by the workshop's: below 1 is better.
+"""A process from its start to its first answer: time and peak memory, ours and the workshop's.
 
     python -m benchmarks.start [--rounds 30]
+
+Both run in a folder like the image's /var/task, with compiled bytecode
+(benchmarks/task_folders.py), take turns and are pinned to one core. Both fetch the same photo from
+a server on loopback. ONNX Runtime's telemetry is off on both sides. Ratios are ours divided by the
+workshop's: below 1 is better.
 """
 
-import base64
 import json
 import os
 import subprocess
@@ -50,31 +48,15 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One process: seconds to the answer, and kilobytes of memory."""
+    """One process: milliseconds to the answer, and the peak of its resident memory in megabytes."""
 
-    wall_s: float
-    cpu_s: float
-    init_s: float
-    memory_kb: dict[str, int]
-
-    def figure(self, name: str) -> float:
-        """A figure that a row compares."""
-        private = self.memory_kb["Private_Clean"] + self.memory_kb["Private_Dirty"]
-        return {
-            "time": self.wall_s,
-            "CPU time": self.cpu_s,
-            "init time": self.init_s,
-            "peak memory": float(self.memory_kb["VmHWM"]),
-            "private memory": float(private),
-        }[name]
-
-
-ROWS = ("time", "CPU time", "init time", "peak memory", "private memory")
+    time_ms: float
+    peak_mb: float
 
 
 @contextmanager
 def photo_server(data: bytes) -> Iterator[str]:
-    """The URL at which a server on loopback gives out a photo."""
+    """The URL of a photo on a loopback server."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -97,16 +79,16 @@ def photo_server(data: bytes) -> Iterator[str]:
         thread.join()
 
 
-def start(python: Path, folder: Path, event: Any, *flags: str) -> tuple[Start, dict[str, Any]]:
-    """Start a process in a function's folder and have it answer one event.
+def start(python: Path, folder: Path, url: str) -> Start:
+    """Start a process in a function's folder and have it classify one photo.
 
     Raises:
-        RuntimeError: it failed; its own output tells why.
+        RuntimeError: the process failed; the message holds its standard error.
     """
     core = max(os.sched_getaffinity(0))
     started_s = time.clock_gettime(time.CLOCK_MONOTONIC)
     process = subprocess.Popen(
-        [str(python), "-I", str(FIRST_ANSWER), *flags],
+        [str(python), "-I", str(FIRST_ANSWER)],
         cwd=folder,
         env={"FETCH_PORTS": "", "ORT_DISABLE_TELEMETRY": "1", "PATH": os.environ["PATH"]},
         stdin=subprocess.PIPE,
@@ -115,64 +97,46 @@ def start(python: Path, folder: Path, event: Any, *flags: str) -> tuple[Start, d
         text=True,
     )
     os.sched_setaffinity(process.pid, {core})
-    output, errors = process.communicate(json.dumps(event), timeout=_TIMEOUT_S)
+    output, errors = process.communicate(json.dumps({"url": url}), timeout=_TIMEOUT_S)
     if process.returncode:
         raise RuntimeError(f"The process in {folder} failed:\n{errors}")
     found = json.loads(output)
-    wall_s = found["answered_s"] - started_s
-    return Start(wall_s, found["cpu_s"], found["init_s"], found["memory_kb"]), found
+    return Start((found["answered_s"] - started_s) * 1e3, found["peak_kb"] / 1e3)
 
 
 def measure(config: Config) -> Results:
     """All rounds, and the ratios within each."""
     folders = built(config.python, config.workshop_model)
-    photo = photos.jpeg("400x533")
-    encoded = {"image": base64.b64encode(photo).decode()}
-    starts: dict[str, list[Start]] = {"workshop": [], "URL": [], "base64": []}
-    with photo_server(photo) as url:
-        asked = {
-            "workshop": (folders.workshop, {"url": url}),
-            "URL": (folders.ours, {"url": url}),
-            "base64": (folders.ours, encoded),
-        }
+    starts: dict[Path, list[Start]] = {folders.ours: [], folders.workshop: []}
+    with photo_server(photos.jpeg("400x533")) as url:
         for number in range((2 if config.quick else config.rounds) + 1):
-            # Each goes first in turn, so that what the one before leaves in caches evens out.
-            names = list(asked)
-            for name in names[number % 3 :] + names[: number % 3]:
-                found, _ = start(config.python, *asked[name])
+            # Each goes first in turn, so that what the other leaves in caches evens out.
+            for folder in list(starts) if number % 2 == 0 else reversed(starts):
+                found = start(config.python, folder, url)
                 if number:
-                    starts[name].append(found)
-    return results(starts)
+                    starts[folder].append(found)
+    return results(starts[folders.ours], starts[folders.workshop])
 
 
-def results(starts: dict[str, list[Start]]) -> Results:
+def results(ours: list[Start], workshop: list[Start]) -> Results:
     """Ratios of ours to the workshop's, formed within each round."""
     made = Results("start")
-    for name in ("URL", "base64"):
-        pairs = list(zip(starts[name], starts["workshop"], strict=True))
-        for row in ROWS:
-            ratios = [ours.figure(row) / theirs.figure(row) for ours, theirs in pairs]
-            made.ratios[f"{row}, {name}"] = Spread.of(ratios)
-            made.sides[f"{row}, {name}"] = _sides(row, starts[name], starts["workshop"])
-    made.measured = {
-        name: {row: Spread.of([one.figure(row) for one in of]).to_json() for row in ROWS}
-        for name, of in starts.items()
-    }
+    for row, field, unit in (("time", "time_ms", "ms"), ("peak memory", "peak_mb", "MB")):
+        mine, theirs = ([float(getattr(one, field)) for one in of] for of in (ours, workshop))
+        made.ratios[row] = Spread.of([m / t for m, t in zip(mine, theirs, strict=True)])
+        made.sides[row] = sides(median(mine), median(theirs), unit, 0)
+        made.measured[field] = {
+            "ours": Spread.of(mine).to_json(),
+            "workshop": Spread.of(theirs).to_json(),
+        }
     return made
 
 
-def _sides(row: str, ours: list[Start], workshop: list[Start]) -> str:
-    """The medians of a figure."""
-    scale, unit = (1e-3, "MB") if "memory" in row else (1e3, "ms")
-    mine, theirs = (median(one.figure(row) for one in of) * scale for of in (ours, workshop))
-    return sides(mine, theirs, unit, 0)
-
-
 def main() -> None:
-    """Measure, print, and write benchmarks/results/start.json."""
+    """Measure, print, and write start.json."""
     config = tyro.cli(Config, description=Config.__doc__)
     found = measure(config)
-    print("Ours divided by the workshop's, from exec to the first answer:")
+    print("Ours divided by the workshop's, from the start to the first answer:")
     print(table(found))
     print(f"The figures are in {found.write()}.")
 

@@ -46,9 +46,8 @@ class Emulator:
         environ: dict[str, str],
         timeout_s: float,
         log: IO[Any],
-        folder: Path = _ROOT,
     ) -> None:
-        """Start it; `folder` holds the handler's module."""
+        """Start it. The handler's module is looked for in the repository's root."""
         binary = binary_path()
         if binary is None:
             raise BackendError(
@@ -61,7 +60,6 @@ class Emulator:
         self._environ = environ
         self._timeout_s = timeout_s
         self._log = log
-        self._folder = folder
         self._lock = threading.Lock()
         self._is_closed = False
         self._start()
@@ -76,7 +74,7 @@ class Emulator:
         ]
         self._process = subprocess.Popen(
             command,
-            cwd=self._folder,
+            cwd=_ROOT,
             env=self._environ,
             stdin=subprocess.DEVNULL,
             stdout=self._log,

@@ -4,14 +4,12 @@ import base64
 import json
 import os
 import socket
-import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from benchmarks import init
 
 from local.emulator import Emulator
-from local.errors import BackendError, LocalError
+from local.errors import BackendError
 from local.gateway import MAX_EVENT_BYTES
 from tests.client import send
 from tests.drawn import encoded, picture
@@ -150,27 +148,3 @@ def test_an_emulator_that_was_closed_is_not_started_anew(tmp_path):
         with pytest.raises(BackendError, match="was ended"):
             emulator.invoke(b'{"rawPath": "/"}')
         assert emulator._process.poll() is not None
-
-
-def test_a_new_sandbox_is_timed_on_the_function_in_its_folder(tmp_path):
-    # It writes down its process and a count kept in its module: both requests meet one sandbox.
-    source = """
-        import os
-        served = 0
-
-        def lambda_handler(event, context):
-            global served
-            served += 1
-            with open("served", "a") as file:
-                file.write(f"{os.getpid()} {served}\\n")
-            return {"code": "no", "detail": "refused"} if event else {"label": "hat"}
-    """
-    (tmp_path / "lambda_function.py").write_text(textwrap.dedent(source))
-    with (tmp_path / "log").open("w") as log:
-        sandbox = init.new_sandbox(tmp_path, {}, log)
-        lines = [line.split() for line in (tmp_path / "served").read_text().splitlines()]
-        assert [served for _, served in lines] == ["1", "2"]
-        assert lines[0][0] == lines[1][0]
-        assert sandbox.first_s > sandbox.second_s > 0
-        with pytest.raises(LocalError, match="the function answered: refused"):
-            init.new_sandbox(tmp_path, {"image": "none"}, log)

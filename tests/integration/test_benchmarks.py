@@ -4,6 +4,7 @@ import importlib
 from pathlib import Path
 
 import pytest
+
 from benchmarks.report import GOALS
 from benchmarks.results import read
 

@@ -13,8 +13,8 @@ from platform import libc_ver
 from typing import Any
 
 import pytest
-from benchmarks import photos
 
+from benchmarks import photos
 from local.backends import MALLOC
 from tests.drawn import encoded, picture
 from tests.tiny_model import write_tiny_model
