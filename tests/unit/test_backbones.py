@@ -11,7 +11,8 @@ from train.__main__ import main
 from train.config import DataConfig, FitConfig, NetworkConfig
 from train.errors import UsageError
 from train.evaluate.inference import contract_of
-from train.fit.loop import earlier_runs, fit
+from train.fit import earlier_runs
+from train.fit.loop import fit
 from train.networks.backbones import whole_model
 from train.networks.transfer import Network
 from train.photos.manifest import Manifest

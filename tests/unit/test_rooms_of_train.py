@@ -23,7 +23,7 @@ MAY_IMPORT = {
 
 OURS = {"train", "serving", "bulk", "local", "ops", "benchmarks", "tests", "lambda_function"}
 SERVING = {"errors", "settings", "images", "model"}  # what train may import of serving
-FETCHING = "train/evaluate/predict.py"  # the one module that may import serving.fetch.fetcher too
+FETCHING = "train/evaluate/predict.py"  # the one module that may import serving.fetch too
 
 
 def imported(file: Path) -> set[str]:

@@ -23,11 +23,11 @@ from tqdm import tqdm
 from serving.model.preprocess import scale_and_offset
 from train.config import FitConfig, require_used
 from train.errors import UsageError
+from train.fit import earlier_runs, loaders, optim
 from train.fit import state as checkpoints
 from train.fit.augmentation import at_size, batch_mixing, normalize_on_device
 from train.fit.distillation import distillation_loss, joint_teacher, seeing_through
 from train.fit.loaders import Batches, EpochOrder, mixed_seed
-from train.fit.loop import earlier_runs, loaders, optim
 from train.networks import transfer as network
 from train.networks.backbones import preprocessing
 from train.photos import splits
