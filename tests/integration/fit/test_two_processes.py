@@ -15,7 +15,7 @@ from train.runs.model import load_model
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROBE = Path(__file__).with_name("two_processes_probe.py")
 
 

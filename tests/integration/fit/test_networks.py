@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.integration.test_fit import FINE_TUNING, weights_of
+from tests.integration.fit.test_fit import FINE_TUNING, weights_of
 from tests.training import tiny_config
 from train.errors import UsageError
 from train.fit.loop import fit
