@@ -23,7 +23,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "Make a model from a folder of photos by a recipe, from the first step to the last.",
     ),
     "inspect": (
-        "train.evaluate.verb.inspection",
+        "train.evaluate.inspection",
         "InspectConfig",
         "Look at a folder of photos before training, or at one photo as numbers.",
     ),
