@@ -48,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--image", type=Path, help="your photo, instead of the drawn sample")
     for command in (serve, show):
         command.add_argument("--backend", choices=("auto", *backends.NAMES), default="auto")
-        command.add_argument("--timeout-s", type=_timeout_s, default=30, help="the function's timeout")
+        command.add_argument(
+            "--timeout-s", type=_timeout_s, default=30, help="the function's timeout"
+        )
         command.add_argument("--handler", default=backends.HANDLER, help=argparse.SUPPRESS)
     return parser
 

@@ -80,7 +80,9 @@ def run(gateway: Gateway, image: Path | None) -> int:
         gateway.shutdown()
         server.join()
     if all(good):
-        print("`make serve` keeps it running; `make demo IMAGE=photo.jpg` classifies your own photo.")
+        print(
+            "`make serve` keeps it running; `make demo IMAGE=photo.jpg` classifies your own photo."
+        )
         return 0
     print("The demo failed: see the statuses above.")
     return 1

@@ -2,8 +2,8 @@
 
 import io
 import json
-import re
 import platform
+import re
 import sys
 from types import SimpleNamespace
 
