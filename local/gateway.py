@@ -1,9 +1,9 @@
-"""A small HTTP API in front of the function: API Gateway's part, on this machine.
+"""A small HTTP API in front of the function, in the place of API Gateway.
 
-An HTTP request becomes an event of payload format 2.0, the function's answer becomes the response.
-Sources: API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs". Binary
-bodies reach the function as base64, as they do behind the deployed API. What API Gateway refuses or
-reports itself, it does in documents of one field, `message`: 411, 413, 502 and 504 here.
+An HTTP request becomes an event of payload format 2.0, and the function's answer becomes the
+response (API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs"). Binary
+bodies reach the function as base64, as behind the deployed API. API Gateway's own errors are JSON
+documents with one field, `message`: here 411, 413, 502 and 504.
 """
 
 import base64
@@ -24,19 +24,19 @@ from uuid import uuid4
 from local.backends import Backend
 from local.errors import BackendError, FunctionFailedError, FunctionTimeoutError
 
-# Lambda's limit of a synchronous event, 6 MB, as its emulator states it. The emulator cuts a longer
-# event without a word.
+# Lambda's limit for a synchronous event, 6 MB, as its emulator states it. The emulator truncates a
+# longer event without an error.
 MAX_EVENT_BYTES = 6_291_556
 _MAX_DRAINED_BYTES = 64_000_000
 _SOCKET_TIMEOUT_S = 30.0
 _WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
-# Media types whose bodies API Gateway passes on as text; all others are base64.
+# API Gateway passes on bodies of these media types as text; all others as base64.
 _TEXT_TYPES = frozenset({"application/json", "application/javascript", "application/xml"})
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What a client sent; `headers` as received, one pair per line."""
+    """A client's request; `headers` as received, one pair for each line."""
 
     method: str
     target: str
@@ -48,7 +48,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What the client gets."""
+    """The client's response."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -57,7 +57,7 @@ class HttpResponse:
 
 @dataclass(slots=True)
 class RefusedError(Exception):
-    """The request is answered without the function."""
+    """The request is refused without calling the function."""
 
     status: HTTPStatus
     message: str
@@ -70,7 +70,7 @@ class RefusedError(Exception):
 
 
 def event_of(request: HttpRequest) -> dict[str, Any]:
-    """The event of payload format 2.0 that API Gateway makes of a request."""
+    """The event, in payload format 2.0, that API Gateway makes of a request."""
     raw_path, _, query = request.target.partition("?")
     path = unquote(raw_path) or "/"
     headers = _joined((name.lower(), value.strip()) for name, value in request.headers)
@@ -112,7 +112,7 @@ def event_of(request: HttpRequest) -> dict[str, Any]:
 
 
 def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Pairs as an object; values of one name are joined by commas."""
+    """Pairs as an object; the values of one name are joined by commas."""
     joined: dict[str, str] = {}
     for name, value in pairs:
         joined[name] = f"{joined[name]},{value}" if name in joined else value
@@ -120,7 +120,7 @@ def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _body(body: bytes, headers: Mapping[str, str]) -> tuple[str, bool]:
-    """The body as the event holds it, and whether that is base64."""
+    """The body as text for the event, and whether that is base64."""
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if "content-encoding" not in headers and (
         media_type.startswith("text/") or media_type in _TEXT_TYPES
@@ -136,7 +136,7 @@ def response_of(answer: bytes) -> HttpResponse:
     """The response that API Gateway makes of a function's answer.
 
     Raises:
-        RefusedError: 502, the answer is none that API Gateway understands.
+        RefusedError: 502, API Gateway does not understand the answer.
     """
     value = json.loads(answer)
     if not isinstance(value, dict) or "statusCode" not in value:  # payload format 2.0 infers it
@@ -166,7 +166,7 @@ def _too_large() -> RefusedError:
 
 
 def answer(request: HttpRequest, backend: Backend) -> HttpResponse:
-    """Send a request through the function; what fails becomes 413, 502 or 504."""
+    """Send a request to the function; failures become 413, 502 or 504."""
     try:
         event = json.dumps(event_of(request), separators=(",", ":")).encode()
         if len(event) > MAX_EVENT_BYTES:
@@ -191,13 +191,13 @@ class Gateway(ThreadingHTTPServer):
         super().__init__((host, port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that went away; anything else is a fault of this file."""
+        """Ignore clients that went away; any other error is a fault of this file."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
-        """Where clients reach it."""
+        """The URL for clients."""
         host, port = self.server_address[:2]
         return f"http://{host!s}:{port}"
 
@@ -207,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "local-gateway"
     timeout = _SOCKET_TIMEOUT_S
-    disable_nagle_algorithm = True  # else a small answer waits 40 ms for the client's delayed ACK
+    disable_nagle_algorithm = True  # a small answer would wait 40 ms for the client's ACK
     error_content_type = "application/json"
     error_message_format = '{"message": "%(message)s"}'
 
@@ -230,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_OPTIONS = do_TRACE = do_QUERY = _answer  # noqa: N815
 
     def handle_expect_100(self) -> bool:
-        """Refuse before the client sends a body that is not taken."""
+        """Refuse before the client sends a body that would be refused."""
         try:
             self._content_length()
         except RefusedError as refusal:
@@ -257,7 +257,7 @@ class _Handler(BaseHTTPRequestHandler):
         return int(text)
 
     def _refuse(self, refusal: RefusedError) -> None:
-        """Answer, then read what the client still sends: a reset would lose it the answer."""
+        """Answer, then read the rest of the request: a reset would lose the client the answer."""
         self.close_connection = True
         self._send(refusal.response())
         deadline = time.monotonic() + _SOCKET_TIMEOUT_S
@@ -283,11 +283,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(response.body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Silent: the function writes one line for each request itself."""
+        """Write nothing: the function logs each request itself."""
 
 
 def _origin_form(target: str) -> str:
-    """A request's target without scheme and host, which a client behind a proxy sends as well."""
+    """A request's target without scheme and host, which clients behind a proxy include."""
     return re.sub("^https?://[^/?]*", "", target, flags=re.IGNORECASE)
 
 

@@ -1,1 +1,1 @@
-"""Around a deployment: before it, during it and after it. Nothing here runs in the image."""
+"""Tools before, during and after a deployment. Nothing here runs in the image."""

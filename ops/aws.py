@@ -1,4 +1,4 @@
-"""What the day-two tools share: a client, and errors of AWS as one line."""
+"""For the tools that talk to AWS: a client, and AWS's errors as one line."""
 
 import sys
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 def client(service: str) -> Any:
-    """A client of the region and credentials that the environment names."""
+    """A client with the region and credentials of the environment."""
     return boto3.client(service, config=Config(read_timeout=60, retries={"total_max_attempts": 3}))
 
 
 def run(tool: Callable[[], int]) -> int:
-    """The tool's exit status; 1 with AWS's message where AWS or the network fails."""
+    """The tool's exit status; 1 and the error's message if AWS or the network fails."""
     try:
         return tool()
     except (BotoCoreError, ClientError, OSError, ValueError) as error:

@@ -1,6 +1,7 @@
-"""`make doctor`: what would fail or mislead after a deployment, found before it.
+"""`make doctor`: finds, before a deployment, what would fail or mislead after it.
 
-One line a finding and what to do. Exit 0: nothing found; 1: findings; 2: wrong usage.
+Prints one line for each finding, with what to do. Exit 0: nothing found; 1: findings; 2: wrong
+usage.
 """
 
 import argparse
@@ -19,7 +20,7 @@ IMAGE = "classifierfunction:latest"  # what `sam build` calls it
 
 
 def diagnose(root: Path, values: dict[str, str], image: str) -> tuple[list[Finding], list[str]]:
-    """Every finding on a checkout, and what could not be looked at, as sentences."""
+    """All findings about a checkout, and sentences about what could not be checked."""
     model, report = root / "model" / "classifier.onnx", root / "model" / "report.json"
     template = root / "template.yaml"
     found = parameters.contradictions(values)
@@ -36,7 +37,7 @@ def diagnose(root: Path, values: dict[str, str], image: str) -> tuple[list[Findi
         found += parameters.drift(values, contract, report)
         found += parameters.memory(values, settings)
         found += (refused := parameters.top_k(settings, contract))
-        if not refused:  # of which the golden pictures would tell as well, in other words
+        if not refused:  # otherwise the golden pictures would report it a second time
             found += model_checks.goldens(model, root / "ops" / "hook" / "golden", settings)
     requirements = root / "requirements.txt"
     found += image_checks.unpinned(requirements)
@@ -44,27 +45,27 @@ def diagnose(root: Path, values: dict[str, str], image: str) -> tuple[list[Findi
         found += image_checks.too_new_wheels(requirements, glibc)
     facts = image_checks.inspected(image)
     if facts is None:
-        return found, [f"The image was not looked at: no engine answers, or {image} is not built."]
+        return found, [f"The image was not checked: no engine answers, or {image} is not built."]
     found += image_checks.manifest(image, facts, values["Architecture"])
     found += image_checks.runs_read_only(image)
     return found, []
 
 
 def _stack_name(samconfig: Path) -> str:
-    """The name that `sam deploy` takes: its own table outweighs the global one."""
+    """The stack's name for `sam deploy`, whose own table takes precedence over the global one."""
     try:
         default = tomllib.loads(samconfig.read_text(encoding="utf-8")).get("default", {})
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{samconfig.name} is no TOML: {error}") from error
+        raise ValueError(f"{samconfig.name} is not valid TOML: {error}") from error
     tables = [default.get(name, {}).get("parameters", {}) for name in ("global", "deploy")]
     merged: dict[str, object] = tables[0] | tables[1]
     return str(merged.get("stack_name", ""))
 
 
 def main(words: Sequence[str] | None = None, root: Path = _ROOT) -> int:
-    """Diagnose, print, and return the exit status."""
+    """Check, print the findings, and return the exit status."""
     parser = argparse.ArgumentParser("ops.doctor", description=__doc__)
-    parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="as sam deploy's")
+    parser.add_argument("parameters", nargs="*", metavar="NAME=VALUE", help="as for sam deploy")
     parser.add_argument("--image", default=IMAGE, help="the built image (default: %(default)s)")
     arguments = parser.parse_args(words)
     overrides = dict(word.partition("=")[::2] for word in arguments.parameters)

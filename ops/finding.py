@@ -1,11 +1,11 @@
-"""What `make doctor` tells: one line a finding, and what to do."""
+"""A finding of `make doctor`: one line that says what is wrong and what to do."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that would fail, mislead or cost; `remedy` is an instruction."""
+    """Something that would fail, mislead or cost money; `remedy` is an instruction."""
 
     subject: str
     problem: str
@@ -13,4 +13,4 @@ class Finding:
 
     def __str__(self) -> str:
         line = f"{self.subject}: {self.problem} -> {self.remedy}"
-        return " ".join(line.split())  # one line, whatever the message held
+        return " ".join(line.split())  # one line, even if the message has several

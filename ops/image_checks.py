@@ -1,6 +1,6 @@
-"""The built image, the Dockerfile and the pins in; what Lambda would refuse out.
+"""The built image, the Dockerfile and the pins in; findings about what Lambda would refuse out.
 
-Limits are AWS's: 10 GB an image (Lambda quotas), a single-platform manifest of type Docker v2
+The limits are AWS's: 10 GB an image (Lambda quotas), a single-platform manifest of type Docker v2
 schema 2 or OCI image manifest (Lambda developer guide, "Create a Lambda function using a container
 image").
 """
@@ -20,15 +20,15 @@ MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
 )
 MAX_BYTES = 10_000_000_000
-LARGE_BYTES = 1_000_000_000  # ours: a cold start loads what it reads, and a builder pushes it all
+LARGE_BYTES = 1_000_000_000  # ours: large images slow cold starts and pushes
 _ARCHITECTURES = {"amd64": "x86_64", "arm64": "arm64"}
-# glibc of AWS's base images: Amazon Linux 2023 from Python 3.12 on, Amazon Linux 2 before.
+# AWS's base images use Amazon Linux 2023 from Python 3.12 on, and Amazon Linux 2 before.
 _GLIBC_AL2023, _GLIBC_AL2, _FIRST_ON_AL2023 = (2, 34), (2, 26), (3, 12)
 _LEGACY_TAGS = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 
 
 def inspected(image: str) -> dict[str, Any] | None:
-    """What the engine says of an image; None when there is no engine or no such image."""
+    """The engine's facts about an image; None when there is no engine or no such image."""
     done = _docker("image", "inspect", image)
     return json.loads(done.stdout)[0] if done and done.returncode == 0 else None
 
@@ -43,13 +43,13 @@ def _docker(*words: str) -> subprocess.CompletedProcess[str] | None:
 
 
 def manifest(image: str, facts: Mapping[str, Any], architecture: str) -> list[Finding]:
-    """Manifest type, architecture and size, from what the engine says of the image."""
+    """Findings about manifest type, architecture and size."""
     found = []
-    # Engines with containerd's store name the type; the others store single manifests alone.
+    # Engines with containerd's store name the type; the others store only single manifests.
     kind = (facts.get("Descriptor") or {}).get("mediaType", MANIFESTS[0])
     if kind not in MANIFESTS:
         remedy = "build without attestations: BUILDX_NO_DEFAULT_ATTESTATIONS=1 sam build"
-        found.append(Finding(image, f"it is of type {kind}, which Lambda refuses", remedy))
+        found.append(Finding(image, f"its type is {kind}, which Lambda refuses", remedy))
     built_for = _ARCHITECTURES.get(facts["Architecture"], facts["Architecture"])
     if built_for != architecture:
         problem = f"it is built for {built_for}, the template's Architecture is {architecture}"
@@ -57,13 +57,13 @@ def manifest(image: str, facts: Mapping[str, Any], architecture: str) -> list[Fi
     size = facts["Size"]
     if size > LARGE_BYTES:
         limit = "Lambda's 10 GB" if size > MAX_BYTES else "1 GB, which slows cold starts"
-        problem = f"it has {size / 1e9:.1f} GB, more than {limit}"
-        found.append(Finding(image, problem, "look what `docker history` adds"))
+        problem = f"it is {size / 1e9:.1f} GB large, more than {limit}"
+        found.append(Finding(image, problem, "look for large layers in `docker history`"))
     return found
 
 
 def runs_read_only(image: str) -> list[Finding]:
-    """Whether the function's init works as Lambda runs it: no root, nothing to write to."""
+    """Whether the function's init works as on Lambda: without root and without a writable disk."""
     flags = ("--rm", "--read-only", "--network", "none", "--user", "993:990", "--cap-drop", "ALL")
     command = ("--entrypoint", "python", image, "-c", "import lambda_function")
     done = _docker("run", *flags, *command)
@@ -71,11 +71,11 @@ def runs_read_only(image: str) -> list[Finding]:
         return []
     last = (done.stderr.strip() or "no message").splitlines()[-1]
     problem = f"it does not start without root, network and a writable disk: {last[:200]}"
-    return [Finding(image, problem, "write to /tmp alone, and not at init")]
+    return [Finding(image, problem, "write only to /tmp, and not at init")]
 
 
 def unpinned(requirements: Path) -> list[Finding]:
-    """Requirements that do not name one version and its hashes."""
+    """Requirements that do not name one version with its hashes."""
     logical = requirements.read_text().replace("\\\n", " ").splitlines()
     lines = [line.partition(" #")[0].strip() for line in logical]
     return [
@@ -88,7 +88,7 @@ def unpinned(requirements: Path) -> list[Finding]:
 
 
 def base_glibc(dockerfile: Path) -> tuple[int, int] | None:
-    """The glibc of the base image, from its FROM line; None for a base that is not AWS's."""
+    """The base image's glibc, from the FROM line; None for a base image that is not AWS's."""
     match = re.search(r"^FROM \S*lambda/python:3\.(\d+)", dockerfile.read_text(), re.MULTILINE)
     if match is None:
         return None
@@ -98,9 +98,9 @@ def base_glibc(dockerfile: Path) -> tuple[int, int] | None:
 def too_new_wheels(
     requirements: Path, glibc: tuple[int, int], installed: Iterable[Distribution] | None = None
 ) -> list[Finding]:
-    """Pinned packages whose installed wheels ask for a newer glibc than the base image has.
+    """Pinned packages whose installed wheels require a newer glibc than the base image has.
 
-    Wheels for other systems than Linux say nothing of it and are passed over.
+    Wheels for systems other than Linux do not name a glibc and are skipped.
     """
     names = {n.lower() for n in re.findall(r"^([\w.-]+)==", requirements.read_text(), re.MULTILINE)}
     found = []
@@ -113,13 +113,13 @@ def too_new_wheels(
                 f"{package.name} {package.version} needs glibc {major}.{minor}, "
                 f"the base image has {glibc[0]}.{glibc[1]}"
             )
-            remedy = "pin an older version, or take a base image of Python 3.12 or later"
+            remedy = "pin an older version, or use a base image with Python 3.12 or later"
             found.append(Finding(str(requirements), problem, remedy))
     return found
 
 
 def _needed(tag: str) -> tuple[int, int] | None:
-    """The glibc that a wheel's tag asks for; None when it asks for none."""
+    """The glibc that a wheel's tag requires; None when it requires none."""
     if match := re.search(r"manylinux_(\d+)_(\d+)_", tag):
         return int(match[1]), int(match[2])
     return next((glibc for name, glibc in _LEGACY_TAGS.items() if f"-{name}_" in tag), None)

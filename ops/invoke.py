@@ -1,4 +1,4 @@
-"""`make invoke FUNCTION=… IMAGE=…`: one photo to a function by its name, the answer on stdout."""
+"""`make invoke FUNCTION=… IMAGE=…`: sends a photo to a function and prints the answer."""
 
 import argparse
 import base64
@@ -10,18 +10,18 @@ from typing import Any
 
 from ops import aws
 
-_MAX_BYTES = 4_500_000  # the service's BODY_MAX_BYTES; base64 of it fits Lambda's 6 MB event
+_MAX_BYTES = 4_500_000  # the service's BODY_MAX_BYTES; in base64 it fits a 6 MB event
 
 
 def invoke(functions: Any, function: str, photo: Path) -> tuple[int, str]:
-    """Exit status and the answer as JSON text.
+    """The exit status, and the answer as JSON text.
 
     Raises:
         OSError, ValueError: the photo cannot be read, or is too large for an event.
     """
     image = photo.read_bytes()
     if len(image) > _MAX_BYTES:
-        raise ValueError(f"{photo} has {len(image):,} bytes; an event takes {_MAX_BYTES:,}.")
+        raise ValueError(f"{photo} has {len(image):,} bytes; the limit is {_MAX_BYTES:,}.")
     event = {"image": base64.b64encode(image).decode()}
     done = functions.invoke(FunctionName=function, Payload=json.dumps(event).encode())
     answer = json.loads(done["Payload"].read())

@@ -1,4 +1,4 @@
-"""`make logs FUNCTION=…`: the function's last requests, one readable line each."""
+"""`make logs FUNCTION=…`: prints the function's last requests, one line each."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from ops import aws
 
 
 def lines(functions: Any, logs: Any, function: str, since_ms: int) -> Iterator[str]:
-    """The log's lines since a time in milliseconds of the epoch, the oldest first."""
+    """The log's lines since a time in milliseconds of the epoch, oldest first."""
     settings = functions.get_function_configuration(FunctionName=function)
     group = settings.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{function}"
     pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since_ms)
@@ -23,7 +23,7 @@ def lines(functions: Any, logs: Any, function: str, since_ms: int) -> Iterator[s
 
 
 def _short(message: str) -> str:
-    """A request's line by its facts; any other line as it is."""
+    """The main facts of a request's line; any other line unchanged."""
     try:
         line = json.loads(message)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The model file and what ships beside it in; what the function would refuse or get wrong out."""
+"""The model file, its report and its golden pictures in; findings about them out."""
 
 import contextlib
 import io
@@ -45,7 +45,7 @@ def _external_data(model: Path, graph: onnx.ModelProto) -> list[Finding]:
     return [
         Finding(
             str(model),
-            f"its weights lie outside of it, in {name}"
+            f"its weights are in another file, {name}"
             + ("" if (model.parent / name).is_file() else ", which is missing")
             + "; only the model file goes into the image",
             "save it with external_data=False",
@@ -55,40 +55,44 @@ def _external_data(model: Path, graph: onnx.ModelProto) -> list[Finding]:
 
 
 def _refused(model: Path, graph: onnx.ModelProto, why: str) -> Finding:
-    """Why serving refuses the file; ONNX Runtime's own words name versions by number alone."""
+    """Why serving refuses the file; ONNX Runtime's messages do not say which versions it supports."""
     runtime = f"onnxruntime {version('onnxruntime')}"
     opset = max((o.version for o in graph.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if "IR version" in why or "ir_version" in why:
-        problem = f"its IR version {graph.ir_version} is newer than {runtime} reads"
-        return Finding(str(model), problem, "export it with the pinned onnx, or raise onnxruntime")
+        problem = f"its IR version {graph.ir_version} is newer than {runtime} supports"
+        return Finding(
+            str(model), problem, "export it with the pinned onnx, or upgrade onnxruntime"
+        )
     if "opset" in why.lower():
-        problem = f"its opset {opset} is newer than {runtime} knows"
-        return Finding(str(model), problem, "export it with opset 18, or raise onnxruntime")
-    return Finding(str(model), f"this code refuses it: {why}", _EXPORT)
+        problem = f"its opset {opset} is newer than {runtime} supports"
+        return Finding(str(model), problem, "export it with opset 18, or upgrade onnxruntime")
+    return Finding(str(model), f"serving refuses it: {why}", _EXPORT)
 
 
 def goldens(model: Path, folder: Path, settings: Settings) -> list[Finding]:
     """Whether the model answers the golden pictures as its checkpoint did."""
 
     def no_fetch(url: str, *, timeout_s: float) -> bytes:
-        raise OSError(f"a golden picture is no URL: {url}")
+        raise OSError(f"golden pictures are not fetched: {url}")
 
     app: Any = App(Classifier.load(model), settings, no_fetch)
     with contextlib.redirect_stdout(io.StringIO()):  # the service's log
         problems = pretraffic.verdict(folder, lambda event: app.handle(event, "doctor"))
     if not problems:
         return []
-    problem = f"{len(problems)} golden answers differ from the model's, first: {problems[0]}"
-    return [Finding(str(folder), problem, "write them with the model: python -m train bundle")]
+    problem = f"the model answers {len(problems)} golden pictures differently: {problems[0]}"
+    return [
+        Finding(str(folder), problem, "write them together with the model: python -m train bundle")
+    ]
 
 
 def report_is_of(model: Path, report: Path) -> list[Finding]:
-    """Whether the report was measured on this very file."""
+    """Whether the report was measured on this file."""
     try:
         measured = json.loads(report.read_text())["version"]
     except (OSError, ValueError, LookupError, TypeError):
         measured = None
     if measured == Classifier.load(model).version:
         return []
-    remedy = "write it with the model: python -m train bundle"
+    remedy = "write it together with the model: python -m train bundle"
     return [Finding(str(report), "it was not measured on this model file", remedy)]

@@ -1,4 +1,4 @@
-"""The template's parameters, as a deployment would set them, in; those that contradict out."""
+"""The template's parameters, as a deployment would set them, in; findings about them out."""
 
 import json
 import math
@@ -14,29 +14,29 @@ from ops.hook import pretraffic
 from serving.model.contract import Contract
 from serving.settings import Settings
 
-_DRIFT_TOLERANCE = 0.005 + 1e-9  # figures are rounded in the template, some at the half
+_DRIFT_TOLERANCE = 0.005 + 1e-9  # the template's figures are rounded
 _MAX_FUNCTION_NAME = 64  # characters (AWS Lambda API reference, CreateFunction)
-# Parameters that take fractions, though their defaults are whole.
+# Parameters that may be fractions, though their defaults are whole numbers.
 _FRACTIONS = frozenset({"AlarmP99Ms", "ThrottleRatePerSecond"})
 _HOOK_PREFIX = "CodeDeployHook_"
-# What a process takes that has classified a small photo, and what decoding takes at most for each
-# pixel: both WebP's, as measured on 50 megapixels. AVIF takes 11, PNG 9.
+# The memory of a process that has classified a small photo, and the most that decoding needs for
+# each pixel: WebP's, measured on 50 megapixels. AVIF needs 11 bytes and PNG 9.
 _MEMORY_MB = 90
 _BYTES_PER_PIXEL = 16
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # it comes without types
-    """Takes CloudFormation's short forms; what they mean is not needed here."""
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped
+    """Reads CloudFormation's short forms as None; their meaning is not needed here."""
 
 
 _Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 
 def read(template: Path, overrides: Mapping[str, str]) -> dict[str, str]:
-    """Name -> value of every parameter: the template's default, or what `overrides` says.
+    """Name -> value of every parameter: the template's default, or the one in `overrides`.
 
     Raises:
-        ValueError: `overrides` names a parameter that the template does not have, or a value that
+        ValueError: `overrides` has a parameter that the template does not have, or a value that
             CloudFormation would refuse.
     """
     defined = _document(template)["Parameters"]
@@ -50,9 +50,9 @@ def read(template: Path, overrides: Mapping[str, str]) -> dict[str, str]:
 
 
 def settings(template: Path, memory_mb: str) -> Settings:
-    """The service's settings, as the template's environment variables and the memory make them.
+    """The service's settings, from the template's environment variables and the memory.
 
-    A variable whose value CloudFormation makes of others is left at its default.
+    A variable whose value CloudFormation computes has its default here.
 
     Raises:
         SettingsError: the function would not start with them.
@@ -69,16 +69,16 @@ def _document(template: Path) -> dict[str, Any]:
 
 
 def _members(value: str) -> list[str]:
-    """A list's members as CloudFormation reads them: without the spaces around them."""
+    """A list's members as CloudFormation reads them: without spaces around them."""
     return [member.strip() for member in value.split(",")]
 
 
 def _check(name: str, value: str, defined: Mapping[str, Any]) -> None:
-    """Hold a value to what its parameter's definition allows; raises ValueError naming it."""
+    """Check a value against its parameter's definition; raises ValueError naming it."""
     allowed = [str(one) for one in defined.get("AllowedValues", ())]
     if allowed and value not in allowed:
-        raise ValueError(f"{name} is {value!r}; it takes {', '.join(allowed)}.")
-    # CloudFormation holds each member of a list to the pattern.
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
+    # CloudFormation checks each member of a list against the pattern.
     parts = _members(value) if defined["Type"] == "CommaDelimitedList" else [value]
     if not all(re.search(defined.get("AllowedPattern", ""), part) for part in parts):
         raise ValueError(f"{name} is {value!r}; it must match {defined['AllowedPattern']}")
@@ -97,7 +97,7 @@ def _check_number(name: str, value: str, defined: Mapping[str, Any]) -> None:
 
 
 def contradictions(p: Mapping[str, str]) -> list[Finding]:
-    """Parameters that CloudFormation or Lambda would refuse, or that undo each other."""
+    """Parameters that CloudFormation or Lambda would refuse, or that contradict each other."""
     reserved, provisioned = int(p["ReservedConcurrency"]), int(p["ProvisionedConcurrency"])
     is_limited = reserved >= 0
     cases = [
@@ -108,33 +108,33 @@ def contradictions(p: Mapping[str, str]) -> list[Finding]:
         ),
         (
             is_limited and 0 < provisioned >= reserved,
-            f"ProvisionedConcurrency {provisioned} leaves nothing of ReservedConcurrency "
-            f"{reserved}: the hook could not ask a new version",
+            f"ProvisionedConcurrency {provisioned} uses up ReservedConcurrency {reserved}: the hook "
+            "could not call a new version",
             f"set ReservedConcurrency={provisioned + 1} or more",
         ),
         (
             reserved == 0,
-            "ReservedConcurrency 0 lets no request through",
+            "ReservedConcurrency 0 refuses every request",
             "set 1 or more, or -1 to reserve none",
         ),
         (
             p["ApiAuth"] == "JWT" and not (p["JwtIssuer"] and all(_members(p["JwtAudience"]))),
-            "ApiAuth JWT lacks JwtIssuer or JwtAudience",
-            "set both of them",
+            "ApiAuth JWT needs JwtIssuer and JwtAudience",
+            "set both",
         ),
         (
             p["ApiAuth"] != "JWT" and bool(p["JwtIssuer"] or p["JwtAudience"]),
-            f"JwtIssuer or JwtAudience is set, and ApiAuth {p['ApiAuth']} does not look at it",
+            f"JwtIssuer or JwtAudience is set, but ApiAuth {p['ApiAuth']} ignores it",
             "set ApiAuth=JWT, or leave them empty",
         ),
         (
             p["ApiAuth"] == "NONE" and not is_limited,
-            "everyone may call and no concurrency caps the bill",
+            "anyone may call the API, and no concurrency limit caps the bill",
             "set ReservedConcurrency, or ApiAuth=IAM or JWT",
         ),
         (
             float(p["AlarmP99Ms"]) >= float(p["TimeoutSeconds"]) * 1000,
-            "AlarmP99Ms is not below TimeoutSeconds: a request is ended before it is called slow",
+            "AlarmP99Ms is not below TimeoutSeconds: requests time out before the alarm goes off",
             "lower AlarmP99Ms",
         ),
     ]
@@ -142,19 +142,19 @@ def contradictions(p: Mapping[str, str]) -> list[Finding]:
 
 
 def top_k(chosen: Settings, contract: Contract) -> list[Finding]:
-    """Whether the service answers what the hook asks for."""
+    """Whether the service lists as many classes as the hook asks for."""
     asked = pretraffic.top_k(len(contract.classes))
     if chosen.top_k_max >= asked:
         return []
     problem = (
-        f"TOP_K_MAX is {chosen.top_k_max}, and the hook asks for {asked} classes: every release "
-        "would be taken back"
+        f"TOP_K_MAX is {chosen.top_k_max}, but the hook asks for {asked} classes: every release "
+        "would be rolled back"
     )
     return [Finding("template.yaml", problem, f"set TOP_K_MAX to {asked} or more")]
 
 
 def memory(p: Mapping[str, str], chosen: Settings) -> list[Finding]:
-    """Whether the function's memory holds as many of the largest images as it decodes at once."""
+    """Whether the function has memory for as many of the largest images as it decodes at once."""
     at_once = min(chosen.inference_threads, chosen.batch_max_items)
     needed_mb = _MEMORY_MB + at_once * chosen.image_max_pixels * _BYTES_PER_PIXEL / 2**20
     if float(p["MemorySizeMb"]) >= needed_mb:
@@ -162,26 +162,26 @@ def memory(p: Mapping[str, str], chosen: Settings) -> list[Finding]:
     what = "an image" if at_once == 1 else f"{at_once} images at once"
     problem = (
         f"MemorySizeMb is {p['MemorySizeMb']}, and {what} of IMAGE_MAX_PIXELS "
-        f"({chosen.image_max_pixels:,}) may take {needed_mb:.0f} MB"
+        f"({chosen.image_max_pixels:,}) may need {needed_mb:.0f} MB"
     )
-    remedy = "set more MemorySizeMb, or less IMAGE_MAX_PIXELS or INFERENCE_THREADS"
+    remedy = "raise MemorySizeMb, or lower IMAGE_MAX_PIXELS or INFERENCE_THREADS"
     return [Finding("template.yaml", problem, remedy)]
 
 
 def stack_name(name: str) -> list[Finding]:
-    """Whether the hook's function name, which holds the stack's, is short enough for Lambda."""
+    """Whether the hook's function name, which contains the stack's, is short enough for Lambda."""
     longest = _MAX_FUNCTION_NAME - len(_HOOK_PREFIX)
     if len(name) <= longest:
         return []
-    problem = f"the stack's name has {len(name)} characters, the hook's function takes {longest}"
+    problem = f"the stack's name has {len(name)} characters; the hook's function allows {longest}"
     return [Finding("samconfig.toml", problem, "shorten stack_name")]
 
 
 def drift(p: Mapping[str, str], contract: Contract, report: Path) -> list[Finding]:
-    """Whether the alarms on drift compare with this model's report."""
+    """Whether the drift alarms compare with this model's report."""
     found = []
     if p["ModelName"] != contract.name:
-        problem = f"ModelName is {p['ModelName']}, the model calls itself {contract.name}"
+        problem = f"ModelName is {p['ModelName']}, but the model's name is {contract.name}"
         found.append(Finding("template.yaml", problem, f"set ModelName={contract.name}"))
     try:
         answers = json.loads(report.read_text())["answers"]
@@ -190,10 +190,10 @@ def drift(p: Mapping[str, str], contract: Contract, report: Path) -> list[Findin
             "ReportUnsureShare": float(answers["unsure_share"]),
         }
     except (OSError, ValueError, LookupError, TypeError):
-        remedy = "write it with the model: python -m train bundle"
-        return [*found, Finding(str(report), "it has no figures for the alarms on drift", remedy)]
+        remedy = "write it together with the model: python -m train bundle"
+        return [*found, Finding(str(report), "it has no figures for the drift alarms", remedy)]
     for name, figure in figures.items():
         if abs(float(p[name]) - figure) > _DRIFT_TOLERANCE:
-            problem = f"{name} is {p[name]}, {report.name} says {figure:.3f}"
+            problem = f"{name} is {p[name]}, but {report.name} says {figure:.3f}"
             found.append(Finding("template.yaml", problem, f"set {name}={figure:.2f}"))
     return found

@@ -1,7 +1,8 @@
-"""`make smoke URL=…`: is a deployed endpoint healthy, right and strict? One line a check.
+"""`make smoke URL=…`: checks that a deployed endpoint is healthy, correct and strict.
 
-Health, the golden pictures against the checkpoint's expectations, and a few mistakes that must be
-answered with their status. Exit 0: all passed; 1: not; 2: wrong usage.
+It asks for its health, compares the golden pictures' answers with the checkpoint's, and makes a few
+mistakes that must be refused with the right status. Prints one line for each check. Exit 0: all
+passed; 1: some failed; 2: wrong usage.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 from ops.hook import pretraffic
 
 _MISTAKES = (
-    ("text in the place of a photo", "POST", "/predict", b"dear photo", 415),
+    ("text instead of a photo", "POST", "/predict", b"not a photo", 415),
     ("an empty body", "POST", "/predict", b"", 400),
     ("an unknown path", "GET", "/nowhere", None, 404),
     ("a wrong method", "GET", "/predict", None, 405),
@@ -35,7 +36,7 @@ class Endpoint:
     timeout_s: float
 
     def send(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
-        """Status and JSON of one answer; None where the body is none.
+        """The status and the JSON of one answer; None if the body is not JSON.
 
         Raises:
             OSError: nothing answers.
@@ -60,7 +61,7 @@ def _json(text: bytes) -> Any:
 
 
 def problems(endpoint: Endpoint, goldens: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each check's name and what is wrong; an empty list when it passed."""
+    """The name of each check and what is wrong; an empty list means that it passed."""
     status, health = endpoint.send("GET", "/health")
     is_well = status == 200 and isinstance(health, dict) and health.get("status") == "ok"
     yield "health", [] if is_well else [f"status {status}, {health}"]
@@ -72,7 +73,7 @@ def problems(endpoint: Endpoint, goldens: Path) -> Iterator[tuple[str, list[str]
     for name, method, path, body, wanted in _MISTAKES:
         status, problem = endpoint.send(method, path, body)
         is_told = status == wanted and isinstance(problem, dict) and problem.get("status") == wanted
-        yield name, [] if is_told else [f"status {status}, expected {wanted} as a problem"]
+        yield name, [] if is_told else [f"status {status}, expected a problem with status {wanted}"]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -84,7 +85,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--goldens", type=Path, default=pretraffic.GOLDEN)
     arguments = parser.parse_args(words)
     if not arguments.url.startswith(("https://", "http://")):
-        parser.error("the URL must begin with https:// or http://")
+        parser.error("the URL must start with https:// or http://")
     headers = {"authorization": f"Bearer {arguments.token}"} if arguments.token else {}
     endpoint = Endpoint(arguments.url, headers, arguments.timeout_s)
     failed = 0
@@ -96,7 +97,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"FAIL {arguments.url}: {error}", file=sys.stderr)
         return 1
     except HTTPException as error:
-        print(f"FAIL {arguments.url}: no answer as HTTP has it: {error!r}", file=sys.stderr)
+        print(f"FAIL {arguments.url}: not a valid HTTP answer: {error!r}", file=sys.stderr)
         return 1
     print(f"{failed} checks failed." if failed else "All checks passed.")
     return 1 if failed else 0

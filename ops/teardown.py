@@ -1,4 +1,4 @@
-"""`make teardown STACK=…`: what deleting the stack removes and what stays; YES=1 deletes it."""
+"""`make teardown STACK=…`: lists what deleting a stack removes and keeps; YES=1 deletes it."""
 
 import argparse
 import sys
@@ -9,15 +9,15 @@ from ops import aws
 
 _STAYS = (
     "what SAM uploaded: images in the ECR repository of the stack NAME-…-CompanionStack, and files "
-    "in the bucket of aws-sam-cli-managed-default. `sam delete` INSTEAD of this removes them with "
-    "the stack; once the stack is gone, empty the repository and delete its stack by hand",
-    "CloudWatch's metrics, for up to 15 months, and X-Ray's traces, for 30 days, at no cost",
-    "photos in S3: the stack never had more than leave to read them",
+    "in the bucket of aws-sam-cli-managed-default. Use `sam delete` INSTEAD of this to remove them "
+    "with the stack; after this, empty the repository and delete its stack by hand",
+    "CloudWatch's metrics for up to 15 months and X-Ray's traces for 30 days, at no cost",
+    "photos in S3: the stack could only read them",
 )
 
 
 def plan(stacks: Any, stack: str) -> Iterator[str]:
-    """The resources that go, one line each, and then what stays."""
+    """One line for each resource that is deleted, and then for what stays."""
     pages = stacks.get_paginator("list_stack_resources").paginate(StackName=stack)
     for page in pages:
         for resource in page["StackResourceSummaries"]:
@@ -28,7 +28,7 @@ def plan(stacks: Any, stack: str) -> Iterator[str]:
 
 
 def teardown(stacks: Any, stack: str, *, is_meant: bool) -> int:
-    """Show the plan; delete the stack where that is meant, and wait until it is gone."""
+    """Print the plan; if `is_meant`, delete the stack and wait until it is gone."""
     for line in plan(stacks, stack):
         print(line)
     if not is_meant:
@@ -41,10 +41,12 @@ def teardown(stacks: Any, stack: str, *, is_meant: bool) -> int:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Show or do it, and return the exit status."""
+    """Print or do it, and return the exit status."""
     parser = argparse.ArgumentParser("ops.teardown", description=__doc__)
     parser.add_argument("stack")
-    parser.add_argument("--yes", action="store_true", help="delete, not only tell")
+    parser.add_argument(
+        "--yes", action="store_true", help="delete the stack instead of only listing"
+    )
     arguments = parser.parse_args(words)
     return aws.run(
         lambda: teardown(aws.client("cloudformation"), arguments.stack, is_meant=arguments.yes)

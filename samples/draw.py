@@ -1,7 +1,7 @@
 """Draws the sample pictures: plain silhouettes of garments on a light ground, nothing photographed.
 
-They show the bundle at work where no photo is at hand. `python -m samples.draw` writes them anew,
-byte for byte the same with the pinned Pillow.
+They are for trying the bundle without a photo. `python -m samples.draw` writes them again, byte for
+byte the same with the pinned Pillow.
 """
 
 from pathlib import Path
@@ -37,7 +37,7 @@ _FRONT = ((0.492, 0.22), (0.508, 0.22), (0.508, 0.86), (0.492, 0.86))
 _COLLAR = _mirrored((0.38, 0.11), (0.40, 0.24), (0.49, 0.18))
 _WAIST = _mirrored((0.33, 0.14), (0.33, 0.19))
 
-# Each class is painted part by part, the first at the back.
+# Each class is painted part by part, starting at the back.
 GARMENTS: dict[str, tuple[Part, ...]] = {
     "dress": (
         (
@@ -97,7 +97,7 @@ GARMENTS: dict[str, tuple[Part, ...]] = {
 
 def draw(garment: str) -> Image.Image:
     """An RGB picture of one garment of GARMENTS, SIZE_PX square."""
-    scale = 2  # drawn twice as large and reduced, so that the edges are smooth
+    scale = 2  # drawn at twice the size and reduced, for smooth edges
     image = Image.new("RGB", (SIZE_PX * scale, SIZE_PX * scale), _GROUND)
     pen = ImageDraw.Draw(image)
     for colour, outline in GARMENTS[garment]:

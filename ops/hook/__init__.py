@@ -1,1 +1,1 @@
-"""The function that CodeDeploy runs before a new version gets traffic; ships as a zip by itself."""
+"""The function that CodeDeploy runs before a new version gets traffic; deployed as its own zip."""

@@ -1,12 +1,11 @@
-"""The new version of the function in, CodeDeploy's verdict out: a version that answers the golden
-pictures otherwise than the checkpoint did gets no traffic.
+"""Blocks a new version of the function whose answers to the golden pictures differ.
 
-The expectations lie beside this file and ship with it: `python -m train bundle` writes them from
-the torch checkpoint. Nothing is read from the version that is judged, so a model that was changed
-together with its own contract fails all the same. An answer shows calibrated probabilities, not
-logits: the expected ones are made here from the checkpoint's logits and temperature.
+The expected answers are deployed beside this file; `python -m train bundle` writes them from the
+torch checkpoint. Nothing is read from the version under test, so it also finds a model whose own
+contract was changed with it. Answers contain calibrated probabilities, not logits; the expected
+ones are computed here from the checkpoint's logits and temperature.
 
-Runs on the runtime's own boto3 and nothing else.
+It needs only the runtime's own boto3.
 """
 
 import base64
@@ -29,12 +28,12 @@ Ask = Callable[[dict[str, Any]], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """One picture and what the checkpoint said of it.
+    """One picture and the checkpoint's answer.
 
     Attributes:
         picture: the bytes of an image file.
         probabilities: by class, each 0..1: softmax(logits / temperature).
-        tolerance: largest difference of any probability that is let pass.
+        tolerance: largest allowed difference of any probability.
     """
 
     name: str
@@ -45,13 +44,13 @@ class Golden:
 
     @property
     def event(self) -> dict[str, Any]:
-        """The direct invocation that asks for as many classes as an answer may list."""
+        """The direct invocation, which asks for as many classes as an answer may list."""
         image = base64.b64encode(self.picture).decode()
         return {"image": image, "top_k": top_k(len(self.probabilities))}
 
 
 def top_k(classes: int) -> int:
-    """How many predictions are asked for of a model of so many classes."""
+    """How many predictions to ask for from a model with this many classes."""
     return min(classes, _MAX_TOP_K)
 
 
@@ -87,22 +86,22 @@ def softmax(logits: Sequence[float], temperature: float) -> list[float]:
 
 
 def differences(golden: Golden, answer: Any) -> list[str]:
-    """What an answer says otherwise than the checkpoint, one line each; empty when it agrees."""
+    """How an answer differs from the checkpoint's, one line each; empty when they agree."""
     if not _is_prediction(answer):
         said = None
         if isinstance(answer, dict):
             said = answer.get("detail") or answer.get("errorMessage")
-        return [f"{golden.name}: no prediction but: {said or json.dumps(answer)[:200]}"]
+        return [f"{golden.name}: not a prediction: {said or json.dumps(answer)[:200]}"]
     found = []
     if answer.get("label") != golden.label:
         found.append(f"{golden.name}: label {answer.get('label')}, expected {golden.label}")
     answered = {p["label"]: p["probability"] for p in answer["predictions"]}
     strangers = answered.keys() - golden.probabilities.keys()
     if strangers or len(answered) != golden.event["top_k"]:
-        return [*found, f"{golden.name}: other classes than expected: {', '.join(answered)}"]
+        return [*found, f"{golden.name}: unexpected classes: {', '.join(answered)}"]
     label = max(answered, key=lambda name: abs(answered[name] - golden.probabilities[name]))
     off = abs(answered[label] - golden.probabilities[label])
-    if not off <= golden.tolerance:  # NaN is off as well
+    if not off <= golden.tolerance:  # NaN differs, too
         found.append(
             f"{golden.name}: probability of {label} {answered[label]:.6f}, expected "
             f"{golden.probabilities[label]:.6f} within {golden.tolerance:g}"
@@ -121,20 +120,20 @@ def _is_prediction(answer: Any) -> bool:
 
 
 def check(goldens: Sequence[Golden], ask: Ask) -> list[str]:
-    """Every difference between the golden pictures' expectations and what `ask` answers."""
+    """Every difference between the expected answers and those of `ask`."""
     return [line for golden in goldens for line in differences(golden, ask(golden.event))]
 
 
 def verdict(goldens_in: Path, ask: Ask) -> list[str]:
-    """Like `check`, and a line for whatever keeps the check from being made: that fails, too."""
+    """Like `check`; if that fails to run, a line that says so, which blocks the version, too."""
     try:
         return check(load(goldens_in), ask)
-    except Exception as error:  # noqa: BLE001 - a check that could not be made was not passed
-        return [f"The check could not be made: {type(error).__name__}: {error}"]
+    except Exception as error:  # noqa: BLE001 - a check that did not run has not passed
+        return [f"The check failed to run: {type(error).__name__}: {error}"]
 
 
 def lambda_handler(event: Mapping[str, str], context: object) -> dict[str, Any]:
-    """Judge the version in NEW_VERSION and tell CodeDeploy."""
+    """Check the version in NEW_VERSION and report to CodeDeploy."""
     import boto3
     from botocore.config import Config
 

@@ -129,9 +129,7 @@ def test_a_port_in_use_is_told_in_one_line(environ):
         port = str(taken.getsockname()[1])
         done = local("serve", "--port", port, "--backend", "process", environ=environ)
     assert done.returncode == 1
-    assert re.fullmatch(
-        rf"local: 127.0.0.1:{port} cannot be listened on: .*--port\.\n", done.stderr
-    )
+    assert re.fullmatch(rf"local: Cannot listen on 127.0.0.1:{port}: .*--port\.\n", done.stderr)
 
 
 @pytest.mark.parametrize(

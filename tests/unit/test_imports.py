@@ -1,173 +1,70 @@
-"""Who may know whom, and what a cold start must not pay for: tried in processes of their own."""
+"""Which room may import which, read from the source; no file reads the environment unless listed."""
 
 import ast
-import base64
-import json
-import math
-import os
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.drawn import encoded, picture
-from tests.tiny_model import write_tiny_model
-
 ROOT = Path(__file__).parents[2]
 
-# What the service may cost beside ONNX Runtime, which brings numpy. The processor's time is the
-# least of a few starts in turns, which a busy machine can hardly touch.
-_MODULES_RATIO = 1.8  # 1.55 on Python 3.11: 206 modules to 133
-_CPU_TIME_RATIO = 2.5
-_ROUNDS = 3
+# Room -> the rooms of this project that it may import.
+BASE = ("serving.errors", "serving.settings")
+WORK = ("serving.fetch", "serving.images", "serving.model")
+MAY_IMPORT = {
+    "serving.errors": (),
+    "serving.settings": ("serving.errors",),
+    **dict.fromkeys(WORK, BASE),
+    "serving.http": (*BASE, *WORK),
+    "serving.telemetry": (*BASE, "serving.http"),
+    "serving.predict": (*BASE, *WORK, "serving.http"),
+    "serving.app": (*BASE, *WORK, "serving.http", "serving.telemetry", "serving.predict"),
+    "lambda_function": ("serving.settings", "serving.model", "serving.fetch", "serving.app"),
+}
+OURS = ("serving", "train", "local", "ops", "samples", "benchmarks", "tests", "lambda_function")
 
 
-def modules_after(code: str, **environment: str) -> set[str]:
-    """The modules that a new process has imported after running some code."""
-    script = f"import json, sys\n{code}\njson.dump(sorted(sys.modules), sys.stderr)"
-    result = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return set(json.loads(result.stderr))
+def room_of(module: str) -> str:
+    """`serving.http.events` -> `serving.http`; a module outside of serving is its package's."""
+    package, *rest = module.split(".")
+    return f"{package}.{rest[0]}" if package == "serving" and rest else package
 
 
-@pytest.fixture(scope="module")
-def at_init(tmp_path_factory) -> set[str]:
-    path = write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
-    return modules_after("import lambda_function", MODEL_PATH=str(path))
+def files_of(room: str) -> list[Path]:
+    path = ROOT / room.replace(".", "/")
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
 
 
-@pytest.mark.parametrize(
-    "unknown",
-    ["train", "local", "ops", "torch", "torchvision", "onnx", "sklearn", "matplotlib", "tests"],
-)
-def test_the_service_knows_nothing_of(at_init, unknown):
-    assert not {name for name in at_init if name == unknown or name.startswith(f"{unknown}.")}
+def imported(path: Path) -> Iterator[str]:
+    """Each module of this project that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            # `from serving import errors` names a module, too.
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (name for name in names if name.split(".")[0] in OURS)
 
 
-@pytest.mark.parametrize(
-    "late",
-    [
-        *("boto3", "botocore", "urllib3", "python_multipart", "concurrent.futures", "asyncio"),
-        *(
-            "http.client",
-            "email",
-            "ssl",
-            "tempfile",
-            "serving.fetch.fetcher",
-            "serving.fetch.connection",
-        ),
-        *("serving.fetch.s3", "serving.http.form", "serving.http.openapi", "serving.http.plain"),
-        *("serving.http.page", "PIL.TiffImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin"),
-        # What a library could drag in at any upgrade.
-        *("google.protobuf", "flatbuffers", "packaging", "unittest", "multiprocessing", "sqlite3"),
-        *("PIL.PngImagePlugin", "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.ImageFont"),
-        "PIL.MpoImagePlugin",
-        *("onnxruntime.quantization", "numpy.f2py", "numpy.testing", "numpy.ma", "xml.etree"),
-    ],
-)
-def test_a_cold_start_does_not_import_what_few_events_need(at_init, late):
-    assert late not in at_init
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_only_the_rooms_below_it(room):
+    allowed = MAY_IMPORT[room]
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}: {room} may import only {allowed}"
+        for path in files_of(room)
+        for module in imported(path)
+        if room_of(module) not in (room, *allowed)
+    ]
+    assert wrong == []
 
 
-def test_a_jpeg_in_the_request_needs_neither_http_nor_another_format(tmp_path):
-    model = str(write_tiny_model(tmp_path / "tiny.onnx"))
-    event = {"image": base64.b64encode(encoded(picture("red"), "JPEG")).decode()}
-    code = f"""
-import lambda_function
-answer = lambda_function.app.handle({event!r}, request_id="request-1")
-assert "label" in answer, answer
-"""
-    modules = modules_after(code, MODEL_PATH=model)
-    assert not modules & {"http.client", "PIL.PngImagePlugin", "PIL.GifImagePlugin"}
-
-
-def test_a_snapshot_holds_what_the_first_url_imports(tmp_path):
-    model = str(write_tiny_model(tmp_path / "tiny.onnx"))
-    code = "import lambda_function\nlambda_function.warm_up()"
-    assert {"serving.fetch.fetcher", "http.client", "ssl"} <= modules_after(code, MODEL_PATH=model)
-
-
-def test_what_keras_image_helper_imports_is_there_for_whoever_uses_it():
-    modules = modules_after("""
-import serving.model.preprocess
-import urllib.request
-assert urllib.request.urlopen
-""")
-    assert "http.client" in modules
-
-
-GARBAGE = """
-import gc
-def collections(): return sum(generation["collections"] for generation in gc.get_stats())
-before = collections()
-import lambda_function
-assert collections() - before < 5  # it was 59
-assert gc.isenabled() and gc.get_freeze_count() > 10_000
-"""
-
-
-def test_no_garbage_is_looked_for_until_the_service_has_started(tmp_path):
-    modules_after(GARBAGE, MODEL_PATH=str(write_tiny_model(tmp_path / "tiny.onnx")))
-
-
-def test_a_start_that_fails_leaves_the_garbage_collector_on(tmp_path):
-    code = """
-import gc
-from serving.errors import ContractError
-try:
-    import lambda_function
-except ContractError:
-    assert gc.isenabled()
-else:
-    raise AssertionError
-"""
-    modules_after(code, MODEL_PATH=str(tmp_path / "nowhere.onnx"))
-
-
-def test_the_whole_service_imports_few_modules_more_than_onnx_runtime_alone(at_init):
-    nothing, alone = modules_after("pass"), modules_after("import onnxruntime")
-    assert len(at_init - nothing) <= _MODULES_RATIO * len(alone - nothing)
-
-
-def test_the_whole_service_starts_in_little_more_time_than_onnx_runtime_alone(tmp_path):
-    model = str(write_tiny_model(tmp_path / "tiny.onnx"))
-    least_s = dict.fromkeys(("onnxruntime", "lambda_function"), math.inf)
-    for _ in range(_ROUNDS):
-        for name in least_s:
-            script = f"import time\nimport {name}\nprint(time.process_time())"
-            result = subprocess.run(
-                [sys.executable, "-c", script],
-                cwd=ROOT,
-                env={**os.environ, "MODEL_PATH": model},
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            least_s[name] = min(least_s[name], float(result.stdout))
-    assert least_s["lambda_function"] <= _CPU_TIME_RATIO * least_s["onnxruntime"]
-
-
-@pytest.mark.parametrize("alone", ["bombs", "draft", "errors", "settings"])
-def test_the_ground_floor_imports_nothing_above_it(alone):
-    ours = {m for m in modules_after(f"import serving.{alone}") if m.startswith("serving")}
-    assert ours <= {"serving", "serving.errors", f"serving.{alone}"}
-
-
-@pytest.mark.parametrize(
-    ("room", "its_own"), [("image", {"serving.images.limits"}), ("preprocess", set())]
-)
-def test_image_and_preprocess_import_only_draft_and_errors_and_what_is_theirs(room, its_own):
-    ours = {m for m in modules_after(f"import serving.{room}") if m.startswith("serving")}
-    assert (
-        ours == {"serving", "serving.images.draft", "serving.errors", f"serving.{room}"} | its_own
-    )
+def test_every_module_of_serving_is_in_a_room():
+    rooms = {
+        room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        for path in (ROOT / "serving").rglob("*.py")
+    }
+    assert rooms - {"serving.__init__"} == MAY_IMPORT.keys() - {"lambda_function"}
 
 
 def environment_reads(path: Path) -> list[str]:
@@ -183,15 +80,18 @@ def environment_reads(path: Path) -> list[str]:
     ]
 
 
-def test_only_the_entry_reads_the_environment():
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [
+        # Settings are given the environment as a mapping.
+        ("serving", {"serving/__init__.py": ["os.environ"]}),  # sets a variable of ONNX Runtime
+        ("train", {"train/fit.py": ["os.environ"]}),  # CXX, which torch reads itself
+    ],
+)
+def test_only_the_entry_reads_the_environment(package, allowed):
     found = {
         path.relative_to(ROOT).as_posix(): reads
-        for folder in ("serving", "train")
-        for path in sorted((ROOT / folder).glob("*.py"))
-        # Settings are given the environment as a mapping.
+        for path in sorted((ROOT / package).rglob("*.py"))
         if path.name != "settings.py" and (reads := environment_reads(path))
     }
-    assert found == {
-        "serving/__init__.py": ["os.environ"],  # sets a variable of ONNX Runtime
-        "train/fit/loop.py": ["os.environ"],  # CXX, which torch reads itself
-    }
+    assert found == allowed

@@ -120,7 +120,7 @@ def test_a_file_that_is_no_photo_is_refused_in_one_line(tmp_path, capsys):
     assert main(["predict", str(model), str(text)]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"train predict: {text}: ")
-    assert "not an image of a type that is taken" in error
+    assert "not an image in a supported format" in error
 
 
 def test_what_cannot_be_read_is_named_and_the_others_are_answered(tmp_path, photo, capsys):
@@ -133,7 +133,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered(tmp_path, phot
     out, err = capsys.readouterr()
     assert [label for _, label in shown(out)] == ["red", "green"]
     lines = err.splitlines()
-    assert lines[0].startswith(f"train predict: {notes}: The 8 bytes are not an image")
+    assert lines[0].startswith(f"train predict: {notes}: These 8 bytes are not an image")
     assert lines[1].startswith(f"train predict: {tmp_path / 'nowhere.jpg'} cannot be read")
     assert lines[2] == "train predict: 2 of 4 images could not be read: they are named above."
 

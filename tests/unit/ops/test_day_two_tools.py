@@ -124,8 +124,8 @@ def test_smoke_of_an_address_where_nothing_answers_fails_in_one_line(capsys):
 @pytest.mark.parametrize(
     ("reply", "told"),
     [
-        (b"220 smtp.example ESMTP\r\n", "no answer as HTTP has it: BadStatusLine"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{}", "has it: IncompleteRead"),
+        (b"220 smtp.example ESMTP\r\n", "not a valid HTTP answer: BadStatusLine"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{}", "HTTP answer: IncompleteRead"),
         (b"", "Remote end closed connection"),
     ],
 )

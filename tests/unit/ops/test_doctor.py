@@ -41,22 +41,25 @@ PARAMETERS = {
         {"SnapStart": "true", "ProvisionedConcurrency": "2"},
         "exclude",
     ),
-    "more provisioned than reserved": ({"ProvisionedConcurrency": "9"}, "leaves nothing"),
+    "more provisioned than reserved": ({"ProvisionedConcurrency": "9"}, "uses up"),
     "all that is reserved provisioned": (
         {"ProvisionedConcurrency": "5", "ReservedConcurrency": "5"},
         "set ReservedConcurrency=6 or more",
     ),
-    "nothing reserved": ({"ReservedConcurrency": "0"}, "no request"),
-    "a JWT without issuer": ({"ApiAuth": "JWT", "JwtAudience": "app"}, "lacks JwtIssuer"),
-    "a JWT without audience": ({"ApiAuth": "JWT", "JwtIssuer": "https://i.example"}, "lacks"),
+    "nothing reserved": ({"ReservedConcurrency": "0"}, "refuses every request"),
+    "a JWT without issuer": ({"ApiAuth": "JWT", "JwtAudience": "app"}, "needs JwtIssuer"),
+    "a JWT without audience": (
+        {"ApiAuth": "JWT", "JwtIssuer": "https://i.example"},
+        "needs JwtIssuer",
+    ),
     "an audience without a name": (
         {"ApiAuth": "JWT", "JwtIssuer": "https://i.example", "JwtAudience": "app,"},
-        "lacks",
+        "needs JwtIssuer",
     ),
-    "an issuer that nobody asks": ({"JwtIssuer": "https://i.example"}, "does not look at it"),
-    "an open API without cap": ({"ReservedConcurrency": "-1"}, "no concurrency caps"),
+    "an issuer that nobody asks": ({"JwtIssuer": "https://i.example"}, "ignores it"),
+    "an open API without cap": ({"ReservedConcurrency": "-1"}, "no concurrency limit caps"),
     "slow beyond the timeout": ({"AlarmP99Ms": "29000"}, "AlarmP99Ms"),
-    "less memory than an image takes": ({"MemorySizeMb": "512"}, "may take 853 MB"),
+    "less memory than an image takes": ({"MemorySizeMb": "512"}, "may need 853 MB"),
     "another model's name": ({"ModelName": "other"}, "ModelName is other"),
     "another report's confidence": ({"ReportConfidence": "0.1"}, "ReportConfidence is 0.1"),
     "another report's unsure share": ({"ReportUnsureShare": "0.9"}, "ReportUnsureShare is 0.9"),
@@ -146,8 +149,8 @@ def test_too_little_memory_hides_no_other_finding(checkout, capsys):
     path.write_text(path.read_text().replace("MinValue: 512", "MinValue: 1"))
     told = found(checkout, capsys, "MemorySizeMb=80")
     assert len(told) == 2
-    assert "may take 90 MB" in told[0]
-    assert "golden answers differ" in told[1]
+    assert "may need 90 MB" in told[0]
+    assert "golden pictures differently" in told[1]
 
 
 def test_fewer_classes_than_the_hook_asks_for_are_found(checkout, capsys):
@@ -174,7 +177,7 @@ def test_a_figure_is_told_to_the_hundredth_that_doctor_takes(checkout, capsys):
 def test_a_report_of_another_shape_is_found(text, checkout, capsys):
     (checkout / "model" / "report.json").write_text(text)
     told = found(checkout, capsys)
-    assert [line for line in told if "no figures for the alarms" in line]
+    assert [line for line in told if "no figures for the drift alarms" in line]
 
 
 def test_the_stack_name_of_sam_deploy_outweighs_the_global_one(checkout, capsys):
@@ -187,7 +190,7 @@ def test_the_stack_name_of_sam_deploy_outweighs_the_global_one(checkout, capsys)
 def test_a_samconfig_that_is_no_toml_is_named(checkout, capsys):
     (checkout / "samconfig.toml").write_text("stack_name = photo")
     assert doctor.main([], checkout) == 2
-    assert "samconfig.toml is no TOML" in capsys.readouterr().err
+    assert "samconfig.toml is not valid TOML" in capsys.readouterr().err
 
 
 def test_a_parameter_that_the_template_does_not_have_is_wrong_usage(checkout, capsys):
@@ -216,7 +219,7 @@ def test_a_report_without_figures_for_the_alarms_is_found(checkout, capsys):
     text = json.loads(report.read_text())
     del text["answers"]
     report.write_text(json.dumps(text))
-    the_one(found(checkout, capsys), "no figures for the alarms")
+    the_one(found(checkout, capsys), "no figures for the drift alarms")
 
 
 def test_golden_pictures_of_another_model_are_found(checkout, capsys):

@@ -36,7 +36,7 @@ def test_a_contract_that_the_code_cannot_honour_is_found(tmp_path):
     value = CONTRACT.to_json() | {"version": 99}
     path = tmp_path / "new.onnx"
     write_tiny_model(path, metadata={METADATA_KEY: json.dumps(value)})
-    the_one(refusal(path), "this code refuses it", "'version' is 99")
+    the_one(refusal(path), "serving refuses it", "'version' is 99")
 
 
 def test_a_contract_that_names_a_second_network_is_found(tmp_path):

@@ -28,14 +28,14 @@ def test_an_answer_within_the_tolerance_agrees():
         (answer(red=float("nan"), green=0.2, blue=0.1), "probability of red nan"),
         (answer(red=0.7, green=0.2), "other classes"),
         (answer(red=0.7, green=0.2, violet=0.1), "other classes"),
-        ({"status": 415, "detail": "no image"}, "no prediction but: no image"),
-        ({"errorMessage": "it crashed"}, "no prediction but: it crashed"),
-        (None, "no prediction but: null"),
-        ([1], "no prediction but: [1]"),
-        (True, "no prediction but: true"),
-        ({"predictions": [0.1, 0.9]}, "no prediction but: {"),
-        ({"predictions": "red"}, "no prediction but: {"),
-        ({"predictions": [{"label": "red"}]}, "no prediction but: {"),
+        ({"status": 415, "detail": "no image"}, "not a prediction: no image"),
+        ({"errorMessage": "it crashed"}, "not a prediction: it crashed"),
+        (None, "not a prediction: null"),
+        ([1], "not a prediction: [1]"),
+        (True, "not a prediction: true"),
+        ({"predictions": [0.1, 0.9]}, "not a prediction: {"),
+        ({"predictions": "red"}, "not a prediction: {"),
+        ({"predictions": [{"label": "red"}]}, "not a prediction: {"),
     ],
 )
 def test_an_answer_that_differs_is_told(said, line):
@@ -55,7 +55,7 @@ def test_every_difference_of_every_picture_is_told():
 
 def test_a_check_that_cannot_be_made_is_not_passed(tmp_path):
     (line,) = verdict(tmp_path, lambda event: answer(red=1.0))
-    assert "could not be made" in line
+    assert "failed to run" in line
 
 
 def test_expectations_without_a_picture_are_refused(tmp_path):

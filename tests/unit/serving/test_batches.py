@@ -109,7 +109,7 @@ def test_a_decoded_picture_is_freed_before_it_is_inferred(
         waiting.append(sum(one() is not None for one in pictures))
         return logits(self, batch)
 
-    monkeypatch.setattr("serving.predict.image.decode_scaled", decoded)
+    monkeypatch.setattr("serving.predict.decode_scaled", decoded)
     monkeypatch.setattr(Classifier, "logits", counted)
     answers(classifier, 1, [picture("red"), picture("green")])
     assert waiting == [0, 0]
