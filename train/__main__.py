@@ -1,4 +1,4 @@
-"""The command line: `python -m train VERB`, its flags made from each verb's config.
+"""The command line, `python -m train VERB`. Each verb's flags are made from its config.
 
 Exit codes: 0 done, 1 a check or gate failed, 2 the command or a file is wrong.
 """
@@ -14,18 +14,18 @@ import tyro
 from serving.errors import ServingError
 from train.errors import TrainError
 
-# verb, the name of its function, too -> (module, config class, what it does); modules are imported
-# when they are used.
+# Verb, which is also the name of its function -> (module, config class, what it does). A module is
+# imported when its verb is run.
 VERBS: dict[str, tuple[str, str, str]] = {
     "build": (
         "train.recipes.build",
         "BuildConfig",
-        "Make a model from a folder of photos by a recipe, from the first step to the last.",
+        "Make a model from a folder of photos, by a recipe.",
     ),
     "inspect": (
         "train.evaluate.inspection",
         "InspectConfig",
-        "Look at a folder of photos before training, or at one photo as numbers.",
+        "Check a folder of photos before training, or show one photo as numbers.",
     ),
     "fit": ("train.fit.loop", "FitConfig", "Train a network on a folder of photos."),
     "sweep": (
@@ -36,31 +36,31 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "evaluate": (
         "train.evaluate.verb",
         "EvaluateConfig",
-        "Measure a run or an ONNX file on a split.",
+        "Measure a run or an ONNX file on a split of the photos.",
     ),
     "frontier": (
         "train.export.input_size",
         "FrontierConfig",
-        "Compare a run's input sizes by loss and time.",
+        "Compare input sizes of a run by loss and time.",
     ),
     "predict": ("train.evaluate.predict", "PredictConfig", "Classify files or URLs."),
     "export": ("train.export.onnx", "ExportConfig", "Write a run's model as an ONNX file."),
     "quantize": (
         "train.export.quantize",
         "QuantizeConfig",
-        "Write a run's ONNX file in int8, if it passes a gate.",
+        "Write a run's ONNX file in int8, if it is as good and faster.",
     ),
     "bundle": (
         "train.export.bundle",
         "BundleConfig",
-        "Put a run's ONNX file and report under model/.",
+        "Put a run's ONNX file, report and model card into model/.",
     ),
 }
 
 
 def main(arguments: list[str]) -> int:
     """Run one verb; returns the exit code."""
-    if isinstance(sys.stdout, TextIOWrapper):  # as standard error does: a name may not be UTF-8
+    if isinstance(sys.stdout, TextIOWrapper):  # file names need not be UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: python -m train VERB [flags]; python -m train VERB --help lists the flags\n")

@@ -1,5 +1,5 @@
-"""The settings of a training run: frozen dataclasses from which the command line is made, and which
-are saved beside every output.
+"""The settings of a training run: frozen dataclasses that become the command line's flags and are
+saved beside every output.
 """
 
 import json
@@ -19,7 +19,7 @@ Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "onecycle", "cosine", "step"]
 Precision = Literal["auto", "no", "bf16", "fp16"]
 
-# Networks that halve the image five times have one position left of this.
+# Networks that halve the image five times are left with one position at this size.
 SMALLEST_PX = 32
 
 
@@ -30,18 +30,18 @@ class DataConfig:
     data: Path
     """Folder with {train,validation}/CLASS/*.jpg."""
     choose_on: ChooseOn = "validation"
-    """What the epochs are compared on: the validation split, a share of train that is then kept
-    out of training, or nothing, which trains on all of train and keeps the last epoch."""
+    """Which photos choose the best epoch: `validation`, the split; `holdout`, a share of train that
+    is kept out of training; `nothing`, which trains on all of train and keeps the last epoch."""
     holdout: float = 0.1
-    """Share of each class of train that `--choose-on holdout` keeps out of training."""
+    """With `--choose-on holdout`, the share of each class of train that is kept out of training."""
     holdout_seed: int = 0
-    """Draws what is held out; `--seed` does not, so runs of several seeds hold out the same."""
+    """Seed of the held-out share. Runs with different `--seed` hold out the same photos."""
     strict: bool = False
-    """Stop at a photo that cannot be read, instead of naming it and going on."""
+    """Stop at the first photo that cannot be read, instead of leaving it out."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos and features; safe to delete."""
     workers: int = -1
-    """Processes that augment photos; -1 takes one per core, 8 at most."""
+    """Processes that augment photos; -1 is one per core, at most 8."""
 
     def __post_init__(self) -> None:
         require(0 < self.holdout < 1, "--holdout", "a number between 0 and 1", self.holdout)
@@ -49,27 +49,28 @@ class DataConfig:
 
     @property
     def held_out(self) -> tuple[float, int] | None:
-        """What tells which photos of train were kept out of training; None where none were."""
+        """Share and seed of the photos kept out of training; None if none were."""
         return (self.holdout, self.holdout_seed) if self.choose_on == "holdout" else None
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """Which network, from which weights, and what of it is trained."""
+    """Which network, its starting weights, and which part of it is trained."""
 
     backbone: str = "mobilenet_v2"
-    """A torchvision classification model by its name, or one of timm's as timm/NAME."""
+    """Name of a torchvision classification model, or timm/NAME for one of timm's."""
     weights: str = "default"
-    """`default` downloads the library's own, else a state-dict file, or `none`."""
+    """Starting weights: `default` downloads the library's, `none` draws random ones, or a
+    state-dict file."""
     train_backbone: bool = False
-    """Train the whole network rather than the head alone."""
+    """Train the whole network, not only the head."""
     frozen_stages: int = 0
-    """How many of a trained backbone's first stages keep their starting weights. Those look at the
-    largest images, so that an epoch without them is faster, and what they see is general."""
+    """With `--train-backbone`, the number of first stages that keep their starting weights. They
+    see the largest feature maps, so freezing them makes an epoch faster."""
     inner: int = 0
-    """Units of an inner layer between features and logits; 0 leaves it out."""
+    """Units of a hidden layer between features and logits; 0 for none."""
     dropout: float = 0.0
-    """Share of the head's inputs that are dropped in training."""
+    """Dropout before the last layer, as a share."""
     input_px: int = 224
     """Height and width of the network's input."""
 
@@ -79,78 +80,79 @@ class FitConfig:
     """Train a network on a folder of photos."""
 
     out: Path
-    """Folder of the run; everything the run leaves is in it."""
+    """Folder of the run; everything is written there."""
     data: Annotated[DataConfig, tyro.conf.arg(name="")]
     network: Annotated[NetworkConfig, tyro.conf.arg(name="")] = field(default_factory=NetworkConfig)
     epochs: int = 10
-    """Passes over the photos of train."""
+    """Passes over the training photos."""
     batch: int = 32
-    """Photos in a step, over all processes together."""
+    """Photos per step, over all processes together."""
     lr: float = 1e-3
-    """Peak learning rate of the head, or of the backbone where it is trained."""
+    """Peak learning rate of the head, or with `--train-backbone` of the backbone."""
     head_lr_factor: float = 5.0
-    """Where the backbone is trained, the head learns this many times faster."""
+    """With `--train-backbone`, the head's learning rate is this many times `--lr`."""
     optimizer: Optimizer = "adam"
-    """`sgd` is with Nesterov's momentum of 0.9."""
+    """`sgd` uses Nesterov momentum 0.9."""
     weight_decay: float = 0.0
-    """How strongly weights are drawn to 0; biases and those of normalisation never are."""
+    """Weight decay; biases and normalisation layers have none."""
     schedule: Schedule = "constant"
-    """Of the learning rate. `onecycle`: up, then down to nearly 0; `cosine`: up in a line, then
-    down to 0, both along a cosine; `step`: a tenth after each third."""
+    """Learning-rate schedule. `onecycle`: up, then down to nearly 0, both along a cosine;
+    `cosine`: linear warm-up, then down to 0 along a cosine; `step`: divided by 10 after each third
+    of the steps."""
     warmup: float = 0.2
-    """Share of the steps over which one-cycle and cosine raise the learning rate."""
+    """Share of the steps in which `onecycle` and `cosine` raise the learning rate."""
     label_smoothing: float = 0.0
-    """Share of each label that is spread over all classes."""
+    """Share of each label that is spread evenly over all classes."""
     class_weights: bool = False
-    """Weigh each class by the inverse of its share of train."""
+    """Weight each class in the loss by the inverse of its share of the training photos."""
     augment: Augment = "none"
-    """`light`: small turns, crops of 0.9 to 1, flips; `strong`: crops of 0.5 to 1, flips, jittered
-    colours, erasing; `whole`: turns, moves and shears but no crops, stronger jitter, erasing;
-    `crops`: crops of 0.4 to 1, flips, jittered colours, for a student of a teacher."""
+    """`light`: small rotations, crops of 90 to 100 % of the area, flips; `strong`: crops of 50 to
+    100 %, flips, colour jitter, random erasing; `whole`: rotation, shift, shear and scale without
+    crops, stronger colour jitter, random erasing; `crops`: crops of 40 to 100 %, flips, colour
+    jitter, meant for training with a teacher."""
     progressive_px: tuple[int, ...] = ()
-    """Sizes of the training photos, one after another over the epochs in equal parts; empty trains
-    at the input's size throughout."""
+    """Sizes to train at, each for an equal part of the epochs; `--input-px` if not given."""
     mixup: float = 0.0
-    """Strength (alpha) of mixup; 0 is off."""
+    """Alpha of mixup; 0 turns it off."""
     cutmix: float = 0.0
-    """Strength (alpha) of cutmix; 0 is off."""
+    """Alpha of cutmix; 0 turns it off."""
     mix_share: float = 1.0
-    """Share of the batches that mixup or cutmix mixes."""
+    """Share of the batches that mixup or cutmix is applied to."""
     start: str = ""
-    """Folder of a trained run whose weights, the head's among them, this one starts from."""
+    """Folder of a trained run to start from; all its weights are loaded, the head's too."""
     teacher: tuple[str, ...] = ()
-    """Folders of trained runs, of any backbone: the mean of their answers is learned beside the
-    labels."""
+    """Folders of trained runs to distil from, of any backbone; the target is the mean of their
+    probabilities."""
     teacher_weight: float = 0.5
-    """Share of the loss that compares with the teacher; the labels have the rest."""
+    """Share of the loss that comes from the teacher; the rest comes from the labels."""
     teacher_px: int = 0
-    """Size at which the teacher sees a photo, where that is larger than the training size: a
-    network for small photos learns what larger ones show. 0 is the training size."""
+    """Input size of the teacher if larger than the training size; 0 is the training size."""
     ema: float = 0.0
-    """Decay of the moving average of the weights that is kept as the model; 0 is off."""
+    """Decay of an exponential moving average of the weights, which becomes the model; 0 turns it
+    off."""
     batchnorm_momentum: float = 0.1
-    """Share that a batch's statistics take in batch-norm's running ones."""
+    """Momentum of batch-norm's running statistics."""
     clip_norm: float = 0.0
-    """Largest norm of the gradient; 0 is off."""
+    """Largest gradient norm; 0 turns clipping off."""
     patience: int = 0
-    """Stop after this many epochs without a better checkpoint; 0 is off."""
+    """Stop after this many epochs without improvement; 0 turns it off."""
     keep: Literal["best", "last"] = "best"
-    """Which epoch's weights the run's model has."""
+    """Which epoch's weights become the model."""
     seed: int = 0
-    """Draws all that is random: starting weights, the photos' order and variants, dropout."""
+    """Seed of starting weights, photo order, augmentation and dropout."""
     deterministic: bool = False
     """Use only algorithms that give the same bits each time, also on a GPU."""
     precision: Precision = "auto"
-    """Mixed precision; `auto` is bf16 where the processor has units for it."""
+    """Mixed precision; `auto` is bf16 where the hardware supports it."""
     threads: int = 0
-    """Threads of torch on the CPU; 0 leaves torch's choice."""
+    """CPU threads of torch; 0 is torch's default."""
     compile: bool = False
-    """Compile the training step with torch.compile, once for each training size: on the CPU it
-    needs a C++ compiler, takes a minute or two first, and pays from a few epochs on."""
+    """Compile the training step with torch.compile, once per training size. On the CPU this needs a
+    C++ compiler and takes a minute or two, which pays off after a few epochs."""
     resume: bool = False
-    """Go on with an interrupted run in the same folder."""
+    """Continue an interrupted run in the same folder."""
     tensorboard: bool = False
-    """Write TensorBoard events into the run's folder as well."""
+    """Write TensorBoard events into the run's folder, too."""
 
     def __post_init__(self) -> None:
         dropout = self.network.dropout
@@ -165,7 +167,7 @@ class FitConfig:
         require(0 <= weight <= 1, "--teacher-weight", "a number from 0 to 1", weight)
         require(self.teacher_px >= 0, "--teacher-px", "a number 0 or more", self.teacher_px)
         if self.teacher_px and not self.teacher:
-            raise UsageError("--teacher-px is the size of a teacher's photos: name one, --teacher.")
+            raise UsageError("--teacher-px needs a teacher: add --teacher RUN.")
         require(0 <= self.warmup < 1, "--warmup", "a number from 0 to below 1", self.warmup)
         require(self.patience >= 0, "--patience", "a number 0 or more", self.patience)
         require(0 <= self.seed < 2**64, "--seed", "a number from 0 to below 2^64", self.seed)
@@ -183,67 +185,71 @@ class FitConfig:
 
     @property
     def training_px(self) -> tuple[int, ...]:
-        """The sizes that the network trains at, one after another."""
+        """The sizes that the network trains at, in order."""
         return self.progressive_px or (self.network.input_px,)
 
     @property
     def on_features(self) -> bool:
-        """Whether the head is trained on features computed once, and no photo is looked at."""
+        """Whether only the head is trained, on features computed once."""
         return not self.network.train_backbone and self.augment == "none"
 
 
 def require_px(flag: str, input_px: int | None) -> None:
-    """Raise UsageError for an input size, where one is given, that is too small for a network."""
+    """Raise UsageError for an input size that is too small for a network; None is no size."""
     takes = f"a number {SMALLEST_PX} or more"
     require(input_px is None or input_px >= SMALLEST_PX, flag, takes, input_px)
 
 
 def require_used(config: FitConfig) -> None:
-    """Raise UsageError for an option that would change nothing in this training, or cannot.
+    """Raise UsageError for an option that would have no effect on this training.
 
-    Apart from the config's own checks: runs of before have such options saved, and still load.
+    Separate from the config's own checks, because older runs may have such options saved.
     """
     for name in ("mixup", "cutmix", "progressive_px") if config.on_features else ():
         if getattr(config, name):
             raise UsageError(
-                f"--{name.replace('_', '-')} changes photos, but a head on a frozen backbone is "
-                "trained on features computed once: add --augment or --train-backbone."
+                f"--{name.replace('_', '-')} changes photos, but this run trains only a head on "
+                "cached features: add --augment or --train-backbone."
             )
     usual = FitConfig(out=config.out, data=config.data)
     if config.teacher_weight != usual.teacher_weight and not config.teacher:
-        raise UsageError("--teacher-weight is a teacher's share of the loss: name one, --teacher.")
+        raise UsageError("--teacher-weight needs a teacher: add --teacher RUN.")
     if config.teacher and config.on_features:
-        raise UsageError("--teacher looks at photos: it takes --train-backbone or --augment.")
+        raise UsageError(
+            "--teacher needs photos, not cached features: add --train-backbone or --augment."
+        )
     if config.patience and config.data.choose_on == "nothing":
-        raise UsageError("--patience compares epochs: leave it out with --choose-on nothing.")
+        raise UsageError(
+            "--patience needs photos to compare epochs on: it does not go with --choose-on nothing."
+        )
     _require_used_sources(config)
     sizes = len(config.progressive_px)
     if sizes > config.epochs:
         raise UsageError(
-            f"--progressive-px has {sizes} sizes for {config.epochs} epochs: give no more than one "
-            "for each epoch."
+            f"--progressive-px has {sizes} sizes for {config.epochs} epochs: give at most one per "
+            "epoch."
         )
 
 
 def _require_used_sources(config: FitConfig) -> None:
-    """Raise UsageError for a share or weights that the training would never look at."""
+    """Raise UsageError for a held-out share or weights that would not be used."""
     choose_on, usual = config.data.choose_on, DataConfig(config.data.data)
     for name in ("holdout", "holdout_seed") if choose_on != "holdout" else ():
         if getattr(config.data, name) != getattr(usual, name):
             raise UsageError(
-                f"--{name.replace('_', '-')} is of the photos that are held out, but --choose-on "
-                f"{choose_on} holds out none: add --choose-on holdout, or leave it out."
+                f"--{name.replace('_', '-')} has no effect with --choose-on {choose_on}: add "
+                "--choose-on holdout, or leave it out."
             )
     weights = config.network.weights
     if config.start and weights not in (NetworkConfig().weights, "none"):
         raise UsageError(
-            f"--weights {weights} would change nothing, for all weights come from --start "
+            f"--weights {weights} has no effect, because all weights come from --start "
             f"{config.start}: leave one of them out."
         )
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """A config as JSON values; paths become strings."""
+    """Convert a config to JSON values; paths become strings."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
     return values
 

@@ -1,16 +1,16 @@
-"""What ends a verb early, each with the exit code that the shell sees.
+"""Errors that end a verb early, each with its exit code.
 
 Exception
 └── TrainError
     ├── UsageError    2  the command, a folder or a file is wrong
-    └── CheckFailedError   1  the work was done and a gate says no
+    └── CheckFailedError   1  the result did not pass a check
 """
 
 from typing import ClassVar
 
 
 class TrainError(Exception):
-    """Base of what a verb reports in one line instead of a traceback."""
+    """Base of errors that are reported in one line instead of a traceback."""
 
     exit_code: ClassVar[int] = 1
 
@@ -22,10 +22,10 @@ class UsageError(TrainError):
 
 
 class CheckFailedError(TrainError):
-    """A check on the result failed; the message holds the figures."""
+    """The result did not pass a check; the message has the figures."""
 
 
 def require(holds: bool, flag: str, takes: str, found: object) -> None:
-    """Raise UsageError, which names the flag, what it takes and what was given, if not `holds`."""
+    """Raise UsageError unless `holds`; it names the flag, what it takes and what was given."""
     if not holds:
         raise UsageError(f"{flag} takes {takes}; found {found}.")

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and folders that are tried before the work begins."""
+"""Files are written whole or not at all; folders are checked before long work begins."""
 
 import errno
 import json
@@ -13,10 +13,10 @@ from train.errors import TrainError, UsageError
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Write a file so that readers see the old one or the new one, never a part.
+    """Write a file so that readers see the old content or the new, never a part.
 
     Raises:
-        TrainError: the disk is full or the folder cannot be written; the old file is intact.
+        TrainError: the disk is full or the folder is not writable; the old file is unchanged.
     """
     temporary: Path | None = None
     try:
@@ -31,7 +31,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
         raise TrainError(
-            f"{path} could not be written: {reason(error)}. What was there before is intact."
+            f"{path} could not be written: {reason(error)}. The file before it is unchanged."
         ) from error
     finally:
         if temporary is not None:
@@ -64,9 +64,9 @@ def read_json(path: Path) -> Any:
 
 
 def require_writable(folder: Path, flag: str = "") -> None:
-    """Try whether files can be written into a folder, and leave nothing behind.
+    """Check that files can be written into a folder, before the work whose result goes there.
 
-    Work whose result goes there begins with it.
+    Leaves nothing behind.
 
     Raises:
         UsageError: they cannot; the message names the flag and the folder.
@@ -80,7 +80,7 @@ def require_writable(folder: Path, flag: str = "") -> None:
         why = "it is a file, not a folder" if folder.is_file() else reason(error)
         place = f"{flag} {folder}".strip()
         raise UsageError(
-            f"{place} cannot be written into: {why}. Make that possible, or give another folder."
+            f"{place} is not writable: {why}. Change that, or give another folder."
         ) from error
     finally:
         for each in missing:
@@ -89,18 +89,18 @@ def require_writable(folder: Path, flag: str = "") -> None:
 
 
 def reason(error: BaseException) -> str:
-    """What the operating system said, also where a library raised its own error over it."""
+    """The operating system's message, even if a library wrapped it in an error of its own."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError):
-            # numpy knows how much was written and not why it was no more.
-            return cause.strerror or f"the disk took a part of it, as a full one does ({cause})"
+            # numpy says how much was written, not why the rest was not.
+            return cause.strerror or f"only a part was written; the disk may be full ({cause})"
         cause = cause.__cause__ or cause.__context__
     return str(error)
 
 
 def reserve(file: Path) -> None:
-    """Take all of the file's space: a disk that fills up under a mapping kills the process."""
+    """Allocate all of the file's space: a full disk would kill a process that maps the file."""
     if not hasattr(os, "posix_fallocate"):  # macOS, Windows
         return
     with file.open("r+b") as opened:
@@ -112,20 +112,22 @@ def reserve(file: Path) -> None:
 
 
 def draft_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for files on their way; raises TrainError where there can be none."""
+    """A temporary folder; raises TrainError if none can be made."""
     try:
         return tempfile.TemporaryDirectory()
     except OSError as error:
-        raise TrainError(f"No folder for drafts: {error}. Name another, TMPDIR=DIR.") from error
+        raise TrainError(
+            f"No temporary folder can be made: {error}. Choose another, TMPDIR=DIR."
+        ) from error
 
 
 @contextmanager
 def writing_drafts(folder: Path) -> Iterator[None]:
-    """Raises TrainError, which names the folder, where a file cannot be written into it."""
+    """Turn a failed write into a temporary folder into a TrainError that names the folder."""
     try:
         yield
     except OSError as error:
         raise TrainError(
-            f"{folder}, the folder for drafts, cannot be written into: {reason(error)}. Make room "
-            "there, or name another, TMPDIR=DIR."
+            f"The temporary folder {folder} is not writable: {reason(error)}. Make room there, or "
+            "choose another, TMPDIR=DIR."
         ) from error

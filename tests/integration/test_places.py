@@ -116,7 +116,7 @@ def test_a_report_of_a_run_that_takes_no_file_names_its_folder(
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refused)
     assert main(["evaluate", str(tiny_run), "--data", str(drawn_data)]) == 2
-    assert f"{tiny_run} cannot be written into: Read-only file system" in one_line(capsys)
+    assert f"{tiny_run} is not writable: Read-only file system" in one_line(capsys)
 
 
 def test_a_folder_as_the_file_to_export_is_named_before_the_work(

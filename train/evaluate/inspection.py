@@ -1,4 +1,4 @@
-"""A folder of photos in, what to mend before training out; or one photo in, its numbers out."""
+"""The verb `inspect`: what to fix in a folder of photos, or one photo as numbers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +18,18 @@ from train.photos.pixels import file_pixels
 
 @dataclass(frozen=True, slots=True)
 class InspectConfig:
-    """Look at a folder of photos before training, or at one photo as numbers."""
+    """Check a folder of photos before training, or show one photo as numbers."""
 
     data: Path | None = None
     """Folder with SPLIT/CLASS/*.jpg."""
     image: str | None = None
-    """One photo, a file or an http(s) URL, to look at as an array."""
+    """One photo, a file or an http(s) URL, to show as an array."""
     input_px: int = 224
     """Height and width of the network's input that `--image` shows."""
     strict: bool = False
-    """End with exit code 1 when there is a finding."""
+    """Exit with code 1 if there is a finding."""
     show: int = 20
-    """Lines of each kind of finding; the rest are counted."""
+    """Lines to print for each kind of finding; the rest are counted."""
 
     def __post_init__(self) -> None:
         require(self.input_px >= 1, "--input-px", "a number 1 or more", self.input_px)
@@ -40,14 +40,14 @@ def inspect(config: InspectConfig) -> None:
     """Print what is in the folder or the photo.
 
     Raises:
-        UsageError: neither or both of --data and --image, or nothing there to look at.
+        UsageError: neither or both of --data and --image are given, or there is nothing to read.
         CheckFailedError: `strict`, and there is a finding.
     """
     if config.image is not None and config.data is None:
         print("\n".join(describe_image(config.image, config.input_px)))
         return
     if config.data is None or config.image is not None:
-        raise UsageError("Name what to look at: --data DIR, or --image FILE.")
+        raise UsageError("Give what to look at: --data DIR, or --image FILE.")
     files = read_folder(config.data)
     findings = find_all(config.data, files)
     print("\n".join(overview(config.data, files)))
@@ -57,10 +57,10 @@ def inspect(config: InspectConfig) -> None:
 
 
 def describe_image(source: str, input_px: int) -> list[str]:
-    """One photo as an array, and as the network's input, in lines.
+    """One photo as an array and as the network's input, as lines to print.
 
     Raises:
-        UsageError: the file cannot be read or is no photo, or the URL cannot be fetched.
+        UsageError: the file cannot be read or is not a photo, or the URL cannot be fetched.
     """
     settings = Settings()
     with naming(source):
@@ -73,7 +73,7 @@ def describe_image(source: str, input_px: int) -> list[str]:
     spec = PreprocessSpec.square(input_px)
     stretched = file_pixels(content, spec, settings.image_max_pixels)  # (S, S, 3) uint8
     batch = normalize(stretched[None], spec)  # (1, 3, S, S) float32
-    turned = "upright" if turn == UPRIGHT else f"turned upright (EXIF {turn})"
+    turned = "upright" if turn == UPRIGHT else f"rotated to upright (EXIF {turn})"
     corners = {
         "top left": pixels[0, 0],
         "top right": pixels[0, -1],

@@ -1,7 +1,6 @@
-"""A folder of photos in, what to mend before training out; or one photo in, its numbers out.
+"""A folder of photos in, what to fix before training out.
 
-Every file is read once: hashed, opened and decoded by serving's own code. Findings are problems,
-one line each with what to do; the counts and sizes above them are for orientation.
+Every file is read once: hashed, opened and decoded by serving's own code.
 """
 
 import hashlib
@@ -31,13 +30,13 @@ from train.photos.folders import (
 )
 from train.photos.pixels import MAX_PIXELS
 
-# Fewer photos than this teach a class little, and measure it even less: with nine photos all
-# right, the 95 % interval of a recall still begins at 0.70.
+# With fewer photos a class is hard to learn and to measure: if all of nine are right, the 95 %
+# interval of the recall still begins at 0.70.
 TINY_CLASS = 10
-# From here on the largest class is worth weighing against the smallest.
+# From this ratio on, weighting the classes is worth a try.
 IMBALANCE_RATIO = 3.0
 
-# What others call the splits that `fit` reads.
+# Other common names of the splits that `fit` reads.
 _MISNAMED = {
     "training": "train",
     "val": "validation",
@@ -45,13 +44,13 @@ _MISNAMED = {
     "dev": "validation",
 }
 
-# What Pillow opens as another format than its name says, but serves alike: a JPEG of several views.
+# Formats of Pillow that are another one to users: an MPO is a JPEG of several views.
 _SAME_AS = {"MPO": "JPEG"}
 
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What one file of a class folder turned out to be; sizes are 0 where it is unreadable."""
+    """One file of a class folder; sizes are 0 if it is unreadable."""
 
     path: Path
     split: str
@@ -66,7 +65,7 @@ class Inspected:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to mend: its kind, what was found and where, and what to do."""
+    """One thing to fix: its kind, what was found and where, and what to do."""
 
     kind: str
     found: str
@@ -74,12 +73,12 @@ class Finding:
 
 
 def read_folder(root: Path) -> list[Inspected]:
-    """Read every photo under ROOT/SPLIT/CLASS/; raises UsageError when there is none."""
+    """Read every photo under ROOT/SPLIT/CLASS/; raises UsageError if there are none."""
     if not root.is_dir():
         raise UsageError(f"--data {root} is not a folder.")
     paths = [path for path in sorted(root.glob("*/*/*")) if is_photo(path)]
     if not paths:
-        raise UsageError(f"{root} has no photos; they are looked for in SPLIT/CLASS/.")
+        raise UsageError(f"{root} has no photos; they are read from SPLIT/CLASS/.")
     with ThreadPoolExecutor() as pool:
         read = pool.map(lambda path: inspect_file(root, path), paths)
         return list(tqdm(read, "reading photos", len(paths), unit="img", leave=False))
@@ -106,13 +105,13 @@ def inspect_file(root: Path, path: Path) -> Inspected:
 
 @contextmanager
 def opened(content: bytes) -> Iterator[Image.Image]:
-    """A file that serving decodes, opened to be asked what it says of itself; not decoded."""
+    """An image file, opened for its metadata but not decoded."""
     with pillow_limits(MAX_PIXELS), Image.open(BytesIO(content), formats=NAMES) as file:
         yield file
 
 
 def overview(root: Path, files: Sequence[Inspected]) -> list[str]:
-    """Photos of each split and class, and the sizes of the readable ones, as lines."""
+    """Lines with the photos of each split and class, and the sizes of the readable ones."""
     splits = sorted({file.split for file in files})
     empty = {printable(Path(folder.name)) for folder in empty_class_folders(root, splits)}
     classes = sorted(empty | {file.label for file in files})
@@ -133,12 +132,12 @@ def overview(root: Path, files: Sequence[Inspected]) -> list[str]:
             middle = median(sizes)
             lines.append(f"{side}: {min(sizes)} to {max(sizes)} pixels, median {middle:g}")
     turned = sum(file.turned for file in readable)
-    lines.append(f"turned by their EXIF orientation: {turned} (serving and training turn them too)")
+    lines.append(f"rotated by their EXIF orientation: {turned} (training and serving rotate them)")
     return lines
 
 
 def find_all(root: Path, files: Sequence[Inspected]) -> list[Finding]:
-    """Every finding, the gravest kinds first."""
+    """Every finding, the most serious kinds first."""
     return [
         *_copies(files),
         *_unreadable(files),
@@ -146,24 +145,24 @@ def find_all(root: Path, files: Sequence[Inspected]) -> list[Finding]:
         *_misnamed_splits(files),
         *_class_counts(files),
         *_classes_without_photos(root, files),
-        *_passed_over(root),
+        *_ignored_files(root),
     ]
 
 
 def _copies(files: Sequence[Inspected]) -> Iterator[Finding]:
     groups: defaultdict[str, list[Inspected]] = defaultdict(list)
     for file in files:
-        if not file.fault:  # two empty files are no photo twice
+        if not file.fault:  # two empty files are not copies of a photo
             groups[file.sha256].append(file)
     for group in groups.values():
         if len(group) == 1:
             continue
         names = ", ".join(printable(file.path) for file in group)
         if len({file.split for file in group}) > 1:
-            advice = "keep it in one: what is trained on cannot measure"
+            advice = "keep it in one split: a training photo cannot measure the model"
             yield Finding("the same photo in two splits", names, advice)
         if len({file.label for file in group}) > 1:
-            yield Finding("the same photo in two classes", names, "keep it where it belongs")
+            yield Finding("the same photo in two classes", names, "keep it in the right class")
         elif len({file.split for file in group}) < len(group):
             yield Finding("the same photo twice in one split", names, "keep one of them")
 
@@ -181,10 +180,10 @@ def _wrong_names(files: Sequence[Inspected]) -> Iterator[Finding]:
         suffix = file.path.suffix.lower()
         if file.file_format and known.get(suffix) != file.file_format:
             found = f"{printable(file.path)} is a {file.file_format}"
-            advice = "rename it; training reads it all the same, by its content"
+            advice = "rename it; training reads it anyway, by its content"
             yield Finding("a wrong extension", found, advice)
         if printable(file.path) != file.path.as_posix():
-            advice = "rename it; training reads a photo all the same, but no class of such a name"
+            advice = "rename it; training reads the photo anyway, but refuses such class names"
             yield Finding("a name that is not UTF-8", printable(file.path), advice)
 
 
@@ -199,19 +198,19 @@ def _misnamed_splits(files: Sequence[Inspected]) -> Iterator[Finding]:
 def _classes_without_photos(root: Path, files: Sequence[Inspected]) -> Iterator[Finding]:
     folders = {(file.split, file.label) for file in files}
     for split, label in sorted(folders - {(f.split, f.label) for f in files if not f.fault}):
-        found = f"no photo of {split}/{label} can be read"
+        found = f"no photo of {split}/{label} is readable"
         yield _lacking(split, found, "replace them, or remove the class everywhere")
     splits, labels = {file.split for file in files}, {file.label for file in files}
     for folder in empty_class_folders(root, {"train", *splits}):
         split, label = folder.parent.name, printable(Path(folder.name))
         if split in splits and label in labels:
-            continue  # `_class_counts` names it, which knows the class from another split
-        yield _lacking(split, f"{split}/{label} has no photo", advice_for_empty([folder]))
+            continue  # `_class_counts` reports it, because another split has the class
+        yield _lacking(split, f"{split}/{label} has no photos", advice_for_empty([folder]))
 
 
 def _lacking(split: str, found: str, advice: str) -> Finding:
-    is_learnt = split == "train"
-    kind = "a class that cannot be learnt" if is_learnt else "a class that is not measured"
+    is_train = split == "train"
+    kind = "a class that cannot be learned" if is_train else "a class that is not measured"
     return Finding(kind, found, advice)
 
 
@@ -222,11 +221,11 @@ def _class_counts(files: Sequence[Inspected]) -> Iterator[Finding]:
     trained = {label: counts[first, label] for label in sorted(classes) if counts[first, label]}
     for label in sorted(classes - trained.keys()):
         found = f"{label} is not in {first}"
-        yield Finding("a class that cannot be learnt", found, f"add photos to {first}/{label}")
+        yield Finding("a class that cannot be learned", found, f"add photos to {first}/{label}")
     for split, label in sorted(counts):
         if counts[split, label] < TINY_CLASS:
             found = f"{split}/{label} has {counts[split, label]} photos"
-            yield Finding("a tiny class", found, f"add photos, {TINY_CLASS} at least")
+            yield Finding("a tiny class", found, f"add photos, at least {TINY_CLASS}")
     for split in sorted(splits - {first}):
         for label in sorted(trained.keys() - {name for at, name in counts if at == split}):
             found = f"{split}/{label} has no photos"
@@ -239,21 +238,21 @@ def _class_counts(files: Sequence[Inspected]) -> Iterator[Finding]:
         yield Finding("unequal classes", found, "try fit --class-weights, or add photos")
 
 
-def _passed_over(root: Path) -> Iterator[Finding]:
+def _ignored_files(root: Path) -> Iterator[Finding]:
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root)
         if not path.is_file() or (len(name.parts) == 3 and is_photo(path)):
             continue
         if len(name.parts) == 1 and not is_photo(path):
-            continue  # a licence or a note beside the splits
-        advice = f"photos lie in SPLIT/CLASS/ and end in {', '.join(sorted(PHOTO_SUFFIXES))}"
-        yield Finding("a file that is passed over", printable(name), advice)
+            continue  # such as a licence beside the splits
+        advice = f"photos are read from SPLIT/CLASS/ and end in {', '.join(sorted(PHOTO_SUFFIXES))}"
+        yield Finding("an ignored file", printable(name), advice)
 
 
 def listed(findings: Sequence[Finding], most: int) -> list[str]:
-    """One line a finding, `most` of each kind, and how many more there are."""
+    """One line per finding, at most `most` of each kind, then how many more there are."""
     if not findings:
-        return ["Nothing to mend."]
+        return ["Nothing to fix."]
     lines, kinds = [], Counter(finding.kind for finding in findings)
     so_far: Counter[str] = Counter()
     for finding in findings:

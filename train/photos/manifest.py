@@ -46,7 +46,7 @@ class Manifest:
         """The photos of one split; raises UsageError when there are none."""
         photos = tuple(photo for photo in self.photos if photo.split == name)
         if not photos:
-            raise UsageError(f"{self.root / name} has no photos in class folders that can be read.")
+            raise UsageError(f"{self.root / name} has no readable photos in class folders.")
         return Manifest(self.root, self.classes, photos)
 
     def labels(self) -> Labels:
@@ -59,14 +59,13 @@ def scan(root: Path, splits: Sequence[str] = ("train", "validation")) -> Manifes
     """List and hash the photos under ROOT/SPLIT/CLASS/.
 
     Raises:
-        UsageError: a split's folder is missing or holds no photos, a class folder of train holds
-            none, another split has a class that the first has not, or a class has a name that is
-            not UTF-8.
+        UsageError: a split's folder is missing or has no photos, a class folder of train has none,
+            a split has a class that the first split does not have, or a class name is not UTF-8.
     """
     photos: list[Photo] = []
     for split in splits:
         if not (root / split).is_dir():
-            raise UsageError(f"{root / split} is missing: photos are looked for in SPLIT/CLASS/.")
+            raise UsageError(f"{root / split} is missing: photos are read from SPLIT/CLASS/.")
         files = list(photo_files(root / split))
         if not files:
             raise UsageError(f"{root / split} has no photos in class folders.")
@@ -90,5 +89,5 @@ def scan(root: Path, splits: Sequence[str] = ("train", "validation")) -> Manifes
 def _content_hash(file: Path) -> str:
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError:  # a dangling link, a folder: `find_unreadable` names it
+    except OSError:  # a dangling link or a folder: `find_unreadable` names it
         return ""

@@ -35,10 +35,10 @@ Result = TypeVar("Result")
 
 
 def without_unreadable(manifest: Manifest, cache: Path, *, strict: bool) -> Manifest:
-    """Leave out the photos that cannot be decoded, naming each.
+    """Leave out the photos that cannot be decoded, and print the name of each.
 
     Raises:
-        UsageError: `strict`, and there is one.
+        UsageError: `strict`, and a photo cannot be decoded.
     """
     faults = find_unreadable(manifest, cache)
     for path, fault in faults.items():
@@ -50,7 +50,7 @@ def without_unreadable(manifest: Manifest, cache: Path, *, strict: bool) -> Mani
 
 
 def find_unreadable(manifest: Manifest, cache: Path) -> dict[str, str]:
-    """Decode every photo, once in the cache's life: path and reason of each that cannot be."""
+    """The path of each photo that cannot be decoded, with the reason; remembered in the cache."""
     rules = f"unreadable {CACHE_VERSION} {MAX_PIXELS} {manifest.sha256()}"
     remembered = cache / f"unreadable-{hashlib.sha256(rules.encode()).hexdigest()[:32]}.json"
     if remembered.is_file():
@@ -75,10 +75,10 @@ def find_unreadable(manifest: Manifest, cache: Path) -> dict[str, str]:
 
 
 def cached_pixels(manifest: Manifest, spec: PreprocessSpec, cache: Path) -> Pixels:
-    """The photos, upright, stretched to the spec's size: (N, H, W, 3) uint8, from the cache.
+    """The photos, upright and resized to the spec's size: (N, H, W, 3) uint8, from the cache.
 
-    The same pixels that serving makes before it normalises them. The array is mapped from the
-    file, so several processes share one copy in memory.
+    The same pixels as serving's before normalisation. The array is memory-mapped, so several
+    processes share one copy.
 
     Raises:
         TrainError: a photo cannot be read, or the cache cannot be written.
@@ -91,7 +91,7 @@ def cached_pixels(manifest: Manifest, spec: PreprocessSpec, cache: Path) -> Pixe
 
 
 def file_pixels(content: bytes, spec: PreprocessSpec, max_pixels: int) -> Pixels:
-    """(H, W, 3) uint8: an image file as serving decodes and stretches it.
+    """(H, W, 3) uint8: an image file as serving decodes and resizes it.
 
     Raises:
         RequestError: it cannot be decoded.
@@ -126,7 +126,7 @@ def _decode_into(file: Path, manifest: Manifest, spec: PreprocessSpec) -> None:
                 mapped[index] = file_pixels(path.read_bytes(), spec, MAX_PIXELS)
             except RequestError as error:
                 raise TrainError(f"{path}: {error.detail}") from error
-            except OSError as error:  # it went away meanwhile
+            except OSError as error:  # it was removed meanwhile
                 raise TrainError(f"{path} cannot be read: {error.strerror}.") from error
 
         what = f"decoding at {spec.width_px} x {spec.height_px}"
@@ -140,7 +140,7 @@ def _decode_into(file: Path, manifest: Manifest, spec: PreprocessSpec) -> None:
 
 
 def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], what: str) -> list[Result]:
-    """Do `work` on every item, several at once: Pillow decodes outside Python's lock."""
+    """Do `work` on every item in threads: Pillow releases the GIL while it decodes."""
     with ThreadPoolExecutor() as pool:
         done = tqdm(pool.map(work, items), what, len(items), unit="img", leave=False)
         return list(done)

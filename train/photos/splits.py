@@ -12,13 +12,13 @@ from train.photos.pixels import without_unreadable
 
 
 def divide(config: DataConfig) -> tuple[Manifest, Manifest, Manifest | None]:
-    """All readable photos; those to train on; those to compare on, None for `nothing`.
+    """All readable photos; those to train on; those to compare epochs on, None for `nothing`.
 
-    The validation split is read only where it is chosen on.
+    The validation split is read only if the epochs are compared on it.
 
     Raises:
-        UsageError: the folder cannot be trained on, has fewer than two classes, holds an unreadable
-            photo under `strict`, or leaves a class without a photo to train on.
+        UsageError: the folder has no usable photos, fewer than two classes, an unreadable photo
+            under `strict`, or a class that is left without training photos.
     """
     splits = ("train", "validation") if config.choose_on == "validation" else ("train",)
     scanned = scan(config.data, splits)
@@ -26,13 +26,13 @@ def divide(config: DataConfig) -> tuple[Manifest, Manifest, Manifest | None]:
         raise UsageError(f"{config.data}/train has one class folder; a classifier needs two.")
     manifest = without_unreadable(scanned, config.cache, strict=config.strict)
     training = manifest.split("train")
-    _require_each_class(training, "can be read: replace them, or remove the class everywhere")
+    _require_each_class(training, "is readable: replace them, or remove the class everywhere")
     if config.choose_on == "validation":
         return manifest, training, manifest.split("validation")
     if config.choose_on == "nothing":
         return manifest, training, None
     kept, held = hold_out(training, config.holdout, config.holdout_seed)
-    _require_each_class(kept, f"is left to train on by --holdout {config.holdout:g}: lower it")
+    _require_each_class(kept, f"is left for training with --holdout {config.holdout:g}: lower it")
     return manifest, kept, held
 
 
@@ -46,9 +46,11 @@ def _require_each_class(training: Manifest, expected: str) -> None:
 def hold_out(manifest: Manifest, share: float, seed: int) -> tuple[Manifest, Manifest]:
     """Split photos in two by drawing `share` of each class: (what stays, what is held out).
 
-    Copies of a photo, in whatever class, stay together: what was trained on is never measured on.
-    A class has less than its share held out where only copies that exceed it are left; UsageError
-    where no photo is held out at all.
+    Copies of a photo, even in different classes, stay together, so that no training photo is
+    measured on. If copies would exceed a class's share, fewer are held out.
+
+    Raises:
+        UsageError: no photo would be held out.
     """
     labels = manifest.labels()
     random = np.random.default_rng(seed)
@@ -66,7 +68,7 @@ def hold_out(manifest: Manifest, share: float, seed: int) -> tuple[Manifest, Man
             if not held[index] and (after <= wanted).all():
                 held[group], drawn = True, after
     if not held.any():
-        raise UsageError(f"--holdout {share:g} holds out no photo: the classes are too small.")
+        raise UsageError(f"--holdout {share:g} holds out no photos: the classes are too small.")
 
     def part(mask: NDArray[np.bool_]) -> Manifest:
         chosen = tuple(p for p, kept in zip(manifest.photos, mask, strict=True) if kept)
@@ -76,10 +78,10 @@ def hold_out(manifest: Manifest, share: float, seed: int) -> tuple[Manifest, Man
 
 
 def labelled_split(root: Path, split: str, cache: Path, classes: tuple[str, ...]) -> Manifest:
-    """The readable photos of one split, their labels numbered as the model numbers them.
+    """The readable photos of one split, with labels numbered as in the model.
 
     Raises:
-        UsageError: the split has a class that the model does not know, or no readable photo.
+        UsageError: the split has a class that the model does not know, or no readable photos.
     """
     found = without_unreadable(scan(root, (split,)), cache, strict=False)
     strangers = set(found.classes) - set(classes)
@@ -89,5 +91,5 @@ def labelled_split(root: Path, split: str, cache: Path, classes: tuple[str, ...]
             f"{', '.join(sorted(strangers))}."
         )
     if not found.photos:
-        raise UsageError(f"{root / split} has no photo that can be read.")
+        raise UsageError(f"{root / split} has no readable photos.")
     return Manifest(found.root, classes, found.photos)

@@ -1,7 +1,4 @@
-"""A run's settings in, the command that trains with them out: every flag not at its default.
-
-It goes into run.json and onto the model card.
-"""
+"""A run's settings in, the command that trains with them out, for run.json and the model card."""
 
 import shlex
 from collections.abc import Iterator
@@ -11,14 +8,14 @@ from typing import Any
 
 from train.config import DataConfig, FitConfig, NetworkConfig
 
-# How a run is gone on with is no part of what it is.
-_NOT_SAID = frozenset({"resume"})
+# Resuming a run gives the same run.
+_LEFT_OUT = frozenset({"resume"})
 
 
 def fit_command(config: FitConfig) -> str:
-    """The command, for a shell; places that were given as absolute paths by their names alone.
+    """The command for a shell, with every flag that is not at its default.
 
-    A record and a card are passed on, and say nothing of the machine that they were written on.
+    Of absolute paths only the last name is kept, because the card is published.
     """
     words = ["python", "-m", "train", "fit"]
     for part, defaults in (
@@ -29,7 +26,7 @@ def fit_command(config: FitConfig) -> str:
         for setting in fields(part):
             value = getattr(part, setting.name)
             is_default = value == getattr(defaults, setting.name)
-            if not (is_dataclass(value) or is_default or setting.name in _NOT_SAID):
+            if not (is_dataclass(value) or is_default or setting.name in _LEFT_OUT):
                 words += _flag(setting.name, value)
     return shlex.join(words)
 

@@ -23,11 +23,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     write_whole(path, lambda file: torch.save(state, file))
 
 
+# What else to do about a damaged file.
 _OTHERWISE = {
-    LAST: f", or train anew with another --out; the run's {MODEL} is untouched",
+    LAST: f", or train again with another --out; the run's {MODEL} is unchanged",
     MODEL: (
-        "; without one, `python -m train fit --resume` with the run's settings writes it again if "
-        "its last epoch was the one that was kept"
+        "; without a copy, `python -m train fit --resume` with the run's settings writes it again "
+        "if the last epoch was the best"
     ),
 }
 
@@ -40,7 +41,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise UsageError(
-            f"{path} is damaged or cut short and cannot be read. Restore it from a copy"
+            f"{path} is damaged or cut short. Restore it from a copy"
             f"{_OTHERWISE.get(path.name, '')}."
         ) from error
     return state

@@ -56,7 +56,7 @@ class TrainedModel:
 def save_model(
     config: FitConfig, manifest: Manifest, whole: Network, kept: nn.Module, entry: Epoch
 ) -> None:
-    """Write the run's model: the network's weights with `kept`'s in place of what was trained."""
+    """Write the run's model: the network's weights, with `kept`'s for the part that was trained."""
     weights = whole.state_dict()
     prefix = "head." if _same_keys(kept, whole.head) else ""
     weights |= {prefix + name: value for name, value in kept.state_dict().items()}
@@ -117,12 +117,12 @@ def load_model(run: Path) -> TrainedModel:
     return TrainedModel(network, saved.classes, saved.config, saved.manifest_sha256, saved.epoch)
 
 
-# What the records and models of verbs that no longer exist hold, and which verb that was.
+# Fields of records and models that older verbs wrote, and the verb.
 _OLD_KINDS = {"averaged": "average", "pruned_to": "prune", "cascade": "cascade", "rule": "cascade"}
 
 
 def refuse_old_kinds(file: Path, saved: Mapping[str, Any]) -> None:
-    """Raises UsageError for a run that is not of one trained network; the message says what is."""
+    """Raise UsageError for a run of a verb that no longer exists; the message says what to do."""
     for field, verb in _OLD_KINDS.items():
         if field in saved:
             raise UsageError(

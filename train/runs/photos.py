@@ -1,8 +1,7 @@
-"""A run in, the photos that its network was not trained on out: those that it held out, or those of
-validation.
+"""A run in, the photos that it was not trained on out: its held-out share, or validation.
 
-What a run held out is drawn again from its settings. The hash of the names and contents tells
-whether they are the same photos; others are refused.
+The held-out share is drawn again from the run's settings. The manifest's hash shows whether the
+photos are the same; other photos are refused.
 """
 
 from collections.abc import Sequence
@@ -18,19 +17,19 @@ VALIDATION, HOLDOUT = "validation", "holdout"
 
 
 def unseen_split(trained: TrainedModel) -> str:
-    """Where a run's unseen photos are from: `holdout` if it held any out, else `validation`."""
+    """Where a run's unseen photos come from: `holdout` if it held any out, else `validation`."""
     return HOLDOUT if trained.config.data.choose_on == HOLDOUT else VALIDATION
 
 
 def unseen_photos(
     trained: TrainedModel, run: Path, cache: Path, root: Path | None = None
 ) -> Manifest:
-    """The photos that a run held out of train; those of validation where it held out none.
+    """The photos that a run held out of train, or validation if it held out none.
 
-    `root` is where the photos lie now, if they were moved.
+    `root` is the folder of the photos if they were moved.
 
     Raises:
-        UsageError: there are none, or the folder holds other photos than the run was trained on.
+        UsageError: there are none, or the photos differ from those that the run was trained on.
     """
     if unseen_split(trained) == HOLDOUT:
         return held_out_photos(trained, run, cache, root)
@@ -42,7 +41,7 @@ def held_out_photos(
 ) -> Manifest:
     """The photos that a run kept out of training, drawn again from its settings.
 
-    They are looked for in `root`, if it is given, and where the run was trained.
+    Searches `root`, if given, then the folder that the run was trained on.
 
     Raises:
         UsageError: the run held nothing out, or its photos are in neither folder.
@@ -50,7 +49,7 @@ def held_out_photos(
     config = trained.config.data
     if config.choose_on != HOLDOUT:
         raise UsageError(
-            f"{run} held no photos out: train it with --choose-on holdout, or name another split."
+            f"{run} held no photos out: train it with --choose-on holdout, or give another --split."
         )
     folders = list(dict.fromkeys([root or config.data, config.data]))
     for folder in folders:
@@ -66,6 +65,6 @@ def _not_found(folders: Sequence[Path], run: Path) -> UsageError:
     found = " nor ".join(map(str, folders))
     holds = f"Neither {found} holds" if len(folders) > 1 else f"{found} does not hold"
     return UsageError(
-        f"{holds} the photos that {run} was trained on, so that those it held out cannot be told "
-        "from the others. If they were moved unchanged, name their folder, --data DIR."
+        f"{holds} the photos that {run} was trained on, so its held-out photos cannot be found. "
+        "If the photos were moved, give their folder, --data DIR."
     )

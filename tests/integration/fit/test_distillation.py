@@ -119,7 +119,7 @@ def test_the_teacher_sees_a_larger_photo_than_its_student(
 
 
 def test_a_size_of_the_teachers_photos_wants_a_teacher():
-    with pytest.raises(UsageError, match="--teacher-px is the size of a teacher's photos"):
+    with pytest.raises(UsageError, match="--teacher-px needs a teacher"):
         FitConfig(out=Path("run"), data=DataConfig(Path("photos")), teacher_px=224)
 
 
@@ -164,7 +164,7 @@ def test_a_teacher_of_other_classes_is_refused_by_name(
 def test_a_head_on_cached_features_takes_no_teacher(
     tiny_run: Path, drawn_data: Path, tmp_path: Path
 ):
-    with pytest.raises(UsageError, match="--teacher looks at photos"):
+    with pytest.raises(UsageError, match="--teacher needs photos"):
         fit(tiny_config(drawn_data, tmp_path / "cache", tmp_path / "out", teacher=(str(tiny_run),)))
     assert not any(tmp_path.iterdir())  # it is refused before a photo is cached
 

@@ -77,10 +77,13 @@ def settings(**changes) -> FitConfig:
         ({"progressive_px": (32,)}, "--progressive-px"),
         ({"teacher_weight": 0.6}, "--teacher-weight"),
         ({"patience": 2, "reading": {"choose_on": "nothing"}}, "--patience"),
-        ({"teacher": ("run",)}, "--teacher looks at photos"),
+        ({"teacher": ("run",)}, "--teacher needs photos"),
         ({"progressive_px": (32, 40, 48, 56), "augment": "light"}, "--progressive-px"),
-        ({"reading": {"holdout": 0.3}}, "--holdout is .* --choose-on validation holds out none"),
-        ({"reading": {"choose_on": "nothing", "holdout_seed": 1}}, "--holdout-seed .* nothing"),
+        ({"reading": {"holdout": 0.3}}, "--holdout has no effect with --choose-on validation"),
+        (
+            {"reading": {"choose_on": "nothing", "holdout_seed": 1}},
+            "--holdout-seed .* --choose-on nothing",
+        ),
         ({"start": "run", "network": {"weights": "file.pth"}}, "--weights file.pth .* --start run"),
     ],
 )

@@ -98,14 +98,18 @@ def test_a_class_folder_without_photos_is_refused_in_train_alone(folder: Path, s
     if split == "validation":
         assert scan(folder).classes == ("blue", "green", "red")
         return
-    with pytest.raises(UsageError, match=r"train/mauve has no photo: put .*, or remove the folder"):
+    with pytest.raises(
+        UsageError, match=r"train/mauve has no photos: put .*, or remove the folder"
+    ):
         scan(folder)
 
 
 def test_a_class_of_heic_photos_is_not_left_out_in_silence(folder: Path):
     for photo in (folder / "train/red").iterdir():
         photo.rename(photo.with_suffix(".HEIC"))
-    with pytest.raises(UsageError, match=r"train/red has no photo: \.heic is not read; convert"):
+    with pytest.raises(
+        UsageError, match=r"train/red has no photos: \.heic files are not read; convert"
+    ):
         divide(DataConfig(folder, cache=folder / "cache"))
 
 

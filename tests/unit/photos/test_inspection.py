@@ -32,9 +32,9 @@ def the_finding(folder) -> Finding:
     return finding
 
 
-def test_a_tidy_folder_has_nothing_to_mend(tidy, capsys):
+def test_a_tidy_folder_has_nothing_to_fix(tidy, capsys):
     assert main(["inspect", "--data", str(tidy), "--strict"]) == 0
-    assert "Nothing to mend" in capsys.readouterr().out
+    assert "Nothing to fix" in capsys.readouterr().out
 
 
 def test_photos_are_counted_by_split_and_class(tidy):
@@ -139,7 +139,7 @@ def test_a_phones_jpeg_of_several_views_is_a_jpeg(folder):
 def test_a_file_that_training_passes_over_is_named(folder, name):
     write_photo(folder / name)
     finding = the_finding(folder)
-    assert finding.kind == "a file that is passed over"
+    assert finding.kind == "an ignored file"
     assert finding.found == name
 
 
@@ -167,7 +167,7 @@ def test_a_class_three_times_another_is_unequal(folder):
 
 def test_a_class_without_training_photos_cannot_be_learnt(folder):
     shutil.rmtree(folder / "train/red")
-    assert the_finding(folder).kind == "a class that cannot be learnt"
+    assert the_finding(folder).kind == "a class that cannot be learned"
 
 
 def test_a_class_without_validation_photos_is_not_measured(folder):
@@ -183,8 +183,8 @@ def test_a_class_folder_without_photos_is_counted_and_cannot_be_learnt(folder):
     (folder / "train/mauve").mkdir()
     finding = the_finding(folder)
     assert (finding.kind, finding.found) == (
-        "a class that cannot be learnt",
-        "train/mauve has no photo",
+        "a class that cannot be learned",
+        "train/mauve has no photos",
     )
     lines = [line.split() for line in overview(folder, read_folder(folder))]
     assert ["mauve", "0", "0"] in lines
@@ -193,16 +193,16 @@ def test_a_class_folder_without_photos_is_counted_and_cannot_be_learnt(folder):
 def test_a_class_folder_of_heic_photos_says_to_convert_them(folder):
     (folder / "train/mauve").mkdir()
     (folder / "train/mauve/phone.heic").write_bytes(b"no photo that is read")
-    advice = [f.advice for f in found_in(folder) if f.kind == "a class that cannot be learnt"]
-    assert advice == [".heic is not read; convert the photos to JPEG, or remove the folder"]
+    advice = [f.advice for f in found_in(folder) if f.kind == "a class that cannot be learned"]
+    assert advice == [".heic files are not read; convert the photos to JPEG, or remove the folder"]
 
 
 def test_an_emptied_class_is_named_once_in_each_split(folder):
     for photo in folder.glob("*/red/*"):
         photo.unlink()
     assert [(finding.kind, finding.found) for finding in found_in(folder)] == [
-        ("a class that cannot be learnt", "train/red has no photo"),
-        ("a class that is not measured", "validation/red has no photo"),
+        ("a class that cannot be learned", "train/red has no photos"),
+        ("a class that is not measured", "validation/red has no photos"),
     ]
     write_photo(folder / "train/red/one.jpg")
     kinds = [f.kind for f in found_in(folder)]
@@ -277,5 +277,5 @@ def test_a_photo_on_its_side_is_shown_upright(tmp_path, capsys):
     file.write_bytes(encoded(lying, exif=exif))
     assert main(["inspect", "--image", str(file)]) == 0
     out = capsys.readouterr().out
-    assert "turned upright (EXIF 6)" in out
+    assert "rotated to upright (EXIF 6)" in out
     assert "shape (90, 30, 3)" in out

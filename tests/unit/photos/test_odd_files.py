@@ -99,7 +99,7 @@ def test_a_report_shows_a_mistake_whose_name_is_not_utf8(folder: Path, tmp_path:
 
 def test_a_class_of_unreadable_photos_is_not_trained_without(folder: Path):
     spoil(folder / "train/red")
-    with pytest.raises(UsageError, match=r"no photo of train/red can be read"):
+    with pytest.raises(UsageError, match=r"no photo of train/red is readable"):
         divide(reading(folder))
 
 
@@ -116,7 +116,7 @@ def test_a_split_of_unreadable_photos_cannot_be_measured(
     model = write_tiny_model(tmp_path / "tiny.onnx", classes=CLASSES)
     flags = ["--data", str(folder), "--cache", str(tmp_path / "cache")]
     assert main(["evaluate", str(model), *flags]) == 2
-    assert "validation has no photo that can be read" in capsys.readouterr().err
+    assert "validation has no readable photos" in capsys.readouterr().err
 
 
 def test_a_split_of_a_single_class_is_measured(folder: Path, tmp_path: Path):
@@ -149,8 +149,8 @@ def test_inspect_tells_of_a_class_of_which_nothing_can_be_read(folder: Path):
     spoil(folder / "train/red")
     spoil(folder / "validation/blue")
     told = kinds(folder)
-    assert ("a class that cannot be learnt", "no photo of train/red can be read") in told
-    assert ("a class that is not measured", "no photo of validation/blue can be read") in told
+    assert ("a class that cannot be learned", "no photo of train/red is readable") in told
+    assert ("a class that is not measured", "no photo of validation/blue is readable") in told
 
 
 def test_inspect_knows_a_split_by_another_name(folder: Path):
