@@ -35,8 +35,7 @@ _TRIED_S = 0.4
 # Photos in a tried step. More would only take longer on a CPU; a GPU is filled by them.
 _FEW = 4
 
-# What writing an ONNX file or making and loading an int8 one takes, whatever the photos: measured
-# on MobileNetV2, two cores.
+# What writing an ONNX file, or making and loading an int8 one, takes beside the photos: guesses.
 _EXPORT_S, _CANDIDATE_S = 8.0, 6.0
 
 
