@@ -47,14 +47,14 @@ PARAMETERS = {
         "set ReservedConcurrency=6 or more",
     ),
     "nothing reserved": ({"ReservedConcurrency": "0"}, "refuses every request"),
-    "a JWT without issuer": ({"ApiAuth": "JWT", "JwtAudience": "app"}, "needs JwtIssuer"),
+    "a JWT without issuer": ({"ApiAuth": "JWT", "JwtAudience": "app"}, "needs Jwt"),
     "a JWT without audience": (
         {"ApiAuth": "JWT", "JwtIssuer": "https://i.example"},
-        "needs JwtIssuer",
+        "needs Jwt",
     ),
     "an audience without a name": (
         {"ApiAuth": "JWT", "JwtIssuer": "https://i.example", "JwtAudience": "app,"},
-        "needs JwtIssuer",
+        "needs Jwt",
     ),
     "an issuer that nobody asks": ({"JwtIssuer": "https://i.example"}, "ignores it"),
     "an open API without cap": ({"ReservedConcurrency": "-1"}, "no concurrency limit caps"),
