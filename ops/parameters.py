@@ -120,7 +120,7 @@ def contradictions(p: Mapping[str, str]) -> list[Finding]:
         (
             p["ApiAuth"] == "JWT" and not (p["JwtIssuer"] and all(_members(p["JwtAudience"]))),
             "ApiAuth JWT needs JwtIssuer and JwtAudience",
-            "set both",
+            "set both of them",
         ),
         (
             p["ApiAuth"] != "JWT" and bool(p["JwtIssuer"] or p["JwtAudience"]),

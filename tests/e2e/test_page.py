@@ -286,7 +286,7 @@ def test_everything_can_be_reached_by_keyboard(page, red):
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_a_phone_shows_it_without_scrolling_sideways_in_light_and_dark(page, red, dark):
+def test_a_phone_shows_the_page_without_scrolling_sideways(page, red, dark):
     scheme = "dark" if dark else "light"
     page.driver.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
