@@ -53,8 +53,12 @@ def test_the_image_decodes_every_common_format(container):
 def test_the_image_holds_the_service_and_its_model(files):
     own = {p for p in files if p.parts[0] in ("lambda_function.py", "serving", "model")}
     assert PurePosixPath("lambda_function.py") in own
-    assert {p.name for p in own if p.parts[0] == "model"} == {"classifier.onnx"}
+    assert {p.name for p in own if p.parts[0] == "model"} == {
+        "classifier.onnx",
+        "classifier.onnx.json",  # which original it was optimised from
+    }
     code = {p.as_posix() for p in own if p.suffix == ".py"}
+    assert not {p for p in own if p.suffix == ".toml"}
     there = {p.relative_to(ROOT).as_posix() for p in (ROOT / "serving").rglob("*.py")}
     assert code == there | {"lambda_function.py"}
 

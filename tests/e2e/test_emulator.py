@@ -147,7 +147,7 @@ def test_a_closed_emulator_is_not_restarted(tmp_path):
             log=log,
         )
         emulator.close()
-        with pytest.raises(BackendError, match="was ended"):
+        with pytest.raises(BackendError, match="was stopped"):
             emulator.invoke(b'{"rawPath": "/"}')
         assert emulator._process.poll() is not None
 
