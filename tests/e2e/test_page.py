@@ -121,7 +121,7 @@ def test_a_chosen_photo_gets_its_verdict_bars_thumbnail_and_timings(page, red):
     bars = page.driver.find_elements("css selector", "progress")
     assert float(bars[0].get_attribute("value")) > 0.99
     assert page.find("#thumbnail").size["width"] > 0
-    for stage in ("fetch", "decode", "preprocess", "inference", "in all"):
+    for stage in ("fetch", "decode", "preprocess", "inference", "total"):
         assert stage in page.find("#timings").text
     page.keep("answer")
 
