@@ -35,7 +35,7 @@ finally:
 
 
 def warm_up() -> None:
-    """Before SnapStart's snapshot, infer once and import what the first URL needs.
+    """Infer once and import what the first URL needs, before SnapStart's snapshot.
 
     The snapshot then holds what that loads and allocates.
     """

@@ -55,17 +55,15 @@ def _external_data(model: Path, graph: onnx.ModelProto) -> list[Finding]:
 
 
 def _refused(model: Path, graph: onnx.ModelProto, why: str) -> Finding:
-    """Why serving refuses the file; ONNX Runtime's messages do not say which versions it supports."""
+    """Why serving refuses the file; ONNX Runtime's own messages do not name its version."""
     runtime = f"onnxruntime {version('onnxruntime')}"
     opset = max((o.version for o in graph.opset_import if o.domain in ("", "ai.onnx")), default=0)
     if "IR version" in why or "ir_version" in why:
         problem = f"its IR version {graph.ir_version} is newer than {runtime} supports"
-        return Finding(
-            str(model), problem, "export it with the pinned onnx, or upgrade onnxruntime"
-        )
+        return Finding(str(model), problem, "export with the pinned onnx, or upgrade onnxruntime")
     if "opset" in why.lower():
         problem = f"its opset {opset} is newer than {runtime} supports"
-        return Finding(str(model), problem, "export it with opset 18, or upgrade onnxruntime")
+        return Finding(str(model), problem, "export with opset 18, or upgrade onnxruntime")
     return Finding(str(model), f"serving refuses it: {why}", _EXPORT)
 
 

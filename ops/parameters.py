@@ -108,8 +108,8 @@ def contradictions(p: Mapping[str, str]) -> list[Finding]:
         ),
         (
             is_limited and 0 < provisioned >= reserved,
-            f"ProvisionedConcurrency {provisioned} uses up ReservedConcurrency {reserved}: the hook "
-            "could not call a new version",
+            f"ProvisionedConcurrency {provisioned} uses up ReservedConcurrency {reserved}: the "
+            "hook could not call a new version",
             f"set ReservedConcurrency={provisioned + 1} or more",
         ),
         (
@@ -120,7 +120,7 @@ def contradictions(p: Mapping[str, str]) -> list[Finding]:
         (
             p["ApiAuth"] == "JWT" and not (p["JwtIssuer"] and all(_members(p["JwtAudience"]))),
             "ApiAuth JWT needs JwtIssuer and JwtAudience",
-            "set both",
+            "set both of them",
         ),
         (
             p["ApiAuth"] != "JWT" and bool(p["JwtIssuer"] or p["JwtAudience"]),

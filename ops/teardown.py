@@ -44,9 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Print or do it, and return the exit status."""
     parser = argparse.ArgumentParser("ops.teardown", description=__doc__)
     parser.add_argument("stack")
-    parser.add_argument(
-        "--yes", action="store_true", help="delete the stack instead of only listing"
-    )
+    parser.add_argument("--yes", action="store_true", help="delete it, not only list")
     arguments = parser.parse_args(words)
     return aws.run(
         lambda: teardown(aws.client("cloudformation"), arguments.stack, is_meant=arguments.yes)

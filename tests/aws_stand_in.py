@@ -1,4 +1,4 @@
-"""One AWS service's endpoint on loopback, as far as a test needs it: keeps what it was sent."""
+"""A stand-in for an AWS service on loopback, which records what it is sent."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Small image files that would cost much to decode: what a hostile client might send."""
+"""Small image files that are costly to decode, as a hostile client might send."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""What most tests need: the tiny model, loaded, a service around it, and no way to the outside."""
+"""What most tests need: the loaded tiny model, a service with it, and no access to the internet."""
 
 import socket
 from collections.abc import Callable

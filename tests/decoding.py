@@ -1,4 +1,4 @@
-"""Pictures through the decoder, and how far it is off."""
+"""Decode pictures and compare them."""
 
 import struct
 

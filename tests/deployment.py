@@ -1,4 +1,4 @@
-"""The template as CloudFormation gets to see it: translated by SAM, its conditions decided.
+"""The template as CloudFormation sees it: translated by SAM, its conditions evaluated.
 
 `sam validate` and cfn-lint look at SAM's source; what SAM makes of it (alias, deployment group,
 permissions, stage) is only there after the translation, which AWS does with this very translator.

@@ -1,4 +1,4 @@
-"""A fetch as the tests make it: from servers on loopback alone, under a host name of their own."""
+"""Fetch in tests: only from servers on loopback, which have their own host name."""
 
 from serving.fetch.fetcher import Fetcher
 from serving.settings import Settings

@@ -1,4 +1,4 @@
-"""How the doctor's findings are held to what a finding is."""
+"""Checks on the doctor's findings."""
 
 
 def the_one(findings, *words):

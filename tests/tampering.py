@@ -1,4 +1,4 @@
-"""The bundled model, made wrong in ways that raise no error."""
+"""The bundled model, changed so that it is wrong but raises no error."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A real ONNX model of three weights that tells red, green and blue pictures apart.
+"""A real ONNX model that distinguishes red, green and blue pictures.
 
 Small enough to be made in each test, real enough to be loaded by ONNX Runtime: it pools each
 channel over the picture and multiplies by a matrix.

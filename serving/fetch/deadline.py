@@ -110,4 +110,4 @@ def in_time(call: Callable[[], T], timeout_s: float) -> T:
         raise timed_out() from None
     if error is not None:
         raise error
-    return result  # type: ignore[return-value]  # there is no error, so there is a result
+    return result  # type: ignore[return-value]  # without an error there is a result

@@ -33,7 +33,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, whoever sent it.
+    """One request, from any source.
 
     Attributes:
         headers: names in lower case.

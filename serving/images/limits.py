@@ -57,8 +57,8 @@ _pillows_load_exif = Image.Exif.load
 class _Scope:
     """Pillow's process-wide settings, changed while any thread decodes and then restored.
 
-    Other code in the process, such as a training, has Pillow as it was. Threads share one scope:
-    `warnings.catch_warnings` alone would restore for all what the first one to leave had found.
+    Other code in the process, such as a training, then sees Pillow unchanged. Threads share a scope
+    because `warnings.catch_warnings` is not thread-safe: one thread would restore what another set.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A handler that fails in the ways in which handlers do, one for each path."""
+"""A handler that fails in a different way for each path."""
 
 import os
 import time

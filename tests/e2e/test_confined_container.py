@@ -1,4 +1,4 @@
-"""The image as Lambda confines it: no root, no network but loopback, nothing writable but /tmp."""
+"""The image confined as on Lambda: not root, only loopback, and only /tmp is writable."""
 
 import base64
 import json

@@ -97,7 +97,7 @@ def test_a_body_that_makes_no_event_of_6_mb_is_a_413(tiny, size):
     assert (answer.status, answer.json()) == (413, {"message": "Request Entity Too Large"})
 
 
-def test_the_largest_body_that_the_settings_take_reaches_the_function(tiny):
+def test_the_largest_allowed_body_reaches_the_function(tiny):
     answer = send(f"{tiny.url}/predict", "POST", bytes(4_500_000))
     assert (answer.status, answer.json()["code"]) == (415, "unsupported_image")
 
@@ -112,7 +112,7 @@ def test_a_body_too_large_is_refused_before_it_is_sent(tiny):
 
 
 @pytest.mark.parametrize("path", ["/raises", "/dies", "/too-much", "/not-a-status"])
-def test_a_function_that_fails_is_a_502_that_tells_nothing(faulty, path):
+def test_a_failing_function_is_a_502_without_details(faulty, path):
     answer = send(f"{faulty.url}{path}")
     assert (answer.status, answer.json()) == (502, {"message": "Internal Server Error"})
 
@@ -129,14 +129,14 @@ def test_after_each_fault_the_next_request_is_answered(faulty, fault):
     assert (answer.status, answer.body) == (200, b"fine")
 
 
-def test_an_emulator_that_was_killed_is_started_anew(faulty):
+def test_a_killed_emulator_is_restarted(faulty):
     send(f"{faulty.url}/")
     faulty.backend._process.kill()
     faulty.backend._process.wait()
     assert send(f"{faulty.url}/").body == b"fine"
 
 
-def test_an_emulator_that_was_closed_is_not_started_anew(tmp_path):
+def test_a_closed_emulator_is_not_restarted(tmp_path):
     with (tmp_path / "log").open("w") as log:
         emulator = Emulator(
             handler="tests.e2e.faulty_function.handler",
@@ -145,6 +145,6 @@ def test_an_emulator_that_was_closed_is_not_started_anew(tmp_path):
             log=log,
         )
         emulator.close()
-        with pytest.raises(BackendError, match="was ended"):
+        with pytest.raises(BackendError, match="was stopped"):
             emulator.invoke(b'{"rawPath": "/"}')
         assert emulator._process.poll() is not None

@@ -132,14 +132,14 @@ def test_a_person_at_a_terminal_gets_text(tiny):
     assert answer.body.decode().startswith("red")
 
 
-def test_a_mistake_is_told_as_text_to_whom_likes_text(tiny):
+def test_a_mistake_is_answered_in_text_when_preferred(tiny):
     answer = send(f"{tiny.url}/predict", "POST", b"hello", accept="text/plain")
     assert answer.body.decode().startswith("415 ")
     assert answer.status == 415
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/*", "text/html, */*;q=0.1"])
-def test_whoever_takes_anything_gets_json(tiny, accept):
+def test_clients_that_accept_anything_get_json(tiny, accept):
     answer = send(f"{tiny.url}/predict", "POST", RED, accept=accept)
     assert (answer.headers["content-type"], answer.json()["label"]) == (JSON, "red")
 

@@ -75,7 +75,7 @@ class TestImage:
     def test_it_starts_without_root_network_and_a_writable_disk(self, built):
         assert image_checks.runs_read_only(built) == []
 
-    def test_one_that_writes_at_its_start_is_found(self, built, tmp_path):
+    def test_an_image_that_writes_at_its_start_is_found(self, built, tmp_path):
         (tmp_path / "Dockerfile").write_text(
             f'FROM {built}\nRUN echo \'open("/var/task/note", "w")\' >> lambda_function.py\n'
         )

@@ -121,7 +121,7 @@ def test_a_chosen_photo_gets_its_verdict_bars_thumbnail_and_timings(page, red):
     bars = page.driver.find_elements("css selector", "progress")
     assert float(bars[0].get_attribute("value")) > 0.99
     assert page.find("#thumbnail").size["width"] > 0
-    for stage in ("fetch", "decode", "preprocess", "inference", "in all"):
+    for stage in ("fetch", "decode", "preprocess", "inference", "total"):
         assert stage in page.find("#timings").text
     page.keep("answer")
 
@@ -286,7 +286,7 @@ def test_everything_can_be_reached_by_keyboard(page, red):
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_a_phone_shows_it_without_scrolling_sideways_in_light_and_dark(page, red, dark):
+def test_a_phone_shows_the_page_without_scrolling_sideways(page, red, dark):
     scheme = "dark" if dark else "light"
     page.driver.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",

@@ -1,4 +1,4 @@
-"""Which room may import which, read from the source; no file reads the environment unless listed."""
+"""Which room may import which, and which files read the environment: read from the source."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""URLs that try to reach what is not public, in every spelling that is known: not one connects.
+"""URLs that try to reach private addresses, in every known spelling: none of them connects.
 
 Each is tried as the request's URL and as a redirect of an allowed server, with any port allowed;
 connections are counted where they would arrive.

@@ -1,6 +1,5 @@
-"""What the function leaves behind: no file outside /tmp, no process, no connection that it was not
-asked for, no memory that it has freed. Watched by Python's audit events (PEP 578) in a process of
-its own.
+"""The function writes no file outside /tmp, starts no process, connects only where it is asked to,
+and keeps no freed memory. Watched by Python's audit events (PEP 578) in a new process.
 """
 
 import base64
@@ -93,7 +92,7 @@ print(len(os.listdir("/proc/self/task")), os.listdir(os.environ["HOME"]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_native_code_starts_no_thread_and_writes_no_file_either(tmp_path):
+def test_native_code_starts_no_thread_and_writes_no_file(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     environment = {

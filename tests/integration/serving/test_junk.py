@@ -1,4 +1,4 @@
-"""Whatever JSON or bytes arrive, in whatever event: an answer below 500 that can be sent."""
+"""Any JSON or bytes, in any event, get a valid answer with a status below 500."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the Lambda entry does around SnapStart's snapshot, as the runtime's client has it done."""
+"""What the Lambda entry does before SnapStart's snapshot and after a restore."""
 
 import importlib
 import random

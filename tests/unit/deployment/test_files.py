@@ -1,4 +1,4 @@
-"""The files that a deployment is made from agree with the code."""
+"""The deployment's files agree with the code."""
 
 import re
 from dataclasses import fields
@@ -16,7 +16,7 @@ def _template_variables() -> dict[str, str]:
     return {name: value.strip('"') for name, value in pairs}
 
 
-def test_the_template_names_every_setting_but_the_path_of_the_model():
+def test_the_template_names_every_setting_except_model_path():
     names = {setting.name.upper() for setting in fields(Settings)} - {"MODEL_PATH"}
     assert _template_variables().keys() == names
 

@@ -1,4 +1,4 @@
-"""The stack after SAM's translation: who may do what, how a release goes, what the alarms watch."""
+"""The stack after SAM's translation: permissions, releases and alarms."""
 
 import json
 
@@ -17,7 +17,7 @@ def statements(resources):
                 yield name, statement
 
 
-def test_no_statement_has_a_wildcard_but_for_the_ones_that_iam_offers_nothing_narrower_for():
+def test_only_statements_that_iam_cannot_narrow_have_a_wildcard():
     wildcards = {}
     for _, statement in statements(decided(**EVERYTHING)):
         actions = statement["Action"]
@@ -35,7 +35,7 @@ def test_no_statement_has_a_wildcard_but_for_the_ones_that_iam_offers_nothing_na
     ]
 
 
-def test_photos_are_read_from_the_named_buckets_alone():
+def test_photos_are_read_only_from_the_named_buckets():
     reads = [
         s for _, s in statements(decided(**SWITCHES["photos"])) if s["Action"] == "s3:GetObject"
     ]
@@ -70,14 +70,14 @@ def test_a_raised_release_is_a_new_version_for_the_alias():
     assert version_id(translated(release="Release 2")) != before
 
 
-def test_a_version_goes_once_another_one_took_its_place():
+def test_a_version_is_deleted_once_another_replaced_it():
     """A version's snapshot, which SnapStart takes, costs as long as the version is there."""
     for template in (translated(), translated(SnapStart="true")):
         assert template["Resources"][version_id(template)]["DeletionPolicy"] == "Delete"
 
 
 @pytest.mark.parametrize("deployment", source()["Parameters"]["Deployment"]["AllowedValues"])
-def test_three_alarms_roll_a_deployment_back_and_the_hook_comes_before_traffic(deployment):
+def test_three_alarms_roll_back_and_the_hook_runs_before_traffic(deployment):
     resources = decided(Deployment=deployment)
     group = resources["ClassifierFunctionDeploymentGroup"]["Properties"]
     alarms = [alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]]

@@ -1,4 +1,4 @@
-"""The stack with every combination of switches that matters, after SAM's own translation."""
+"""The stack after SAM's translation, with each combination of switches that matters."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def test_the_translated_template_is_clean_under_cfn_lint(name):
     assert {f"{match.rule.id} {match.message}" for match in found} - {_USED_BY_SAM} == set()
 
 
-def test_cfn_lint_would_tell_of_a_mistake_in_the_translated_template():
+def test_cfn_lint_finds_a_mistake_in_the_translated_template():
     template = translated()
     template["Resources"]["ClassifierRole"]["Properties"]["Polices"] = []
     found = cfnlint.api.lint(dumped(template), config=ManualArgs(regions=["eu-west-1"]))
@@ -57,7 +57,7 @@ def test_the_page_on_deploying_has_every_parameter_and_its_default():
     assert told == defaults | dict.fromkeys(of_the_model, "the bundled model's")
 
 
-def test_every_parameter_has_a_default_so_that_deploying_asks_for_none():
+def test_every_parameter_has_a_default():
     assert [n for n, p in source()["Parameters"].items() if "Default" not in p] == []
 
 
@@ -100,7 +100,7 @@ def test_the_stage_is_throttled():
 
 
 @pytest.mark.parametrize("auth", AUTHORISATIONS)
-def test_the_api_has_one_default_route_with_the_chosen_authorisation(auth):
+def test_the_default_route_has_the_chosen_authorisation(auth):
     body = properties("ClassifierApi", **AUTHORISATIONS[auth])["Body"]
     assert list(body["paths"]) == ["$default"]
     (route,) = body["paths"]["$default"].values()
@@ -155,7 +155,7 @@ def test_the_answer_to_cold_starts_is_the_chosen_one(cold):
     assert provisioned == wanted
 
 
-def test_snapstart_needs_no_more_than_the_default_storage_and_no_file_system():
+def test_snapstart_has_default_storage_and_no_file_system():
     function = properties("ClassifierFunction", SnapStart="true")
     assert "EphemeralStorage" not in function
     assert "FileSystemConfigs" not in function

@@ -21,7 +21,7 @@ NOT_PUBLIC = """
 
 
 @pytest.mark.parametrize("text", PUBLIC)
-def test_a_plainly_public_address_is_public(text):
+def test_a_clearly_public_address_is_public(text):
     assert is_public(ip_address(text))
 
 
@@ -33,7 +33,7 @@ def test_an_address_of_any_special_purpose_is_not_public(text):
 @pytest.mark.parametrize(
     "text", ["64:ff9b::7f00:1", "::7f00:1", "2002:7f00:1::", "fec0::1", "224.0.0.1", "192.0.0.192"]
 )
-def test_our_own_lists_refuse_it_even_where_python_calls_every_address_global(text):
+def test_our_lists_refuse_it_even_if_python_calls_it_global(text):
     address = ip_address(text)
 
     class CalledGlobal(type(address)):  # type: ignore[misc]
@@ -42,7 +42,7 @@ def test_our_own_lists_refuse_it_even_where_python_calls_every_address_global(te
     assert not is_public(CalledGlobal(text))
 
 
-def test_what_a_newer_python_calls_not_global_is_refused_though_our_lists_do_not_know_it():
+def test_an_address_that_python_calls_not_global_is_refused():
     class CalledPrivate(IPv4Address):
         is_global = False
 

@@ -1,4 +1,4 @@
-"""Fetching, against servers on loopback: honest ones, broken ones, slow ones and hostile ones."""
+"""Fetching from servers on loopback: good, broken, slow and hostile ones."""
 
 import gzip
 import threading
@@ -54,7 +54,7 @@ def test_proxy_variables_are_ignored(monkeypatch):
 # --- where it connects to
 
 
-def test_a_name_is_resolved_once_and_the_checked_address_is_the_one_connected_to():
+def test_a_name_is_resolved_once_and_its_checked_address_is_used():
     answers = [["127.0.0.1"], ["127.0.0.2"]]
     asked = []
 
@@ -181,7 +181,7 @@ def test_a_redirect_to_a_port_that_is_not_allowed_is_refused():
         assert inner.accepted == 0
 
 
-def test_a_redirects_host_is_resolved_and_checked_anew():
+def test_a_redirects_host_is_resolved_and_checked_again():
     with serving(response(b"secret")) as inner:
         with serving(redirect(f"http://inner.example:{inner.port}/")) as server:
             names = {HOST: ["127.0.0.1"], "inner.example": ["10.0.0.1"]}
@@ -191,7 +191,7 @@ def test_a_redirects_host_is_resolved_and_checked_anew():
 
 
 @pytest.mark.parametrize("location", ["http://[", "http://a\\b/", "/a\x7fb", "http://x:y/"])
-def test_a_redirect_to_what_is_no_url_is_a_failed_remote(location):
+def test_a_redirect_to_something_not_a_url_is_a_failed_remote(location):
     with serving(redirect(location)) as server, pytest.raises(RemoteFailedError, match="not a URL"):
         fetch(server.port)
 
@@ -205,7 +205,7 @@ def test_a_redirect_without_a_location_is_a_failed_remote():
 # --- how much it takes
 
 
-def test_as_many_bytes_as_allowed_are_taken_and_one_more_is_not():
+def test_a_body_of_the_byte_limit_is_fetched_and_one_more_is_not():
     settings = Settings(fetch_ports=frozenset(), fetch_max_bytes=70_000)
     with serving(response(b"x" * 70_000)) as server:
         assert len(fetch(server.port, settings=settings)) == 70_000
@@ -214,7 +214,7 @@ def test_as_many_bytes_as_allowed_are_taken_and_one_more_is_not():
             fetch(server.port, settings=settings)
 
 
-def test_a_length_that_is_too_large_is_refused_before_the_body_is_read():
+def test_a_too_large_length_is_refused_before_reading_the_body():
     with serving(repeating(response(length=100_001), b"")) as server:
         with pytest.raises(TooLargeError):
             fetch(server.port)

@@ -1,4 +1,4 @@
-"""Objects from S3: boto3's own client, with botocore's stub where the network would be."""
+"""Objects from S3, with boto3's client and botocore's stub instead of the network."""
 
 import threading
 from contextlib import suppress
@@ -90,13 +90,13 @@ def test_an_object_over_the_limit_is_not_read(client):
         "s3://bucket/" + "k" * 1_025,
     ],
 )
-def test_what_is_no_bucket_and_key_is_refused(client, uri):
+def test_a_uri_without_bucket_and_key_is_refused(client, uri):
     with pytest.raises(InvalidRequestError, match="s3://bucket/key"):
         S3Fetcher(SETTINGS, client)(uri, timeout_s=5)
 
 
 @pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchBucket", "AccessDenied"])
-def test_an_object_that_s3_does_not_hand_out_is_a_failed_remote(client, code):
+def test_an_object_that_s3_refuses_is_a_failed_remote(client, code):
     stub = Stubber(client)
     stub.add_client_error("get_object", code, "secret words", 404)
     stub.activate()
@@ -113,7 +113,7 @@ class Failing:
         raise self.error
 
 
-def test_a_client_is_made_of_the_functions_environment_when_it_is_needed(monkeypatch):
+def test_a_client_is_made_from_the_environment_when_needed(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
@@ -141,7 +141,7 @@ def test_a_network_that_fails_is_a_failed_or_late_remote():
         fetch("s3://my-bucket/key", timeout_s=5)
 
 
-def test_an_object_that_does_not_come_is_not_waited_for():
+def test_an_object_that_does_not_arrive_times_out():
     import threading
 
     over = threading.Event()

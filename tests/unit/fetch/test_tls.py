@@ -1,4 +1,4 @@
-"""Fetching over TLS: whose certificate is believed, and whose is not."""
+"""Fetching over TLS: which certificates are trusted."""
 
 import ssl
 
@@ -40,7 +40,7 @@ def test_a_certificate_for_another_name_is_refused(authority):
         assert server.heads == []
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(authority):
+def test_an_untrusted_certificate_is_refused(authority):
     server_tls, _ = tls_for(authority, HOST)
     with serving(response(b"picture"), tls=server_tls) as server:
         with pytest.raises(RemoteFailedError, match="certificate"):

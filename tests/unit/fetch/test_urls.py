@@ -1,4 +1,4 @@
-"""Which URLs are fetched at all, before anything is resolved."""
+"""Which URLs may be fetched, before anything is resolved."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_an_address_in_brackets_or_dots_is_recognised():
         "http://example.com/" + "a" * 8_000,
     ],
 )
-def test_what_is_no_absolute_url_is_an_invalid_request(url):
+def test_a_url_that_is_not_absolute_is_an_invalid_request(url):
     with pytest.raises(InvalidRequestError):
         urls.parse(url, SETTINGS)
 
@@ -99,13 +99,13 @@ def test_no_port_list_means_any_port():
     assert urls.parse("http://example.com:8080/", Settings(fetch_ports=frozenset())).port == 8080
 
 
-def test_only_the_allowed_hosts_are_taken():
+def test_only_the_allowed_hosts_are_accepted():
     settings = Settings(fetch_allowed_hosts=frozenset({"photos.example"}))
     assert urls.parse("http://PHOTOS.example/a", settings).host == "photos.example"
     with pytest.raises(ForbiddenUrlError, match="host"):
         urls.parse("http://evil.photos.example/a", settings)
 
 
-def test_half_a_pair_of_surrogates_is_no_url():
+def test_a_lone_surrogate_is_not_a_url():
     with pytest.raises(InvalidRequestError):
         urls.parse("http://example.com/\ud800", SETTINGS)

@@ -28,5 +28,5 @@ JSON, TEXT = "application/json", "text/plain"
         ("application/json;q=often", JSON),
     ],
 )
-def test_the_client_gets_what_it_likes_best_of_what_there_is(accept, chosen):
+def test_the_client_gets_the_offered_type_that_it_prefers(accept, chosen):
     assert choose(accept, (JSON, TEXT)) == chosen

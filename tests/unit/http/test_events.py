@@ -22,7 +22,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("kind", HTTP_KINDS)
-def test_each_kind_is_told_by_its_shape_and_read_alike(kind):
+def test_each_kind_is_recognised_by_its_shape_and_read_alike(kind):
     request = events.read(
         event(
             kind,
@@ -63,13 +63,13 @@ def test_a_direct_invocation_is_a_prediction_of_its_event():
 
 
 @pytest.mark.parametrize("kind", ["http_api_v2", "function_url"])
-def test_a_named_stage_is_no_part_of_the_path(kind):
+def test_a_named_stage_is_removed_from_the_path(kind):
     made = event(kind, "GET", "/prod/model")
     made["requestContext"]["stage"] = "prod"
     assert events.read(made).path == "/model"
 
 
-def test_a_body_is_taken_up_to_the_limit_and_refused_above_it():
+def test_a_body_at_the_limit_is_accepted_and_above_refused():
     for as_text in (True, False):
         request = events.read(event("alb", body=b"x" * 10, as_text=as_text))
         assert len(request.body(max_bytes=10)) == 10
@@ -97,7 +97,7 @@ def test_a_body_that_is_not_the_base64_it_claims_to_be_is_refused(body):
         st.text("AZaz09+/=-_ \n\té\0", max_size=40),
     )
 )
-def test_what_counts_as_base64_is_what_the_standard_library_takes(text):
+def test_base64_is_what_the_standard_library_accepts(text):
     request = events.read(event("alb") | {"body": text, "isBase64Encoded": True})
     try:
         expected = base64.b64decode(text, validate=True)
@@ -125,7 +125,7 @@ def test_a_body_that_is_no_string_is_refused(body):
     ],
 )
 @pytest.mark.parametrize("kind", HTTP_KINDS)
-def test_members_that_are_missing_or_odd_do_not_break_the_reading(kind, damaged):
+def test_missing_or_odd_members_do_not_break_reading(kind, damaged):
     request = events.read({**event(kind), **damaged})
     assert request.method in ("GET", "POST")
 
@@ -145,7 +145,7 @@ def test_text_is_sent_with_its_charset():
     assert written["body"] == "hällo"
 
 
-def test_a_load_balancer_gets_the_status_spelt_out():
+def test_a_load_balancer_gets_a_status_description():
     request = events.read(event("alb"))
     written = events.write(Response(HTTPStatus.NOT_FOUND, {}), request)
     assert (written["statusCode"], written["statusDescription"]) == (404, "404 Not Found")

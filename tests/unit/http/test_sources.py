@@ -50,11 +50,11 @@ def unpadded(encode: Callable[[bytes], bytes], data: bytes) -> str:
         *("without padding", "broken into lines"),
     ],
 )
-def test_base64_is_taken_in_its_usual_spellings(call, red_jpeg, spelling):
+def test_base64_is_accepted_in_its_usual_spellings(call, red_jpeg, spelling):
     assert call(**as_json({"image": spelling(red_jpeg)})).json["label"] == "red"
 
 
-def test_json_is_known_by_its_brace_when_the_client_calls_it_something_else(call, red_jpeg):
+def test_json_is_recognised_by_its_brace_under_any_content_type(call, red_jpeg):
     body = json.dumps({"image": base64.b64encode(red_jpeg).decode()}).encode()
     headers = {"content-type": "application/x-www-form-urlencoded"}  # what curl -d says
     assert call(body=b" \n" + body, headers=headers).json["label"] == "red"

@@ -1,4 +1,4 @@
-"""Image files as phones and the web make them become the picture that a person would see."""
+"""Image files from phones and the web decode to the picture that a person sees."""
 
 import struct
 from io import BytesIO
@@ -47,7 +47,7 @@ def test_a_lossy_format_comes_back_closely(file_format, options, tolerance):
     assert difference(decode(encoded(drawn, file_format, **options)), drawn) <= tolerance
 
 
-def test_every_format_that_is_named_is_taken():
+def test_every_named_format_is_decoded():
     for file_format in NAMES:
         assert decode(encoded(picture("blue"), file_format)).size == (60, 80)
 
@@ -78,7 +78,7 @@ def test_of_an_animation_the_first_frame_is_taken(file_format):
     ],
     ids=lambda data: repr(data[:12]),
 )
-def test_any_other_content_is_unsupported_and_told_what_is_taken(data):
+def test_other_content_is_refused_with_the_supported_formats(data):
     with pytest.raises(UnsupportedImageError, match="JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF"):
         decode(data)
 
@@ -148,7 +148,7 @@ def test_sixteen_bits_of_grey_keep_their_upper_eight():
         assert decoded[0, :, 0].tolist() == [0, 0, 1, 128, 255]
 
 
-def test_the_transparent_one_of_sixteen_bits_of_grey_is_laid_over_white():
+def test_a_transparent_16_bit_grey_is_laid_over_white():
     samples = struct.pack(">4H", 0, 256, 257, 65_535)
     data = png(4, 1, samples, depth=16, colour=0, before=png_chunk(b"tRNS", struct.pack(">H", 257)))
     assert np.asarray(decode(data))[0, :, 0].tolist() == [0, 1, 255, 255]
@@ -165,21 +165,21 @@ def test_the_transparent_one_of_sixteen_bits_of_grey_is_laid_over_white():
         (4, 0x108, [17, 255, 34, 255]),  # what is above the samples' bits does not count
     ],
 )
-def test_the_transparent_one_of_few_greys_is_laid_over_white(depth, through, shown):
+def test_a_transparent_grey_of_few_bits_is_laid_over_white(depth, through, shown):
     rows = {1: b"\x30", 2: b"\x1b", 4: b"\x18\x2f"}
     transparent = png_chunk(b"tRNS", struct.pack(">H", through))
     data = png(4, 1, rows[depth], depth=depth, colour=0, before=transparent)
     assert np.asarray(decode(data))[0, :, 0].tolist() == shown
 
 
-def test_the_transparent_one_of_sixteen_bits_of_colour_is_laid_over_white():
+def test_a_transparent_16_bit_colour_is_laid_over_white():
     pixels = struct.pack(">6H", 0x1234, 0x2345, 0x3456, 0x1234, 0x2345, 0x4456)
     transparent = png_chunk(b"tRNS", struct.pack(">3H", 0x1234, 0x2345, 0x3456))
     data = png(2, 1, pixels, depth=16, colour=2, before=transparent)
     assert np.asarray(decode(data))[0].tolist() == [[255, 255, 255], [0x12, 0x23, 0x44]]
 
 
-def test_sixteen_bits_of_a_tiff_whose_white_is_zero_are_no_negative():
+def test_a_16_bit_tiff_whose_white_is_zero_is_inverted():
     values = np.array([[0, 32_768, 65_535]], np.uint16)
     data = encoded(Image.fromarray(values), "TIFF", tiffinfo={262: 0})
     assert np.asarray(decode(data))[0, :, 0].tolist() == [255, 127, 0]
@@ -232,14 +232,14 @@ def test_an_interlaced_png_comes_back_exactly():
 # --- size
 
 
-def test_as_many_pixels_as_allowed_are_decoded_and_one_row_more_is_not():
+def test_an_image_at_the_pixel_limit_is_decoded_and_above_refused():
     data = encoded(picture(width_px=20, height_px=10), "PNG")
     assert decode(data, max_pixels=200).size == (20, 10)
     with pytest.raises(UndecodableImageError, match="more than 199 pixels"):
         decode(data, max_pixels=199)
 
 
-def test_the_video_behind_a_phones_motion_photo_is_not_taken_for_scans():
+def test_a_motion_photos_video_does_not_count_as_scans():
     video = np.random.default_rng(0).bytes(4_000_000)  # with about 60 times a scan's marker
     data = encoded(four_corners(), quality=100, subsampling=0) + video
     size = four_corners().width * four_corners().height

@@ -40,7 +40,7 @@ def stripes(width_px, height_px):
     ("scale", "width_px", "height_px"),
     [(2, 384, 500), (2, 634, 418), (4, 636, 700), (4, 748, 644), (8, 1_272, 1_400)],
 )
-def test_a_large_jpeg_that_is_decoded_at_a_fraction_of_its_size_stays_within_the_tolerance(
+def test_a_large_jpeg_decoded_at_a_fraction_stays_within_tolerance(
     drawn, subsampling, scale, width_px, height_px
 ):
     size = (48, 48)
@@ -59,22 +59,22 @@ def test_a_phones_photo_is_decoded_at_a_quarter(input_px):
     assert decoded.size == (1_000, 750)
 
 
-def test_a_jpeg_that_is_not_much_larger_than_needed_is_decoded_whole():
+def test_a_jpeg_little_larger_than_needed_is_decoded_at_full_size():
     data = encoded(edges(800, 766))
     assert difference(decode(data, for_size=(96, 96)), decode(data)) == 0
     assert decode(data, for_size=(10, 96)).size == (800, 766)
 
 
 @pytest.mark.parametrize("size", [(801, 800), (800, 801)])
-def test_a_jpeg_of_an_odd_size_is_decoded_whole_since_it_has_no_half(size):
+def test_a_jpeg_of_an_odd_size_is_decoded_at_full_size(size):
     assert decode(encoded(edges(*size)), for_size=(96, 96)).size == size
 
 
-def test_a_jpeg_that_has_no_quarter_is_decoded_at_half():
+def test_a_jpeg_not_divisible_by_4_is_decoded_at_half():
     assert decode(encoded(edges(1_602, 1_600)), for_size=(96, 96)).size == (801, 800)
 
 
-def test_other_formats_are_always_decoded_whole():
+def test_other_formats_are_always_decoded_at_full_size():
     assert decode(encoded(edges(800, 800), "PNG"), for_size=(96, 96)).size == (800, 800)
 
 
@@ -92,9 +92,7 @@ def test_other_formats_are_always_decoded_whole():
         ((95, 300), 96, (95, 300)),
     ],
 )
-def test_where_it_need_not_be_close_a_jpeg_is_decoded_at_the_smallest_scale_that_is_large_enough(
-    size, wanted_px, decoded
-):
+def test_the_draft_rule_decodes_at_the_smallest_sufficient_scale(size, wanted_px, decoded):
     data = encoded(Image.new("RGB", size, "teal"))
     found = decode(data, max_pixels=12_000_000, for_size=(wanted_px, wanted_px), close=False)
     assert found.size == decoded
@@ -144,7 +142,7 @@ def test_half_a_jpeg_is_turned_like_a_whole_one():
     assert decode(data, for_size=(96, 96)).getpixel((5, 5)) == decode(data).getpixel((10, 10))
 
 
-def test_the_cap_on_pixels_counts_those_of_the_file_and_not_of_its_half():
+def test_the_pixel_limit_counts_the_files_pixels_not_the_drafts():
     data = encoded(edges(800, 800))
     with pytest.raises(UndecodableImageError, match="more than 160,000 pixels"):
         decode(data, max_pixels=400 * 400, for_size=(96, 96))

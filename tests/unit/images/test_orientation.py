@@ -1,4 +1,4 @@
-"""What a file says beside its pixels: a picture is turned as its EXIF says, damaged or not."""
+"""EXIF: a picture is turned as it says; damaged EXIF is ignored."""
 
 import struct
 import threading
@@ -77,7 +77,7 @@ def directory(count: int, entries: int) -> bytes:
     [directory(1_101, 1_101), directory(900, 1), b"Exif\0\0II*\0" + b"\xff" * 20],
     ids=["too large", "cut short", "elsewhere"],
 )
-def test_exif_that_is_not_read_leaves_a_picture_of_any_format_as_it_is(file_format, block):
+def test_damaged_or_huge_exif_leaves_any_format_as_it_is(file_format, block):
     with pillow_limits(10_000):  # AVIF's encoder reads the block, too
         data = encoded(four_corners(), file_format, exif=block)
     assert difference(decode(data), decode(encoded(four_corners(), file_format))) == 0

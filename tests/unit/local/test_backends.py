@@ -1,4 +1,4 @@
-"""Which backend runs where, and what each refuses."""
+"""Which backend runs on which machine, and what each refuses."""
 
 import io
 import json
@@ -61,7 +61,7 @@ def test_without_docker_the_container_backend_says_what_to_do(monkeypatch):
         backends.start("container", FunctionConfig({}, io.StringIO()))
 
 
-def test_a_container_gets_the_settings_and_nothing_else_of_the_environment():
+def test_a_container_gets_only_the_settings_of_the_environment():
     environ = {"TOP_K_MAX": "7", "MODEL_PATH": "mine.onnx", "AWS_SECRET_ACCESS_KEY": "secret"}
     assert backends._passed_on(environ) == {"TOP_K_MAX": "7"}
 
@@ -74,7 +74,7 @@ def test_the_function_knows_its_timeout_and_memory():
     assert environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "3000"
 
 
-def test_the_function_has_the_images_settings_of_the_memory_allocator():
+def test_the_function_gets_the_images_malloc_variables():
     dockerfile = (backends.ROOT / "Dockerfile").read_text()
     assert dict(re.findall(r"\b(MALLOC_\w+)=(\d+)", dockerfile)) == backends.MALLOC
     environ = FunctionConfig({"MALLOC_TRIM_THRESHOLD_": "1"}, io.StringIO()).lambda_environ()
@@ -82,14 +82,14 @@ def test_the_function_has_the_images_settings_of_the_memory_allocator():
     assert environ["MALLOC_TRIM_THRESHOLD_"] == "1"
 
 
-def test_in_process_the_handler_answers_and_its_faults_are_told_apart():
+def test_in_process_the_handler_answers_or_fails():
     backend = backends.start("process", FunctionConfig({}, io.StringIO(), FAULTY))
     assert json.loads(backend.invoke(b'{"rawPath": "/"}'))["body"] == "fine"
     with pytest.raises(FunctionFailedError):
         backend.invoke(b'{"rawPath": "/raises"}')
 
 
-def test_in_process_waiting_for_its_turn_takes_nothing_of_a_requests_time(monkeypatch):
+def test_in_process_waiting_does_not_count_as_a_requests_time(monkeypatch):
     clock = SimpleNamespace(now_s=0.0)
     monkeypatch.setattr(backends, "time", SimpleNamespace(monotonic=lambda: clock.now_s))
 

@@ -1,4 +1,4 @@
-"""The local API front: the events that it makes, what it refuses, how it words faults."""
+"""The local HTTP API: the events that it makes, what it refuses, and its error messages."""
 
 import base64
 import json
@@ -143,7 +143,7 @@ def test_a_compressed_body_travels_as_base64():
     assert event_of(HttpRequest("POST", "/", headers, b"{}"))["isBase64Encoded"]
 
 
-def test_a_function_answers_with_status_headers_cookies_and_binary_body():
+def test_an_answers_status_headers_cookies_and_body_are_passed_on():
     response = response_of(
         json.dumps(
             {
@@ -194,7 +194,7 @@ def test_an_answer_that_cannot_be_understood_is_refused(value):
         (FunctionTimeoutError("2.00 seconds"), 504, "Endpoint request timed out"),
     ],
 )
-def test_a_fault_of_the_function_is_worded_as_the_api_does(outcome, status, message):
+def test_a_functions_fault_has_the_apis_wording(outcome, status, message):
     response = answer(HttpRequest("GET", "/"), FakeBackend(outcome))
     assert (response.status, json.loads(response.body)) == (status, {"message": message})
 
@@ -216,9 +216,7 @@ def test_a_request_goes_to_the_function_and_its_answer_comes_back(served, backen
 @pytest.mark.parametrize(
     ("method", "status"), [("HEAD", 200), ("OPTIONS", 204)], ids=["HEAD", "no content"]
 )
-def test_an_answer_without_a_body_tells_no_length_and_the_next_one_follows(
-    served, backend, method, status
-):
+def test_an_answer_without_body_has_no_length_and_the_next_follows(served, backend, method, status):
     backend.outcome = {"statusCode": status, "body": "" if status == 204 else "ok"}
     request = method.encode() + b" / HTTP/1.1\r\nhost: x\r\n\r\n"
     received = raw(served, request * 2)

@@ -1,4 +1,4 @@
-"""A model describes itself, or is refused at init with the field that is wrong."""
+"""A model without a valid contract is refused at init, with the name of the wrong field."""
 
 import json
 
@@ -114,7 +114,7 @@ def test_the_version_is_the_files_hash(tmp_path):
     )
 
 
-def test_probabilities_are_a_softmax_of_the_logits_over_the_temperature(tmp_path):
+def test_probabilities_are_the_softmax_of_logits_by_temperature(tmp_path):
     classifier = Classifier.load(write_tiny_model(tmp_path / "m.onnx", temperature=2.0))
     logits = np.array([[1.0, 2.0, 3.0], [1e4, 0.0, -1e4]], np.float32)
     powers = [np.exp(value / 2) for value in (1, 2, 3)]
@@ -122,7 +122,7 @@ def test_probabilities_are_a_softmax_of_the_logits_over_the_temperature(tmp_path
     np.testing.assert_allclose(classifier.probabilities(logits), wanted, atol=1e-12)
 
 
-def test_softmax_of_equal_logits_is_even_however_large_they_are():
+def test_softmax_of_equal_logits_is_even_at_any_size():
     np.testing.assert_allclose(softmax(np.full((2, 4), 1e300)), np.full((2, 4), 0.25))
 
 

@@ -1,4 +1,4 @@
-"""A model file replaced by what ONNX Runtime makes of it: it answers as before, only sooner."""
+"""An optimised model file gives the same answers and loads faster."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The network's input, against a second way of computing it: loops over pixels in plain Python."""
+"""The network's input equals a second computation: loops over pixels in plain Python."""
 
 import math
 

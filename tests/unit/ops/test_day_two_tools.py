@@ -1,4 +1,4 @@
-"""logs and teardown against what AWS answers by its own service models; invoke's refusals."""
+"""logs, teardown, invoke and smoke, with answers made by AWS's own service models."""
 
 import io
 import json
@@ -26,7 +26,7 @@ REQUEST = {
 }
 
 
-def test_logs_shows_each_request_on_a_line_and_other_lines_as_they_are():
+def test_logs_shows_a_line_for_each_request_and_other_lines():
     functions, of_functions = stubbed("lambda")
     groups, of_logs = stubbed("logs")
     configuration = {"LoggingConfig": {"LogGroup": "the-group"}}
@@ -60,7 +60,7 @@ def stacks():
         yield client, stubber
 
 
-def test_teardown_tells_what_goes_and_what_stays_and_deletes_nothing(stacks, capsys):
+def test_teardown_lists_what_goes_and_stays_and_deletes_nothing(stacks, capsys):
     client, _ = stacks
     assert teardown.teardown(client, "photos", is_meant=False) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -116,7 +116,7 @@ def test_invoke_refuses_a_photo_that_no_event_takes(tmp_path):
         invoke.invoke(None, "f", photo)
 
 
-def test_smoke_of_an_address_where_nothing_answers_fails_in_one_line(capsys):
+def test_smoke_without_an_answer_fails_in_one_line(capsys):
     assert smoke.main(["http://127.0.0.1:9"]) == 1
     assert "127.0.0.1:9" in capsys.readouterr().err
 
@@ -129,7 +129,7 @@ def test_smoke_of_an_address_where_nothing_answers_fails_in_one_line(capsys):
         (b"", "Remote end closed connection"),
     ],
 )
-def test_smoke_of_a_server_that_breaks_off_fails_in_one_line(reply, told, capsys):
+def test_smoke_of_a_broken_server_fails_in_one_line(reply, told, capsys):
     with serving(reply) as server:
         url = f"http://127.0.0.1:{server.port}"
         assert smoke.main([url]) == 1
@@ -153,7 +153,7 @@ def commands(target: str, *variables: str) -> str:
 
 
 @pytest.mark.parametrize("yes", ["1", "0", "no", ""])
-def test_a_stack_is_deleted_by_yes_1_alone(yes):
+def test_a_stack_is_deleted_only_with_yes_1(yes):
     assert ("--yes" in commands("teardown", "STACK=photos", f"YES={yes}")) == (yes == "1")
 
 

@@ -1,4 +1,4 @@
-"""Each finding of `make doctor`, provoked."""
+"""`make doctor` reports each kind of mistake in parameters, settings and reports."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def found(checkout, capsys, *words):
     return findings
 
 
-def test_nothing_is_found_on_this_checkout(checkout, capsys):
+def test_doctor_finds_nothing_in_this_checkout(checkout, capsys):
     assert found(checkout, capsys) == []
 
 
@@ -47,14 +47,14 @@ PARAMETERS = {
         "set ReservedConcurrency=6 or more",
     ),
     "nothing reserved": ({"ReservedConcurrency": "0"}, "refuses every request"),
-    "a JWT without issuer": ({"ApiAuth": "JWT", "JwtAudience": "app"}, "needs JwtIssuer"),
+    "a JWT without issuer": ({"ApiAuth": "JWT", "JwtAudience": "app"}, "needs Jwt"),
     "a JWT without audience": (
         {"ApiAuth": "JWT", "JwtIssuer": "https://i.example"},
-        "needs JwtIssuer",
+        "needs Jwt",
     ),
     "an audience without a name": (
         {"ApiAuth": "JWT", "JwtIssuer": "https://i.example", "JwtAudience": "app,"},
-        "needs JwtIssuer",
+        "needs Jwt",
     ),
     "an issuer that nobody asks": ({"JwtIssuer": "https://i.example"}, "ignores it"),
     "an open API without cap": ({"ReservedConcurrency": "-1"}, "no concurrency limit caps"),
@@ -107,7 +107,7 @@ def test_a_value_that_cloudformation_would_refuse_is_wrong_usage(word, checkout,
         ("ProvisionedConcurrency=9", "ReservedConcurrency=-1", "ApiAuth=IAM"),
     ],
 )
-def test_values_that_cloudformation_takes_are_taken(words, checkout, capsys):
+def test_values_that_cloudformation_accepts_are_accepted(words, checkout, capsys):
     assert found(checkout, capsys, *words) == []
 
 
@@ -127,14 +127,14 @@ def test_a_setting_that_the_function_would_not_start_with_is_found(checkout, cap
 @pytest.mark.parametrize(
     "value", ["443", "", '!Join [",", !Ref CorsOrigins]', "!Ref TimeoutSeconds"]
 )
-def test_a_variable_that_is_no_quoted_text_is_read_as_cloudformation_would(value, checkout, capsys):
+def test_an_unquoted_variable_is_read_as_cloudformation_would(value, checkout, capsys):
     with_variable(checkout, "FETCH_PORTS", value)
     assert found(checkout, capsys) == []
 
 
-def test_as_many_images_as_are_decoded_at_once_are_held_to_the_memory(checkout, capsys):
+def test_too_little_memory_for_images_decoded_at_once_is_found(checkout, capsys):
     with_variable(checkout, "INFERENCE_THREADS", '"4"')
-    the_one(found(checkout, capsys), "4 images at once", "may take 3142 MB")
+    the_one(found(checkout, capsys), "4 images at once", "may need 3142 MB")
     assert found(checkout, capsys, "MemorySizeMb=3200") == []
 
 
@@ -160,10 +160,10 @@ def test_fewer_classes_than_the_hook_asks_for_are_found(checkout, capsys):
 
 def test_golden_pictures_larger_than_what_is_decoded_are_found(checkout, capsys):
     with_variable(checkout, "IMAGE_MAX_PIXELS", '"100"')
-    the_one(found(checkout, capsys), "golden answers differ", "more than 100 pixels")
+    the_one(found(checkout, capsys), "golden pictures differently", "more than 100 pixels")
 
 
-def test_a_figure_is_told_to_the_hundredth_that_doctor_takes(checkout, capsys):
+def test_doctor_prints_a_figure_that_it_accepts(checkout, capsys):
     report = checkout / "model" / "report.json"
     text = json.loads(report.read_text())
     for figure in (0.925, 0.935, 0.945):
@@ -180,7 +180,7 @@ def test_a_report_of_another_shape_is_found(text, checkout, capsys):
     assert [line for line in told if "no figures for the drift alarms" in line]
 
 
-def test_the_stack_name_of_sam_deploy_outweighs_the_global_one(checkout, capsys):
+def test_sam_deploys_stack_name_takes_precedence(checkout, capsys):
     path = checkout / "samconfig.toml"
     before, table, after = path.read_text().partition("[default.deploy.parameters]\n")
     path.write_text(f'{before}{table}stack_name = "{"x" * 60}"\n{after}')
@@ -227,9 +227,9 @@ def test_golden_pictures_of_another_model_are_found(checkout, capsys):
     expected = json.loads(path.read_text())
     expected["pictures"][0]["logits"][3] += 9
     path.write_text(json.dumps(expected))
-    the_one(found(checkout, capsys), "golden answers differ")
+    the_one(found(checkout, capsys), "golden pictures differently")
 
 
-def test_without_an_image_the_doctor_says_what_it_did_not_see(checkout, capsys):
+def test_without_an_image_doctor_says_what_it_did_not_check(checkout, capsys):
     doctor.main(["--image", "no-such-image:latest"], checkout)
-    assert "The image was not looked at" in capsys.readouterr().out
+    assert "The image was not checked" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What `make doctor` finds on the model file, the image and its requirements, provoked."""
+"""`make doctor` reports mistakes in the model file, the image and its requirements."""
 
 import json
 from importlib.metadata import Distribution
@@ -26,7 +26,7 @@ def test_a_model_that_can_be_served_has_its_contract(tmp_path):
     assert model_checks.check(path) == ([], CONTRACT)
 
 
-def test_a_missing_model_and_a_file_that_is_none_are_found(tmp_path):
+def test_a_missing_model_and_a_file_that_is_not_a_model_are_found(tmp_path):
     the_one(refusal(tmp_path / "missing.onnx"), "cannot be read")
     (tmp_path / "note.onnx").write_text("dear model")
     the_one(refusal(tmp_path / "note.onnx"), "note.onnx")

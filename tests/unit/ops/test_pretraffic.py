@@ -1,4 +1,4 @@
-"""The hook's comparison by itself: what is let pass and what is not."""
+"""The hook's comparison: which answers pass and which do not."""
 
 import json
 
@@ -26,8 +26,8 @@ def test_an_answer_within_the_tolerance_agrees():
         (answer(red=0.71, green=0.19, blue=0.1), "probability of"),
         (answer(red=0.2, green=0.7, blue=0.1), "label green, expected red"),
         (answer(red=float("nan"), green=0.2, blue=0.1), "probability of red nan"),
-        (answer(red=0.7, green=0.2), "other classes"),
-        (answer(red=0.7, green=0.2, violet=0.1), "other classes"),
+        (answer(red=0.7, green=0.2), "unexpected classes"),
+        (answer(red=0.7, green=0.2, violet=0.1), "unexpected classes"),
         ({"status": 415, "detail": "no image"}, "not a prediction: no image"),
         ({"errorMessage": "it crashed"}, "not a prediction: it crashed"),
         (None, "not a prediction: null"),
@@ -53,7 +53,7 @@ def test_every_difference_of_every_picture_is_told():
     assert len(check([GOLDEN, GOLDEN], lambda event: wrong)) == 4
 
 
-def test_a_check_that_cannot_be_made_is_not_passed(tmp_path):
+def test_a_check_that_fails_to_run_blocks_the_version(tmp_path):
     (line,) = verdict(tmp_path, lambda event: answer(red=1.0))
     assert "failed to run" in line
 

@@ -1,4 +1,4 @@
-"""Requests and answers over HTTP: the routes, the errors, what browsers and terminals get."""
+"""Requests and answers over HTTP: routes, errors, and what browsers and terminals get."""
 
 import base64
 import json
@@ -61,7 +61,7 @@ def test_a_threshold_out_of_range_is_refused_with_the_range(call, red_jpeg, thre
     assert "between 0 and 1" in answer.json["detail"]
 
 
-def test_options_may_stand_in_the_json_and_the_query_outweighs_them(call, red_jpeg):
+def test_the_query_takes_precedence_over_options_in_the_json(call, red_jpeg):
     body = {"image": base64.b64encode(red_jpeg).decode(), "top_k": 1, "threshold": 1}
     told = call(body=json.dumps(body).encode(), headers=JSON).json
     assert len(told["predictions"]) == 1
@@ -70,7 +70,7 @@ def test_options_may_stand_in_the_json_and_the_query_outweighs_them(call, red_jp
     assert len(told["predictions"]) == 2
 
 
-def test_a_wrong_option_in_the_body_is_refused_though_the_query_has_a_right_one(call, red_jpeg):
+def test_a_wrong_option_in_the_body_is_refused_despite_the_query(call, red_jpeg):
     body = {"image": base64.b64encode(red_jpeg).decode(), "threshold": 2}
     answer = call(body=json.dumps(body).encode(), headers=JSON, query="threshold=0")
     assert answer.status == 400
@@ -130,14 +130,14 @@ def test_a_person_at_a_terminal_gets_text(call, red_jpeg):
     assert end == ""
 
 
-def test_an_error_is_text_too_for_who_asked_for_text(call):
+def test_an_error_is_text_when_text_is_preferred(call):
     answer = call(body=b"junk", headers={"accept": "text/plain"})
     assert answer.status == 415
     assert answer.body.startswith("415 Unsupported Media Type: ")
 
 
 @pytest.mark.parametrize("path", ["/health", "/model", "/openapi.json"])
-def test_what_has_no_form_for_people_is_json_for_who_takes_anything(call, path):
+def test_routes_without_text_answer_json_to_any_accept(call, path):
     answer = call("GET", path, headers={"accept": "text/plain, */*;q=0.1"})
     assert answer.headers["content-type"].startswith("application/json")
     assert answer.json
@@ -165,7 +165,7 @@ def test_a_media_type_that_is_not_on_offer_is_not_acceptable(call, method, path,
     assert "Accept" in answer.body
 
 
-def test_the_page_comes_with_a_policy_that_lets_it_run_its_own_code_alone(call):
+def test_the_pages_policy_lets_it_run_only_its_own_code(call):
     answer = call("GET", "/", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     policy = answer.headers["content-security-policy"]
@@ -213,7 +213,7 @@ def test_another_origin_may_not(classifier, call):
     assert answer.headers["vary"] == "accept, origin"
 
 
-def test_an_http_api_is_left_to_answer_for_itself(classifier, call):
+def test_cors_is_left_to_an_http_api(classifier, call):
     app = cors_app(classifier, "*")
     headers = {"origin": "https://app.example"}
     answer = call("GET", "/health", kind="http_api_v2", to=app, headers=headers)

@@ -1,4 +1,4 @@
-"""What cannot be answered over HTTP: each error says why, and what to do."""
+"""Errors over HTTP say what is wrong and what to do."""
 
 import json
 
@@ -60,7 +60,7 @@ def test_a_body_over_the_limit_is_refused_with_the_limit(call):
     assert "4,500,000" in answer.json["detail"]
 
 
-def test_a_base64_image_over_the_limit_is_refused_in_a_direct_invocation(app):
+def test_a_direct_invocation_over_the_limit_is_refused(app):
     answer = app.handle({"image": "A" * 6_100_000}, "request-1")
     assert (answer["status"], answer["code"]) == (413, "too_large")
 
@@ -86,9 +86,7 @@ def test_a_method_that_a_path_does_not_take_is_told_which_it_takes(call, method,
     assert answer.headers["allow"] == allowed
 
 
-def test_what_nobody_foresaw_is_a_500_without_a_word_about_the_inside(
-    classifier, call, red_jpeg, capsys
-):
+def test_an_unexpected_failure_is_a_500_that_hides_its_cause(classifier, call, red_jpeg, capsys):
     def failing(url, *, timeout_s):
         raise RuntimeError("secret of the inside")
 

@@ -1,4 +1,4 @@
-"""Several images in one request: each answered for itself, as many at once as there are vCPUs."""
+"""Several images in one request: each has its own answer; each vCPU works on one at a time."""
 
 import base64
 import threading
@@ -116,7 +116,7 @@ def test_a_decoded_picture_is_freed_before_it_is_inferred(
 
 
 @pytest.mark.parametrize("threads", [2, 3, 16])
-def test_the_answers_are_those_of_one_vcpu_in_the_order_of_the_images(threads: int, tmp_path: Path):
+def test_several_threads_give_the_same_answers_in_order(threads: int, tmp_path: Path):
     model = write_tiny_model(tmp_path / "tiny.onnx", unsure_below=0.9)
     pictures = [SURE, UNSURE, "!", picture("green"), UNSURE, picture("blue"), "aGVsbG8="]
     alone = answers(Classifier.load(model), 1, pictures)
@@ -128,7 +128,7 @@ def test_the_answers_are_those_of_one_vcpu_in_the_order_of_the_images(threads: i
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_what_the_time_is_not_enough_for_is_told_and_the_others_are_answered(
+def test_images_without_time_left_get_a_503_and_others_an_answer(
     threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     classifier = Slow.load(write_tiny_model(tmp_path / "tiny.onnx"))
@@ -202,13 +202,13 @@ def test_a_batch_over_the_limit_is_refused_with_the_limit(classifier, call):
     assert "at most 2" in answer.json["detail"]
 
 
-def test_a_direct_invocation_takes_a_batch_too(app, red_jpeg):
+def test_a_direct_invocation_may_be_a_batch(app, red_jpeg):
     made = {"images": [{"image": base64.b64encode(red_jpeg).decode()}, {"image": "eA=="}]}
     red, failed = app.handle(made, "request-1")["results"]
     assert (red["label"], failed["status"]) == ("red", 415)
 
 
-def test_an_unforeseen_failure_of_one_fetch_fails_the_batch_and_is_logged(classifier, call, capsys):
+def test_an_unexpected_failure_of_a_fetch_fails_the_batch(classifier, call, capsys):
     def fetch(url, *, timeout_s):
         raise RuntimeError("inside")
 

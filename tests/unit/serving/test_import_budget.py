@@ -16,7 +16,7 @@ from tests.tiny_model import write_tiny_model
 ROOT = Path(__file__).parents[3]
 
 # What the service may cost beside ONNX Runtime, which brings numpy. The processor's time is the
-# least of a few starts in turns, which a busy machine can hardly touch.
+# least of a few starts in turns, which a busy machine affects little.
 _MODULES_RATIO = 1.8  # 1.55 on Python 3.11: 206 modules to 133
 _CPU_TIME_RATIO = 2.5
 _ROUNDS = 3
@@ -75,7 +75,7 @@ def test_a_cold_start_does_not_import_what_few_events_need(at_init, late):
     assert late not in at_init
 
 
-def test_a_jpeg_in_the_request_needs_neither_http_nor_another_format(tmp_path):
+def test_a_jpeg_in_the_request_imports_no_http_and_no_other_format(tmp_path):
     model = str(write_tiny_model(tmp_path / "tiny.onnx"))
     event = {"image": base64.b64encode(encoded(picture("red"), "JPEG")).decode()}
     code = f"""
@@ -93,7 +93,7 @@ def test_a_snapshot_holds_what_the_first_url_imports(tmp_path):
     assert {"serving.fetch.fetcher", "http.client", "ssl"} <= modules_after(code, MODEL_PATH=model)
 
 
-def test_what_keras_image_helper_imports_is_there_for_whoever_uses_it():
+def test_urllib_request_is_still_there_for_those_who_use_it():
     modules = modules_after("""
 import serving.model.preprocess
 import urllib.request
@@ -112,7 +112,7 @@ assert gc.isenabled() and gc.get_freeze_count() > 10_000
 """
 
 
-def test_no_garbage_is_looked_for_until_the_service_has_started(tmp_path):
+def test_the_garbage_collector_is_off_during_the_start(tmp_path):
     modules_after(GARBAGE, MODEL_PATH=str(write_tiny_model(tmp_path / "tiny.onnx")))
 
 
@@ -130,12 +130,12 @@ else:
     modules_after(code, MODEL_PATH=str(tmp_path / "nowhere.onnx"))
 
 
-def test_the_whole_service_imports_few_modules_more_than_onnx_runtime_alone(at_init):
+def test_the_service_imports_few_modules_beside_onnx_runtime(at_init):
     nothing, alone = modules_after("pass"), modules_after("import onnxruntime")
     assert len(at_init - nothing) <= _MODULES_RATIO * len(alone - nothing)
 
 
-def test_the_whole_service_starts_in_little_more_time_than_onnx_runtime_alone(tmp_path):
+def test_the_service_starts_almost_as_fast_as_onnx_runtime(tmp_path):
     model = str(write_tiny_model(tmp_path / "tiny.onnx"))
     least_s = dict.fromkeys(("onnxruntime", "lambda_function"), math.inf)
     for _ in range(_ROUNDS):

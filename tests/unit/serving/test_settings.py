@@ -1,4 +1,4 @@
-"""Settings come from the environment, or stop the function and name themselves."""
+"""Settings come from the environment; a bad value stops the function and names its variable."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -108,7 +108,7 @@ def test_threads_follow_the_functions_memory(memory_mb, threads):
     assert Settings.from_env(environment).inference_threads == threads
 
 
-def test_threads_that_are_set_outweigh_the_memory():
+def test_threads_that_are_set_take_precedence_over_the_memory():
     environment = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "10240", "INFERENCE_THREADS": "2"}
     assert Settings.from_env(environment).inference_threads == 2
 
@@ -119,7 +119,7 @@ def shown(value) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def test_the_documented_table_is_the_class_itself():
+def test_the_documented_table_equals_the_class():
     cells = [
         (f"`{s.name.upper()}`", shown(s.default), s.metadata["unit"], s.metadata["about"])
         for s in fields(Settings)

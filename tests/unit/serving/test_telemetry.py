@@ -1,4 +1,4 @@
-"""One line of JSON for each request: the log entry, and CloudWatch's metrics with it."""
+"""One line of JSON for each request: the log entry with CloudWatch's metrics."""
 
 import base64
 import json
@@ -87,7 +87,7 @@ def test_an_error_is_counted_by_its_code(logged):
     assert "images" not in line
 
 
-def test_a_batchs_stages_are_lists_and_its_labels_and_errors_are_counted_one_by_one(logged):
+def test_a_batchs_stages_are_lists_and_its_labels_are_counted(logged):
     images = [reference(colour) for colour in ("red", "green", "red")]
     line, *counts = logged({"images": [*images, {"image": "eA=="}]})
     assert len(metrics(line)["inference_ms"][1]) == 3
@@ -118,7 +118,7 @@ def test_a_path_cannot_forge_a_line(logged):
     assert len(lines[0]["path"]) == 200
 
 
-def test_confidence_and_unsure_are_metrics_with_a_value_for_each_image(logged):
+def test_confidence_and_unsure_have_a_value_for_each_image(logged):
     images = [reference("red"), reference("green")]
     line, *_ = logged({"images": [*images, {"image": "eA=="}]})
     made = metrics(line)
@@ -128,9 +128,7 @@ def test_confidence_and_unsure_are_metrics_with_a_value_for_each_image(logged):
     assert values == [image["probability"] for image in line["images"][:2]]
 
 
-def test_a_photo_is_counted_as_unsure_by_the_model_whatever_threshold_was_asked_for(
-    logged, red_jpeg
-):
+def test_unsure_metrics_follow_the_model_not_the_requests_threshold(logged, red_jpeg):
     for threshold in ("0", "1"):
         asked = event("alb", body=red_jpeg, query=f"threshold={threshold}")
         (line,) = logged(asked)
@@ -138,7 +136,7 @@ def test_a_photo_is_counted_as_unsure_by_the_model_whatever_threshold_was_asked_
         assert line["images"][0]["unsure"] is False
 
 
-def test_a_functions_name_tells_its_metrics_apart(classifier, capsys, red_jpeg):
+def test_a_functions_name_is_a_dimension_of_its_metrics(classifier, capsys, red_jpeg):
     App(classifier, Settings(), no_fetch, function="photos-prod").handle(
         event("alb", body=red_jpeg), "request-1"
     )
