@@ -171,7 +171,7 @@ def test_an_export_says_that_photos_without_a_mistake_cannot_calibrate(
     export(ExportConfig(run=run, cache=photo_cache))
     contract = Classifier.load(run / "classifier.onnx").contract
     assert (contract.temperature, contract.unsure_below) == (1.0, 0.0)
-    assert "all 9 photos are answered rightly: so few mistakes cannot" in capsys.readouterr().out
+    assert "all 9 answers are right, which is too few mistakes to" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("validation", "photos"), [(True, 18), (False, None)])

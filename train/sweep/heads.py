@@ -42,7 +42,7 @@ def train_head(
     optimizer = torch.optim.Adam(head.parameters(), lr=lr, fused=True)
     order = EpochOrder(len(rows.labels), seed)
     for epoch in range(epochs):
-        torch.manual_seed(mixed_seed(seed, epoch, 0))  # of dropout
+        torch.manual_seed(mixed_seed(seed, epoch, 0))  # for dropout
         order.epoch = epoch
         indices = torch.tensor([index for _, index in order], device=rows.labels.device)
         for chosen in indices.split(batch):

@@ -70,7 +70,9 @@ def test_no_photo_judges_that_calibration_has_seen(small, copied_run):
 
 def test_what_is_slower_is_refused_by_how_much_and_nothing_is_written(small, copied_run):
     (copied_run / "classifier.int8.onnx").write_bytes(b"of an earlier time")
-    with pytest.raises(CheckFailedError, match=r"1\.50 times float32's time, below 1 is needed"):
+    with pytest.raises(
+        CheckFailedError, match=r"1\.50 times float32's time, less than 1 is needed"
+    ):
         quantize(small(), clock=clock_that_takes(1.0, 1.5))
     assert not (copied_run / "classifier.int8.onnx").exists()
     record = json.loads((copied_run / "quantize.json").read_text())
@@ -94,7 +96,7 @@ def test_broken_weights_are_refused(small, copied_run, monkeypatch):
         return write_tampered(path, path, negate)
 
     monkeypatch.setattr(Quantizer, "make", make_broken)
-    with pytest.raises(CheckFailedError, match="another label than float32's on"):
+    with pytest.raises(CheckFailedError, match="a different label from float32's on"):
         quantize(small(), clock=faster())
     assert not (copied_run / "classifier.int8.onnx").exists()
 
@@ -164,5 +166,5 @@ def test_an_int8_file_of_another_export_is_not_bundled(config, copied_run):
     exported = onnx.load(str(copied_run / "classifier.onnx"))
     exported.doc_string = "exported again"
     onnx.save(exported, str(copied_run / "classifier.onnx"))
-    with pytest.raises(UsageError, match="was made of another export"):
+    with pytest.raises(UsageError, match="was made from another export"):
         bundle(replace(config, run=copied_run))

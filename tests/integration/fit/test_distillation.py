@@ -16,7 +16,7 @@ from train.config import DataConfig, FitConfig
 from train.errors import UsageError
 from train.files import read_json, write_json
 from train.fit.augmentation import at_size
-from train.fit.distillation import Teacher, distillation_loss, joint_teacher, seeing_through
+from train.fit.distillation import Teacher, distillation_loss, joint_teacher, renormalized
 from train.fit.loop import fit
 from train.runs import folder as runs
 from train.runs.model import load_model
@@ -59,7 +59,7 @@ def test_of_several_teachers_the_mean_is_learned():
 def test_a_teacher_sees_photos_normalised_as_it_learnt():
     given, wanted = PreprocessSpec(), PreprocessSpec(mean=(0.5,) * 3, std=(0.25, 0.5, 0.5))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
-    teacher = seeing_through(torch.nn.Identity(), given, wanted)
+    teacher = renormalized(torch.nn.Identity(), given, wanted)
     seen = teacher(torch.from_numpy(normalize(pixels, given)))
     torch.testing.assert_close(seen, torch.from_numpy(normalize(pixels, wanted)))
 

@@ -25,7 +25,7 @@ def test_a_training_that_diverges_at_once_says_so_and_leaves_no_model(
     run = tmp_path / "run"
     with pytest.raises(CheckFailedError, match=r"epoch 1 .* lower --lr") as ended:
         fit(tiny_config(drawn_data, photo_cache, run, **DIVERGING, lr=1e30))
-    assert "There is no model" in str(ended.value)
+    assert "No model was written" in str(ended.value)
     assert not (run / runs.MODEL).exists()
     assert not (run / runs.LAST).exists()
 
@@ -44,7 +44,7 @@ def test_what_was_kept_before_the_divergence_is_left(
     # Each step multiplies the weights by about lr x weight decay: after some they overflow.
     growing = {"optimizer": "sgd", "lr": 1.0, "weight_decay": 1e6, "epochs": 9}
     run = tmp_path / "run"
-    with pytest.raises(CheckFailedError, match=r"model\.pt is the model before it"):
+    with pytest.raises(CheckFailedError, match=r"model\.pt is the best before it"):
         fit(tiny_config(drawn_data, photo_cache, run, **growing))
     kept = torch.load(run / runs.MODEL, weights_only=True)
     assert all(weight.isfinite().all() for weight in kept["weights"].values())

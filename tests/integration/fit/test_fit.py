@@ -187,7 +187,7 @@ def test_a_truncated_checkpoint_is_named_and_the_run_is_left_as_it_is(
 def test_a_folder_with_a_run_is_not_trained_over(
     fine_tuned: Path, drawn_data: Path, photo_cache: Path
 ):
-    with pytest.raises(UsageError, match="holds a run already"):
+    with pytest.raises(UsageError, match="already has a run"):
         fit(tiny_config(drawn_data, photo_cache, fine_tuned, **FINE_TUNING))
 
 

@@ -50,7 +50,9 @@ def test_a_run_does_not_go_on_with_other_photos(
     added = config.data.data / photo
     added.parent.mkdir(exist_ok=True)
     added.write_bytes(encoded(picture("red", seed=12_345)))
-    with pytest.raises(UsageError, match=r"data holds other photos than .*run was started with"):
+    with pytest.raises(
+        UsageError, match=r"photos in .*data are not those that .*run was started with"
+    ):
         fit(replace(config, resume=True))
     assert (config.out / runs.MODEL).read_bytes() == before
 

@@ -157,7 +157,7 @@ def test_as_many_mistakes_are_shown_as_was_asked_for(measured, tmp_path):
 def test_a_model_without_mistakes_says_so(tmp_path):
     write_photos(tmp_path / "data", 1, ("validation",))
     assert run(tmp_path, write_tiny_model(tmp_path / "tiny.onnx")) == 0
-    assert "every photo was named rightly" in (tmp_path / "report.html").read_text()
+    assert "every photo was classified correctly" in (tmp_path / "report.html").read_text()
 
 
 def test_a_negative_number_of_mistakes_is_refused(measured, capsys):
