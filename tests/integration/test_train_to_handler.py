@@ -232,4 +232,4 @@ def test_a_model_whose_every_answer_is_unsure_is_told_of_and_so_is_its_card(
     assert "the model will call every answer unsure" in capsys.readouterr().out
     bundle(BundleConfig(run=run, out=tmp_path / "model", cache=photo_cache))
     card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
-    assert "Every answer is `unsure`: at no threshold were 95%" in card
+    assert "Every answer is `unsure`: no threshold made 95%" in card

@@ -2,8 +2,8 @@
 
 Rounding shifts the mean of a layer's output channels, and the shifts of many layers add up. The
 int8 file is run layer by layer on some photos, and each layer's shift is subtracted from its bias
-before the next layer is run (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and
-Bias Correction").
+before the next layer is run (Nagel et al. 2019, "Data-Free Quantization Through Weight
+Equalization and Bias Correction").
 """
 
 from collections.abc import Callable, Sequence

@@ -158,8 +158,8 @@ def refusals(judged: Judged, limits: Limits) -> list[str]:
         )
     if judged.largest_pair > SAFE_PAIR:
         found.append(
-            f"the largest sum of two weights is {judged.largest_pair}, at most {SAFE_PAIR} is exact "
-            "on processors without VNNI"
+            f"the largest sum of two weights is {judged.largest_pair}, at most {SAFE_PAIR} is "
+            "exact on processors without VNNI"
         )
     return found
 

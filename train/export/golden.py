@@ -1,10 +1,10 @@
 """Golden pictures and a checkpoint in, the answers that a deployment must give out.
 
-The deployment's hook (ops/hook) ships them, and blocks a version whose answers differ. For a float32
-file, the expected answers are the torch checkpoint's. An int8 file differs from the checkpoint by
-design, on drawn pictures by a few tenths: its expected answers are those of the file itself, run in
-float32 arithmetic (every weight and activation dequantised, no integer kernels, nothing fused), and
-its label must be the checkpoint's wherever the checkpoint is sure.
+The deployment's hook (ops/hook) ships them, and blocks a version whose answers differ. For a
+float32 file, the expected answers are the torch checkpoint's. An int8 file differs from the
+checkpoint by design, on drawn pictures by a few tenths: its expected answers are those of the file
+itself, run in float32 arithmetic (every weight and activation dequantised, no integer kernels,
+nothing fused), and its label must be the checkpoint's wherever the checkpoint is sure.
 """
 
 import shutil
