@@ -1,9 +1,9 @@
 """The verb `frontier`: input sizes in, loss against time out, to choose the size to serve at.
 
 The sizes are compared on photos that the run was not trained on (validation, or its held-out
-share), as ONNX files through serving's preprocessing, each at its best temperature. The choice is the
-smallest size whose loss is within one standard error of the lowest, photo by photo (Breiman et al.
-1984 chose the size of a tree by this rule).
+share), as ONNX files through serving's preprocessing, each at its best temperature. The choice is
+the smallest size whose loss is within one standard error of the lowest, photo by photo (Breiman et
+al. 1984 chose the size of a tree by this rule).
 """
 
 import tempfile
