@@ -40,7 +40,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Measured:
     """An int8 file compared with its float32 file on the same photos.
 
     Attributes:
@@ -102,7 +102,7 @@ class Reference:
         return cls(classifier, photos, split_logits(classifier, photos, cache), cache)
 
 
-def judge(reference: Reference, candidate: Path, clock: Clock) -> Judged:
+def measure(reference: Reference, candidate: Path, clock: Clock) -> Measured:
     """Compare a candidate with the float32 file that it was made from.
 
     Raises:
@@ -114,7 +114,7 @@ def judge(reference: Reference, candidate: Path, clock: Clock) -> Judged:
     wanted, actual = float32.probabilities(before), int8.probabilities(after)  # (N, C)
     differences = np.abs(wanted - actual)
     below = float32.contract.unsure_below
-    return Judged(
+    return Measured(
         photos=len(labels),
         agreed=int((before.argmax(axis=1) == after.argmax(axis=1)).sum()),
         correct_float32=int((before.argmax(axis=1) == labels).sum()),
@@ -136,29 +136,29 @@ def time_ratio(reference: Reference, int8: Classifier, clock: Clock) -> float:
     return after / before
 
 
-def refusals(judged: Judged, limits: Limits) -> list[str]:
+def refusals(measured: Measured, limits: Limits) -> list[str]:
     """The reasons why a file does not pass, one line each with figures; empty if it passes."""
     found = []
-    if not judged.agreement >= limits.min_agreement:
+    if not measured.agreement >= limits.min_agreement:
         found.append(
-            f"a different label from float32's on {judged.photos - judged.agreed} of "
-            f"{judged.photos} photos: agreement {judged.agreement:.4f}, at least "
+            f"a different label from float32's on {measured.photos - measured.agreed} of "
+            f"{measured.photos} photos: agreement {measured.agreement:.4f}, at least "
             f"{limits.min_agreement:g} is needed"
         )
-    if not judged.accuracy_loss <= limits.max_accuracy_loss:
+    if not measured.accuracy_loss <= limits.max_accuracy_loss:
         found.append(
-            f"accuracy {judged.correct_int8} of {judged.photos}, float32's "
-            f"{judged.correct_float32}: {judged.accuracy_loss:.4f} lost, at most "
+            f"accuracy {measured.correct_int8} of {measured.photos}, float32's "
+            f"{measured.correct_float32}: {measured.accuracy_loss:.4f} lost, at most "
             f"{limits.max_accuracy_loss:g} is allowed"
         )
-    if not judged.time_ratio < limits.max_time_ratio:
+    if not measured.time_ratio < limits.max_time_ratio:
         found.append(
-            f"{judged.time_ratio:.2f} times float32's time, less than {limits.max_time_ratio:g} is "
+            f"{measured.time_ratio:.2f} times float32's time, less than {limits.max_time_ratio:g} is "
             "needed"
         )
-    if judged.largest_pair > SAFE_PAIR:
+    if measured.largest_pair > SAFE_PAIR:
         found.append(
-            f"the largest sum of two weights is {judged.largest_pair}, at most {SAFE_PAIR} is "
+            f"the largest sum of two weights is {measured.largest_pair}, at most {SAFE_PAIR} is "
             "exact on processors without VNNI"
         )
     return found
@@ -169,37 +169,37 @@ class Candidate:
     """How an int8 file was made, and its verdict."""
 
     recipe: Recipe
-    judged: Judged
+    measured: Measured
     refused: list[str]
 
     @property
     def line(self) -> str:
         """The verdict and the figures on one line."""
         verdict = "refused" if self.refused else "passes"
-        return f"{verdict:8} {self.recipe!s:48} {judged_line(self.judged)}"
+        return f"{verdict:8} {self.recipe!s:48} {figures_line(self.measured)}"
 
     def to_json(self) -> dict[str, Any]:
         """The candidate as JSON values."""
-        return {**asdict(self.recipe), **self.judged.figures(), "refused": self.refused}
+        return {**asdict(self.recipe), **self.measured.figures(), "refused": self.refused}
 
 
 def rank(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates that pass, the best first, by RULE."""
     passing = [candidate for candidate in candidates if not candidate.refused]
-    return sorted(passing, key=lambda c: (c.judged.mean_difference, c.judged.time_ratio))
+    return sorted(passing, key=lambda c: (c.measured.mean_difference, c.measured.time_ratio))
 
 
 def closest(candidates: Sequence[Candidate]) -> Candidate:
     """Of candidates that failed, the one that came closest."""
-    return min(candidates, key=lambda c: (len(c.refused), c.judged.mean_difference))
+    return min(candidates, key=lambda c: (len(c.refused), c.measured.mean_difference))
 
 
-def judged_line(judged: Judged) -> str:
+def figures_line(measured: Measured) -> str:
     """The figures of a file on one line."""
     return (
-        f"agreement {judged.agreement:.4f}, accuracy {judged.correct_int8 / judged.photos:.4f} "
-        f"(float32 {judged.correct_float32 / judged.photos:.4f}), mean difference "
-        f"{judged.mean_difference:.5f}, {judged.time_ratio:.2f} of the time"
+        f"agreement {measured.agreement:.4f}, accuracy {measured.correct_int8 / measured.photos:.4f} "
+        f"(float32 {measured.correct_float32 / measured.photos:.4f}), mean difference "
+        f"{measured.mean_difference:.5f}, {measured.time_ratio:.2f} of the time"
     )
 
 

@@ -25,12 +25,12 @@ from train.export.gate import (
     QUANTIZE_JSON,
     RULE,
     Candidate,
-    Judged,
     Limits,
+    Measured,
     Reference,
     closest,
-    judge,
-    judged_line,
+    figures_line,
+    measure,
     rank,
     refusals,
 )
@@ -89,11 +89,11 @@ class PhotoRoles:
 
     Attributes:
         calibration: photos of train that activation ranges are calibrated on.
-        judging: photos that candidates are compared on.
+        comparison: photos that candidates are compared on.
     """
 
     calibration: Manifest
-    judging: Manifest
+    comparison: Manifest
 
 
 def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None:
@@ -109,28 +109,28 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
     require_writable(config.run)
     trained = load_model(config.run)
     roles = choose_photos(config, trained)
-    judged_on = unseen_split(trained)
+    compared_on = unseen_split(trained)
     print(
         f"calibrating on {len(roles.calibration.photos):,} photos of train, comparing candidates "
-        f"on {len(roles.judging.photos):,} of {judged_on}"
+        f"on {len(roles.comparison.photos):,} of {compared_on}"
     )
     float32 = Classifier.load(exported)
     with draft_folder() as folder:
         quantizer = _quantizer(config, float32, roles, Path(folder))
-        reference = Reference.on(float32, roles.judging, config.cache)
+        reference = Reference.on(float32, roles.comparison, config.cache)
         candidates = _try(config, quantizer, reference, clock)
         best = next(iter(rank(candidates)), None)
         made = None
         if best is not None:
             draft = quantizer.path_of(best.recipe)
             made = with_contract(
-                onnx.load(str(draft)), contract_of_int8(float32.contract, best.judged)
+                onnx.load(str(draft)), contract_of_int8(float32.contract, best.measured)
             )
-    _write(config, made, float32.version, _record(config, roles, judged_on, candidates, best))
+    _write(config, made, float32.version, _record(config, roles, compared_on, candidates, best))
     if best is None:
         raise CheckFailedError(_nothing_passed(config, closest(candidates)))
     print(
-        f"{best.recipe}: {judged_line(best.judged)}\nThe int8 file is {config.run / INT8_FILE} "
+        f"{best.recipe}: {figures_line(best.measured)}\nThe int8 file is {config.run / INT8_FILE} "
         f"({(config.run / INT8_FILE).stat().st_size / 1e6:.1f} MB); every candidate's figures are "
         f"in {config.run / QUANTIZE_JSON}"
     )
@@ -143,12 +143,12 @@ def choose_photos(config: QuantizeConfig, trained: TrainedModel) -> PhotoRoles:
         UsageError: there are none to compare on, or none of train is left to calibrate on.
     """
     root = config.data or trained.config.data.data
-    judging = unseen_photos(trained, config.run, config.cache, config.data)
-    train = without(labelled_split(root, "train", config.cache, trained.classes), judging)
+    comparison = unseen_photos(trained, config.run, config.cache, config.data)
+    train = without(labelled_split(root, "train", config.cache, trained.classes), comparison)
     calibration = balanced(train, config.photos, trained.config.seed)
     if not calibration.photos:
         raise UsageError(f"{root / 'train'} has no photos left to calibrate on: all are held out.")
-    return PhotoRoles(calibration, judging)
+    return PhotoRoles(calibration, comparison)
 
 
 def balanced(manifest: Manifest, count: int, seed: int) -> Manifest:
@@ -184,22 +184,22 @@ def _try(
     """Make and compare a candidate for each recipe, and print its verdict."""
     candidates = []
     for recipe in recipes(config.methods, config.weights, config.float_first):
-        judged = judge(reference, quantizer.make(recipe), clock)
-        candidates.append(Candidate(recipe, judged, refusals(judged, config.limits)))
+        measured = measure(reference, quantizer.make(recipe), clock)
+        candidates.append(Candidate(recipe, measured, refusals(measured, config.limits)))
         print(candidates[-1].line, flush=True)
     return candidates
 
 
-def contract_of_int8(contract: Contract, judged: Judged) -> Contract:
+def contract_of_int8(contract: Contract, measured: Measured) -> Contract:
     """The float32 file's contract, with its figures named `float32_` and int8's added."""
     kept = {
         name if name.startswith("calibration_") else f"float32_{name}": value
         for name, value in contract.metrics.items()
     }
     added = {
-        "int8_agreement": round(judged.agreement, 4),
-        "int8_agreement_photos": judged.photos,
-        "int8_mean_difference": round(judged.mean_difference, 5),
+        "int8_agreement": round(measured.agreement, 4),
+        "int8_agreement_photos": measured.photos,
+        "int8_mean_difference": round(measured.mean_difference, 5),
     }
     return replace(contract, metrics=kept | added)
 
@@ -220,7 +220,7 @@ def _write(
 def _record(
     config: QuantizeConfig,
     roles: PhotoRoles,
-    judged_on: str,
+    compared_on: str,
     candidates: list[Candidate],
     best: Candidate | None,
 ) -> dict[str, object]:
@@ -228,8 +228,8 @@ def _record(
     return {
         "photos": {
             "calibration": len(roles.calibration.photos),
-            "judging": len(roles.judging.photos),
-            "judging_split": judged_on,
+            "judging": len(roles.comparison.photos),
+            "judging_split": compared_on,
         },
         "limits": asdict(config.limits),
         "rule": RULE,

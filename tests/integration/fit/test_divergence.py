@@ -38,7 +38,7 @@ def test_a_training_without_a_split_to_choose_on_stops_for_its_own_loss(
         fit(tiny_config(drawn_data, photo_cache, tmp_path, **DIVERGING, lr=1e30, reading=reading))
 
 
-def test_what_was_kept_before_the_divergence_is_left(
+def test_the_best_model_before_a_divergence_is_kept(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     # Each step multiplies the weights by about lr x weight decay: after some they overflow.

@@ -81,7 +81,7 @@ def cut_short(file: Path) -> None:
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("damage", [Path.unlink, cut_short])
-def test_a_lost_model_is_written_again_where_the_last_epoch_has_its_weights(
+def test_a_lost_model_is_written_again_from_the_last_epoch(
     config: FitConfig, damage: Callable[[Path], None], ema: float
 ):
     config = replace(config, keep="last", ema=ema)

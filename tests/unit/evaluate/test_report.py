@@ -62,7 +62,7 @@ def run(folder, model, *flags: str) -> int:
     return main(["evaluate", str(model), *paths, *flags])
 
 
-def test_the_figures_for_programs_hold_accuracy_calibration_and_coverage(measured):
+def test_the_json_report_has_accuracy_calibration_and_coverage(measured):
     report = json.loads((measured / "report.json").read_text())
     split = report["splits"]["validation"]
     assert (split["photos"], split["correct"]) == (14, 12)

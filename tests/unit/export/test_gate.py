@@ -7,11 +7,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from train.export.gate import Candidate, Judged, Limits, closest, rank, refusals
+from train.export.gate import Candidate, Limits, Measured, closest, rank, refusals
 from train.export.int8 import Recipe, largest_pair, pair_sums
 
 LIMITS = Limits(min_agreement=0.99, max_accuracy_loss=0.01, max_time_ratio=1.0)
-GOOD = Judged(
+GOOD = Measured(
     photos=300,
     agreed=297,
     correct_float32=273,
@@ -69,7 +69,7 @@ def test_of_those_that_pass_the_closest_to_float32_comes_first():
     assert rank([refused, far, slow, fast]) == [fast, slow, far]
 
 
-def test_of_those_that_fail_the_one_with_the_fewest_reasons_is_the_closest():
+def test_the_closest_failure_has_the_fewest_reasons():
     recipe = Recipe("minmax", "paired", 0)
     near = Candidate(recipe, replace(GOOD, mean_difference=0.01), ["slow"])
     far = Candidate(recipe, replace(GOOD, mean_difference=0.02), ["slow"])
@@ -98,7 +98,7 @@ def write_dequantized(path, weights: np.ndarray, operator: str) -> None:
     onnx.save(helper.make_model(graph), str(path))
 
 
-def test_products_are_added_within_a_convolutions_output_channel_and_anywhere_else(tmp_path):
+def test_a_convolution_pairs_weights_of_one_output_channel_only(tmp_path):
     weights = np.array([[100, 5], [90, 7]])
     write_dequantized(tmp_path / "conv.onnx", weights.reshape(2, 2, 1, 1), "Conv")
     write_dequantized(tmp_path / "matmul.onnx", weights, "MatMul")
