@@ -153,8 +153,8 @@ def refusals(measured: Measured, limits: Limits) -> list[str]:
         )
     if not measured.time_ratio < limits.max_time_ratio:
         found.append(
-            f"{measured.time_ratio:.2f} times float32's time, less than {limits.max_time_ratio:g} is "
-            "needed"
+            f"{measured.time_ratio:.2f} times float32's time, less than "
+            f"{limits.max_time_ratio:g} is needed"
         )
     if measured.largest_pair > SAFE_PAIR:
         found.append(
@@ -197,7 +197,8 @@ def closest(candidates: Sequence[Candidate]) -> Candidate:
 def figures_line(measured: Measured) -> str:
     """The figures of a file on one line."""
     return (
-        f"agreement {measured.agreement:.4f}, accuracy {measured.correct_int8 / measured.photos:.4f} "
+        f"agreement {measured.agreement:.4f}, "
+        f"accuracy {measured.correct_int8 / measured.photos:.4f} "
         f"(float32 {measured.correct_float32 / measured.photos:.4f}), mean difference "
         f"{measured.mean_difference:.5f}, {measured.time_ratio:.2f} of the time"
     )
