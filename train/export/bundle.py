@@ -52,7 +52,7 @@ class BundleConfig:
     """Splits to measure on; validation and test, if they exist, if not given."""
     notes: Path | None = None
     """Markdown for the end of the model card: origin of the photos, limits, misuse."""
-    pictures: Path = Path(__file__).resolve().parent.parent / "samples"
+    pictures: Path = Path(__file__).resolve().parents[2] / "samples"
     """Folder of the golden pictures, *.jpg."""
     golden: Path | None = None
     """Folder for the golden pictures; ops/hook/golden beside --out if not given. Pictures of an
