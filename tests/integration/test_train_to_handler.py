@@ -229,7 +229,7 @@ def test_a_model_whose_every_answer_is_unsure_is_told_of_and_so_is_its_card(
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
     export(ExportConfig(run=run, cache=photo_cache))
-    assert "the model will call every answer unsure" in capsys.readouterr().out
+    assert "every answer of this model will be unsure" in capsys.readouterr().out
     bundle(BundleConfig(run=run, out=tmp_path / "model", cache=photo_cache))
     card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
     assert "Every answer is `unsure`: no threshold made 95%" in card

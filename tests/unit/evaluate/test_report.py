@@ -123,7 +123,7 @@ def test_the_report_of_a_bundle_is_not_replaced(measured, tmp_path, capsys, name
     assert run(measured, tmp_path / "plain.onnx", *flags) == 2
     error = capsys.readouterr().err
     assert f"{tmp_path / 'report.json'} is a bundle's" in error
-    assert "another folder, --out DIR" in error
+    assert "another folder for this report, --out DIR" in error
     assert (tmp_path / "report.json").read_text() == bundled
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plain.onnx", "report.json"]
 
