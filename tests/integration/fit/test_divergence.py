@@ -23,7 +23,7 @@ def test_a_training_that_diverges_at_once_says_so_and_leaves_no_model(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     run = tmp_path / "run"
-    with pytest.raises(CheckFailedError, match=r"epoch 1 .* lower --lr") as ended:
+    with pytest.raises(CheckFailedError, match=r"epoch 1, .* lower --lr") as ended:
         fit(tiny_config(drawn_data, photo_cache, run, **DIVERGING, lr=1e30))
     assert "No model was written" in str(ended.value)
     assert not (run / runs.MODEL).exists()
