@@ -30,8 +30,9 @@ class DataConfig:
     data: Path
     """Folder with {train,validation}/CLASS/*.jpg."""
     choose_on: ChooseOn = "validation"
-    """Which photos choose the best epoch: `validation`, the split; `holdout`, a share of train that
-    is kept out of training; `nothing`, which trains on all of train and keeps the last epoch."""
+    """Photos to compare epochs or settings on: `validation`, the split; `holdout`, a share of train
+    that is kept out of training; `nothing`, which trains on all of train and keeps the last
+    epoch."""
     holdout: float = 0.1
     """With `--choose-on holdout`, the share of each class of train that is kept out of training."""
     holdout_seed: int = 0

@@ -169,7 +169,7 @@ def test_an_export_says_that_photos_without_a_mistake_cannot_calibrate(
     export(ExportConfig(run=run, cache=photo_cache))
     contract = Classifier.load(run / "classifier.onnx").contract
     assert (contract.temperature, contract.unsure_below) == (1.0, 0.0)
-    assert "all 9 photos are answered rightly: so few mistakes cannot" in capsys.readouterr().out
+    assert "all 9 answers are right, which is too few mistakes to" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("validation", "photos"), [(True, 18), (False, None)])
@@ -227,7 +227,7 @@ def test_a_model_whose_every_answer_is_unsure_is_told_of_and_so_is_its_card(
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
     export(ExportConfig(run=run, cache=photo_cache))
-    assert "the model will call every answer unsure" in capsys.readouterr().out
+    assert "every answer of this model will be unsure" in capsys.readouterr().out
     bundle(BundleConfig(run=run, out=tmp_path / "model", cache=photo_cache))
     card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
-    assert "Every answer is `unsure`: at no threshold were 95%" in card
+    assert "Every answer is `unsure`: no threshold made 95%" in card

@@ -1,6 +1,4 @@
-"""Logits of photos that were not trained on in, a temperature and a threshold out: how sure the
-model may say it is.
-"""
+"""Logits of photos that were not trained on in; temperature and threshold of `unsure` out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +14,18 @@ from train.evaluate.inference import TorchModel, contract_of, split_logits
 from train.photos.manifest import Labels, Manifest
 from train.runs.model import TrainedModel
 
-# The rule for "unsure": of the answers that are not, this share is right.
+# The threshold of `unsure` is set so that this share of the other answers is right.
 SURE_ACCURACY = 0.95
 
-# A network is off by a factor of a few at most; outside this the fit has gone wrong.
+# Networks are off by a small factor; a temperature outside this range means a failed fit.
 _TEMPERATURES = (0.05, 20.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What was fitted, and what it does on the photos it was fitted on.
+    """What was fitted, and its effect on the photos that it was fitted on.
 
-    `faultless` is whether no photo was answered wrongly, so that nothing could be fitted.
+    `faultless`: every answer was right, so nothing could be fitted.
     """
 
     temperature: float
@@ -40,7 +38,7 @@ class Calibration:
     faultless: bool = False
 
     def figures(self) -> dict[str, Any]:
-        """The figures as they stand in the contract's metrics."""
+        """The figures for the contract's metrics."""
         return {
             "calibration_photos": self.photos,
             "calibration_ece_before": round(self.ece_before, 4),
@@ -55,7 +53,7 @@ def calibrate(
 ) -> Calibration:
     """Fit temperature and threshold on photos that the network was not trained on.
 
-    `input_px` is the size that the network will be served at, None the one it was trained for.
+    `input_px` is the input size that will be served; None is the run's own.
     """
     model = TorchModel(trained, contract_of(trained, input_px))
     return fit_calibration(split_logits(model, photos, cache), photos.labels())
@@ -64,8 +62,8 @@ def calibrate(
 def fit_calibration(logits: NDArray[np.float32], labels: Labels) -> Calibration:
     """Fit on (N, C) logits of photos that the network was not trained on.
 
-    Where no answer is wrong, no threshold is found: the least confidence of a few right answers is
-    no reason to doubt one below it.
+    If no answer is wrong, there is no threshold: the lowest confidence among a few right answers
+    says nothing about answers below it.
     """
     wide = logits.astype(np.float64)
     temperature = fit_temperature(wide, labels)
@@ -90,8 +88,8 @@ def fit_calibration(logits: NDArray[np.float32], labels: Labels) -> Calibration:
 def fit_temperature(logits: NDArray[np.float64], labels: Labels) -> float:
     """The temperature whose probabilities have the least cross-entropy (Guo et al. 2017).
 
-    Where no answer is wrong, the lowest there is would have: a few photos would make the network
-    claim to be certain. Then it is 1, the network's own.
+    If no answer is wrong, it is 1, which changes nothing: the least cross-entropy would be at the
+    lowest temperature, and the network would claim to be certain.
     """
     if (logits.argmax(axis=1) == labels).all():
         return 1.0
@@ -109,10 +107,10 @@ def sure_threshold(
     right: NDArray[np.bool_],
     target: float = SURE_ACCURACY,
 ) -> float:
-    """The lowest threshold at which the share `target` of the answers at or above it is right.
+    """The lowest threshold such that the share `target` of the answers at or above it is right.
 
-    Where no threshold reaches the target, every answer is unsure: just above 1 is not a
-    probability, so the highest that a contract can hold, 1.
+    If no threshold reaches the target, 1, the highest value of a contract: every answer is then
+    unsure.
 
     Args:
         confidence: (N,), how sure each answer is.
@@ -122,7 +120,7 @@ def sure_threshold(
     order = np.argsort(-confidence, kind="stable")
     sorted_confidence = confidence[order]
     share_right = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    # A threshold takes all answers of the same confidence or none.
+    # A threshold includes all answers of the same confidence or none.
     ends = np.append(sorted_confidence[1:] != sorted_confidence[:-1], True)
     reached = np.flatnonzero((share_right >= target) & ends)
     return float(sorted_confidence[reached[-1]]) if len(reached) else 1.0

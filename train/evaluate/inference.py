@@ -1,6 +1,6 @@
-"""A run's folder or an ONNX file in, something that turns photos into logits out.
+"""A run's folder or an ONNX file in, a model that turns photos into logits out.
 
-Both go through serving's preprocessing, so their figures differ by the network alone.
+Both use serving's preprocessing, so their figures differ only by the network.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ Clock = Callable[[], float]
 
 
 class Model(Protocol):
-    """What evaluation and prediction need of a model."""
+    """What evaluation and prediction need from a model."""
 
     @property
     def contract(self) -> Contract: ...
@@ -41,7 +41,7 @@ class Model(Protocol):
 
 
 class TorchModel:
-    """A run's network, answering like the ONNX file that is exported of it."""
+    """A run's network, with the interface of the ONNX file that is exported from it."""
 
     def __init__(self, trained: TrainedModel, contract: Contract) -> None:
         self._network = trained.network
@@ -55,31 +55,31 @@ class TorchModel:
 
 
 def open_model(path: Path, input_px: int | None = None) -> Model:
-    """Open a run's folder or an ONNX file; a run also takes another input size.
+    """Open a run's folder or an ONNX file; a run can also be opened at another input size.
 
     Raises:
-        UsageError: it is neither, or a file, whose size is fixed, is asked for another.
-        ContractError: the ONNX file does not hold a contract that serving can honour.
+        UsageError: it is neither, or `input_px` is given for an ONNX file, whose size is fixed.
+        ContractError: the ONNX file has no contract that serving can honour.
     """
     if path.is_dir():
         trained = load_model(path)
         return TorchModel(trained, contract_of(trained, input_px))
     if path.suffix == ".onnx" and path.is_file():
         if input_px is not None:
-            raise UsageError(f"--input-px is for a run: {path} has its size fixed by its contract.")
+            raise UsageError(f"--input-px is for a run: the input size of {path} is fixed.")
         return Classifier.load(path, threads=torch.get_num_threads())
     raise UsageError(f"{path} is neither a run's folder nor an ONNX file.")
 
 
 def contract_of(trained: TrainedModel, input_px: int | None = None) -> Contract:
-    """What training alone knows of a run's contract: not yet calibrated, not yet measured.
+    """The contract of a run, before calibration and measurement.
 
-    A network often does better at a somewhat larger size than it was trained at, since random crops
-    make things look larger in training than they are (Touvron et al. 2019, "Fixing the train-test
-    resolution discrepancy"); `input_px` is that size, None the one it was trained for.
+    `input_px` is another input size than the run's own. A network is often better at a somewhat
+    larger size, because random crops make objects look larger in training (Touvron et al. 2019,
+    "Fixing the train-test resolution discrepancy").
 
     Raises:
-        UsageError: the network does not take images of that size.
+        UsageError: the network does not support that size.
     """
     config = trained.config
     own = config.network
@@ -94,7 +94,7 @@ def contract_of(trained: TrainedModel, input_px: int | None = None) -> Contract:
 
 
 def split_logits(model: Model, photos: Manifest, cache: Path) -> NDArray[np.float32]:
-    """(N, C) float32: `image_logits` for every photo, through serving's preprocessing."""
+    """(N, C) float32: the logits of every photo, through serving's preprocessing."""
     return image_logits(model, cached_pixels(photos, model.contract.preprocess, cache))
 
 
@@ -111,7 +111,7 @@ def image_logits(model: Model, pixels: Pixels) -> NDArray[np.float32]:
 
 
 def pixels_of_files(files: Sequence[bytes], spec: PreprocessSpec, max_pixels: int) -> Pixels:
-    """(N, H, W, 3) uint8: image files as serving decodes and stretches them.
+    """(N, H, W, 3) uint8: image files as serving decodes and resizes them.
 
     Raises:
         RequestError: a file cannot be decoded.
@@ -120,9 +120,10 @@ def pixels_of_files(files: Sequence[bytes], spec: PreprocessSpec, max_pixels: in
 
 
 def medians_in_turns(computations: Sequence[Callable[[], object]], clock: Clock) -> list[float]:
-    """The median time of each, all taking turns, after a warm-up that is not counted.
+    """The median time of each computation, all taking turns, after an uncounted warm-up.
 
-    By the clock of a thread's own processor time, what else the machine does counts little.
+    Taking turns spreads disturbances over all of them; a clock of the thread's processor time
+    leaves out other processes.
     """
     taken: list[list[float]] = [[] for _ in computations]
     for _ in range(_WARM_UP + _ROUNDS):

@@ -1,4 +1,4 @@
-"""Figures of a classifier on one split, with intervals that say what the split's size allows."""
+"""Figures of a classifier on one split, with 95 % intervals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -42,7 +42,7 @@ def accuracy(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> fl
 def figures(
     logits: NDArray[np.floating[Any]], labels: NDArray[np.int64], contract: Contract
 ) -> dict[str, Any]:
-    """Everything that a report says of (N, C) logits for (N,) labels, as JSON values."""
+    """All figures of a report for (N, C) logits and (N,) labels, as JSON values."""
     wide = logits.astype(np.float64)
     probabilities = calibrated(logits, contract)  # (N, C)
     predicted = logits.argmax(axis=1)
@@ -92,7 +92,7 @@ def per_class(
 
 
 def _interval_or_all(successes: int, trials: int) -> list[float]:
-    """Without trials nothing is known: 0 to 1."""
+    """0 to 1 if there are no trials."""
     return list(wilson_interval(successes, trials)) if trials else [0.0, 1.0]
 
 
@@ -109,7 +109,7 @@ def f1_interval(found: int, union: int) -> list[float]:
 def reliability_bins(
     probabilities: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
-    """Confidence and accuracy over bins of equal width of the top probability; empty ones left out.
+    """Confidence and accuracy in bins of equal width of the top probability, without empty bins.
 
     Args:
         probabilities: (N, C), each row summing to 1.
@@ -138,7 +138,7 @@ def reliability_bins(
 
 
 def _bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
-    """(N,): the bin of each top probability; 1 lies in the last."""
+    """(N,): the bin of each top probability; 1 is in the last one."""
     return np.minimum((confidence * ECE_BINS).astype(np.int64), ECE_BINS - 1)
 
 
@@ -153,10 +153,10 @@ def expected_calibration_error(
 
 
 def ece_by_chance(probabilities: NDArray[np.float64], draws: int = 400) -> float:
-    """The ECE that a perfectly calibrated model of this confidence stays under 95 times in 100.
+    """The 95 % quantile of the ECE of a perfectly calibrated model with this confidence.
 
-    Few photos make an ECE above 0 even so. Found by drawing each answer right with its own top
-    probability (Broecker and Smith 2007, "Increasing the Reliability of Reliability Diagrams").
+    It is above 0 because there are few photos. Simulated by drawing each answer as right with its
+    top probability (Broecker and Smith 2007, "Increasing the Reliability of Reliability Diagrams").
     """
     confidence = probabilities.max(axis=1)  # (N,)
     which = _bins(confidence)
@@ -172,9 +172,9 @@ def ece_by_chance(probabilities: NDArray[np.float64], draws: int = 400) -> float
 def unsure(
     probabilities: NDArray[np.float64], labels: NDArray[np.int64], below: float
 ) -> dict[str, Any]:
-    """What is left, and how good it is, when answers under a top probability are `unsure`.
+    """Coverage and accuracy if answers below a top probability are `unsure`.
 
-    `accuracy` is of the answers that are not unsure; None when there are none.
+    `accuracy` is that of the other answers; None if there are none.
     """
     answered = probabilities.max(axis=1) >= below  # (N,)
     photos = int(answered.sum())
@@ -193,7 +193,7 @@ def unsure(
 def confused_pairs(
     confusion: Sequence[Sequence[int]], classes: Sequence[str], most: int
 ) -> list[tuple[str, str, int]]:
-    """(true class, predicted class, photos) of the commonest mistakes, the commonest first."""
+    """(true class, predicted class, photos) of the most frequent mistakes, in that order."""
     pairs = [
         (classes[row], classes[column], count)
         for row, counts in enumerate(confusion)

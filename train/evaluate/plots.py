@@ -1,6 +1,6 @@
-"""Figures in, pictures out: what a report shows of a model, each drawn for light and dark pages.
+"""Figures in, pictures of a report out, each drawn for light and dark pages.
 
-Drawn with matplotlib's Figure objects alone: pyplot's global state is left as it is.
+Uses matplotlib's Figure objects directly, without pyplot's global state.
 """
 
 import warnings
@@ -20,15 +20,15 @@ from train.evaluate.metrics import wilson_interval
 
 _DPI = 150
 
-# Counts and names are readable in the confusion matrix up to so many classes.
+# The confusion matrix shows counts and class names up to these numbers of classes.
 _MOST_COUNTS, _MOST_NAMES = 25, 60
-# The picture of the recalls shows so many classes, the weakest.
+# The picture of recalls shows at most this many classes, the weakest.
 _MOST_RECALLS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """The colours of one drawing; first and second are told apart with any kind of colour sight."""
+    """The colours of one picture; `first` and `second` differ for colour-blind readers, too."""
 
     paper: str
     ink: str
@@ -45,7 +45,7 @@ Draw = Callable[[Palette], Figure]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One PNG in both colour schemes, its file's name, and what it shows, in words."""
+    """One PNG in both colour schemes, with its file name, title and caption."""
 
     name: str
     title: str
@@ -63,7 +63,7 @@ def png(figure: Figure) -> bytes:
     """The figure as the bytes of a PNG file."""
     buffer = BytesIO()
     with warnings.catch_warnings():
-        # A class name in letters that the font lacks is drawn as boxes; the table has it whole.
+        # Letters that the font lacks are drawn as boxes; the table shows the whole name.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="png", dpi=_DPI, facecolor=figure.get_facecolor())
     return buffer.getvalue()
@@ -80,7 +80,7 @@ def learning_curve(
     Args:
         epochs: the record's entries.
         quantity: which figure of the entries.
-        chosen_on: what the figures called `validation` in the entries were measured on.
+        chosen_on: the photos that the entries' `validation` figures were measured on.
     """
     figure, (axes,) = _figure(palette, 5.6, 3.6)
     lines = (("train", "train", palette.first, "o"), ("validation", chosen_on, palette.second, "s"))
@@ -98,7 +98,7 @@ def learning_curve(
 
 
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], palette: Palette) -> Figure:
-    """Each true class's row, coloured by the share of its photos that each prediction got."""
+    """The confusion matrix; a cell's colour is its share of the row."""
     matrix = np.array(counts)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = min(2.2 + 0.36 * len(classes), 12)
@@ -109,7 +109,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], palette: 
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(classes) <= _MOST_NAMES:
-        # Names are no formulas: a dollar sign in one must not start mathtext.
+        # A dollar sign in a class name must not start mathtext.
         ticks = range(len(classes))
         axes.set_xticks(ticks, [_short(c) for c in classes], rotation=90, parse_math=False)
         axes.set_yticks(ticks, [_short(c) for c in classes], parse_math=False)
@@ -122,7 +122,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], palette: 
 
 
 def reliability(bins: Sequence[dict[str, Any]], palette: Palette) -> Figure:
-    """Accuracy against confidence, with the 95 % interval of each bin, over where photos lie."""
+    """Accuracy against confidence with 95 % intervals, above a histogram of the confidence."""
     figure, (axes, counts) = _figure(palette, 5.6, 5.4, rows=2, heights=(3, 1))
     confidence = [row["confidence"] for row in bins]
     accuracy = [row["accuracy"] for row in bins]
@@ -156,7 +156,7 @@ def reliability(bins: Sequence[dict[str, Any]], palette: Palette) -> Figure:
 
 
 def recalls(rows: dict[str, dict[str, Any]], palette: Palette) -> Figure:
-    """The recall of each class with its interval, the weakest at the top."""
+    """The recall of each class with its 95 % interval, the weakest first."""
     known = sorted((row["recall"], label) for label, row in rows.items() if row["photos"])
     labels = [label for _, label in known[:_MOST_RECALLS]]
     recall = [rows[label]["recall"] for label in labels]
@@ -185,12 +185,12 @@ def coverage(
     unsure_below: float,
     palette: Palette,
 ) -> Figure:
-    """Share of the photos that get an answer, and its accuracy, over the threshold of `unsure`.
+    """Coverage, and accuracy of the answers, over the threshold of `unsure`.
 
     Args:
         probabilities: (N, C), each row summing to 1.
         labels: (N,).
-        unsure_below: the threshold in use, drawn as a line where it is above 0.
+        unsure_below: the threshold in use, drawn as a line if it is above 0.
     """
     figure, (axes,) = _figure(palette, 6.4, 3.8)
     confidence = probabilities.max(axis=1)  # (N,)
@@ -224,7 +224,7 @@ def _figure(
     columns: int = 1,
     heights: tuple[int, ...] | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """An empty figure of that many inches, and its axes in reading order, in the palette."""
+    """An empty figure (sizes in inches) in the palette's colours, and its axes in reading order."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor=palette.paper)
     grid = figure.subplots(rows, columns, squeeze=False, height_ratios=heights)
     every: list[Axes] = list(grid.flat)
@@ -248,7 +248,7 @@ def reaches(values: Sequence[float], intervals: Sequence[Sequence[float]]) -> ND
     """(2, K): how far each interval reaches below and above its value, for errorbar."""
     middle, ends = np.array(values), np.array(intervals).reshape(-1, 2)  # (K,), (K, 2)
     far: NDArray[np.float64] = np.stack([middle - ends[:, 0], ends[:, 1] - middle])
-    return far.clip(min=0)  # a rounding error below 0 is refused by errorbar
+    return far.clip(min=0)  # errorbar refuses rounding errors below 0
 
 
 def _short(name: str, most: int = 24) -> str:

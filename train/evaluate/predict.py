@@ -1,5 +1,5 @@
-"""Files or URLs in, predictions out, from the command line: by a run's model, an ONNX file, or a
-pretrained network as it came, with ImageNet's classes.
+"""The verb `predict`: files or URLs in, predictions out, by a run, an ONNX file, or a pretrained
+network with ImageNet's classes.
 """
 
 import sys
@@ -28,21 +28,21 @@ class PredictConfig:
     sources: tyro.conf.Positional[
         Annotated[tuple[str, ...], tyro.conf.arg(metavar="[MODEL] IMAGE [IMAGE ...]")]
     ]
-    """A run's folder or an ONNX file, then files or http(s) URLs; with --backbone no model."""
+    """A run's folder or an ONNX file, then files or http(s) URLs; no model with --backbone."""
     backbone: str | None = None
-    """Any torchvision classification model, to predict ImageNet's classes as it came."""
+    """A torchvision classification model, to predict ImageNet's classes with it."""
     weights: str = "default"
     """With --backbone: `default`, a state-dict file, or `none`."""
     top_k: int = 5
-    """How many classes to show."""
+    """Number of classes to show."""
 
 
 def predict(config: PredictConfig) -> None:
-    """Print the likeliest classes of each image; of several, one that cannot be read is named.
+    """Print the most probable classes of each image.
 
     Raises:
-        UsageError: the model cannot be opened, or no image is named, or the only one is none.
-        CheckFailedError: of several images one or more could not be read; the others are answered.
+        UsageError: the model cannot be opened, no image is given, or the only one is unreadable.
+        CheckFailedError: some of several images could not be read; the others were classified.
     """
     require(config.top_k >= 1, "--top-k", "a number 1 or more", config.top_k)
     model, images = _model_and_images(config)
@@ -56,13 +56,11 @@ def predict(config: PredictConfig) -> None:
             print(f"train predict: {error}", file=sys.stderr)
             unread += 1
     if unread:
-        raise CheckFailedError(
-            f"{unread} of {len(images)} images could not be read: they are named above."
-        )
+        raise CheckFailedError(f"{unread} of {len(images)} images could not be read; see above.")
 
 
 def _answer(model: Model, source: str, top_k: int) -> list[str]:
-    """An image's name and its likeliest classes, a line each; UsageError if it cannot be read."""
+    """Lines with an image's name and its classes; raises UsageError if it cannot be read."""
     settings, contract = Settings(), model.contract
     with naming(source):
         files = [read_image(source, settings)]
@@ -84,10 +82,10 @@ def _model_and_images(config: PredictConfig) -> tuple[Model, tuple[str, ...]]:
     images = config.sources[given:]
     if not images:
         needed = "at least one image" if config.backbone else "a model and at least one image"
-        raise UsageError(f"Name {needed}: a file or an http(s) URL.")
+        raise UsageError(f"Give {needed}: a file or an http(s) URL.")
     if config.backbone is None:
         if config.weights != "default":
-            raise UsageError("--weights goes with --backbone; a trained model has its own.")
+            raise UsageError("--weights goes with --backbone; a trained model has its own weights.")
         return open_model(Path(config.sources[0])), images
     from train.networks.imagenet import open_pretrained
 
@@ -98,13 +96,13 @@ def read_image(source: str, settings: Settings) -> bytes:
     """The bytes of a file, or of what an http(s) URL points to.
 
     Raises:
-        UsageError: the file cannot be read, or the URL is none.
+        UsageError: the file cannot be read, or the URL is malformed.
         ServingError: the URL cannot be fetched.
     """
     try:
         scheme = urllib.parse.urlsplit(source).scheme
     except ValueError as error:
-        raise UsageError(f"{source} is no URL: {error}.") from error
+        raise UsageError(f"{source} is not a valid URL: {error}.") from error
     if scheme in ("http", "https"):
         return Fetcher(settings)(source, timeout_s=settings.fetch_timeout_s)
     try:
@@ -115,7 +113,7 @@ def read_image(source: str, settings: Settings) -> bytes:
 
 @contextmanager
 def naming(source: str) -> Iterator[None]:
-    """Turn what is wrong with an image, or with its server, into a UsageError that names it."""
+    """Turn errors about an image, or about its server, into a UsageError that names the source."""
     try:
         yield
     except (RequestError, RemoteError) as error:

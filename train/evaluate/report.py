@@ -1,7 +1,7 @@
 """A report's figures, pictures and mistakes in; report.md and report.html out.
 
-report.html is one file without outside assets: pictures and thumbnails are inside it. Everything
-that comes from a name (of a class, a model, a file) is escaped.
+report.html is a single file that embeds pictures and thumbnails. Names of classes, models and files
+are escaped.
 """
 
 import base64
@@ -26,7 +26,7 @@ _PAIRS = 8
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A photo that was called something else, and how sure the model was (probabilities, 0..1)."""
+    """A misclassified photo, and how sure the model was (probabilities, 0..1)."""
 
     photo: Path
     label: str
@@ -36,11 +36,11 @@ class Mistake:
 
     @property
     def name(self) -> str:
-        """The file's name alone, as text."""
+        """The file's name without its folder, as printable text."""
         return printable(Path(self.photo.name))
 
     def to_json(self) -> dict[str, Any]:
-        """The mistake as JSON values; of the file, its name alone."""
+        """The mistake as JSON values, without the file's folder."""
         return {
             "photo": self.name,
             "label": self.label,
@@ -66,7 +66,7 @@ def markdown(report: dict[str, Any], name: str, pictures: Sequence[Picture]) -> 
     for each in pictures:
         lines += ["", f"## {each.title}", "", f"![{each.title}]({each.name})", "", each.caption]
     lines += ["", "## Each class", "", *markdown_classes(split)]
-    lines += ["", "## What is taken for what", ""]
+    lines += ["", "## Most frequent confusions", ""]
     pairs = confused_pairs(split["confusion"], report["classes"], _PAIRS)
     lines += [f"- {_plain(true)} taken for {_plain(named)}: {n}" for true, named, n in pairs]
     lines += [] if pairs else ["Nothing: every photo was named rightly."]
@@ -114,21 +114,21 @@ def page(
 def headlines(split: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(title, value, note) of the figures that come first."""
     note = f"{split['correct']:,} of {split['photos']:,}; {_span(split['accuracy_interval_95'])}"
-    chance = f"up to {split['ece_by_chance_95']:.3f} is chance on so few photos"
+    chance = f"up to {split['ece_by_chance_95']:.3f} may be chance with this number of photos"
     if split["temperature"] != 1:
         before = f"{split['ece_uncalibrated']:.3f} before temperature {split['temperature']:.3g}"
         chance = f"{before}; {chance}"
     figures = [
         ("Accuracy", f"{_percent(split['accuracy'])}", note),
-        ("Mean F1 of the classes", f"{split['macro_f1']:.3f}", "each class counts alike"),
+        ("Mean F1 of the classes", f"{split['macro_f1']:.3f}", "each class counts the same"),
         ("Calibration error (ECE)", f"{split['ece']:.3f}", chance),
-        ("Loss", f"{split['loss']:.3f}", "nats a photo"),
+        ("Loss", f"{split['loss']:.3f}", "nats per photo"),
     ]
     unsure = split["unsure"]
     if unsure["below"] > 0:
         span = _span(unsure["coverage_interval_95"])
         figures.append(
-            ("Answered", f"{_percent(unsure['coverage'])}", f"the rest is unsure; {span}")
+            ("Answered", f"{_percent(unsure['coverage'])}", f"the rest are unsure; {span}")
         )
         if unsure["accuracy"] is not None:
             span = _span(unsure["accuracy_interval_95"])
@@ -159,7 +159,7 @@ def _percent(share: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name in Markdown: nothing in it is markup."""
+    """A name with its Markdown characters escaped."""
     escaped = "".join(
         f"\\{c}" if c in r"\`*_{}[]()#+!|~$" else c for c in escape(text, quote=False)
     )
@@ -204,12 +204,12 @@ def _pairs(pairs: Iterable[tuple[str, str, int]]) -> str:
         f"<li>{escape(true)} taken for {escape(named)}: {count}</li>"
         for true, named, count in pairs
     ]
-    return f"<ul>{''.join(items)}</ul>" if items else "<p>Nothing for anything else.</p>"
+    return f"<ul>{''.join(items)}</ul>" if items else "<p>None.</p>"
 
 
 def _gallery(mistakes: Sequence[Mistake]) -> str:
     if not mistakes:
-        return "<p>None: every photo was named rightly.</p>"
+        return "<p>None: every photo was classified correctly.</p>"
     items = [
         f'<li><img src="{thumbnail(m.photo)}" alt="{escape(m.label)}" loading="lazy">'
         f'<p><span class="wrong">{escape(m.predicted)} {_percent(m.probability)}</span><br>'

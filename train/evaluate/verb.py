@@ -1,5 +1,7 @@
-"""A model and a split in, its figures out: report.json for programs, report.md and report.html
-for people, with the pictures as PNG files beside them.
+"""The verb `evaluate`: a model and a split in, a report out.
+
+OUT/report.json is for programs, OUT/report.md and OUT/report.html for people, with pictures as PNG
+files beside them.
 """
 
 from dataclasses import dataclass
@@ -30,21 +32,21 @@ REPORT_JSON, REPORT_MD, REPORT_HTML = "report.json", "report.md", "report.html"
 
 @dataclass(frozen=True, slots=True)
 class EvaluateConfig:
-    """Measure a run or an ONNX file on a split."""
+    """Measure a run or an ONNX file on a split of the photos."""
 
     model: tyro.conf.Positional[Path]
     """A run's folder, or an ONNX file."""
     data: Path
     """Folder with SPLIT/CLASS/*.jpg."""
     split: str = "validation"
-    """Which photos to measure on; `holdout` are those that the run kept out of training."""
+    """The split to measure on; `holdout` is the share that the run kept out of training."""
     input_px: int | None = None
-    """Measure a run at another input size than the one it was trained for."""
+    """Measure a run at another input size than its own."""
     out: Path | None = None
-    """Folder for the report; the run's own, or the ONNX file's, if not given. It may not be that of
-    a bundle, whose report.json the alarms compare with."""
+    """Folder for the report; the folder of the run or ONNX file if not given. It must not be a
+    bundle's, because the deployment's alarms compare with the report.json there."""
     mistakes: int = 24
-    """How many of the most confident mistakes the report shows."""
+    """Number of mistakes in the report, the most confident first."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
@@ -57,8 +59,8 @@ def evaluate(config: EvaluateConfig) -> None:
     """Measure, and write the report.
 
     Raises:
-        UsageError: the model or the photos are not what the command takes them for, or the folder
-            for the report cannot be written into or holds that of a bundle.
+        UsageError: the model or the photos cannot be used, or the folder for the report is not
+            writable or is a bundle's.
     """
     out = config.out or (config.model if config.model.is_dir() else config.model.parent)
     require_writable(out, "--out" if config.out else "")
@@ -81,19 +83,19 @@ def evaluate(config: EvaluateConfig) -> None:
     page = report.page(figures, config.split, pictures, mistakes)
     write_bytes(out / REPORT_HTML, page.encode())
     print(report.summary(config.split, split))
-    print(f"The report is {out / REPORT_HTML}; for programs, {out / REPORT_JSON}")
+    print(f"The report is {out / REPORT_HTML}; its figures for programs are {out / REPORT_JSON}")
 
 
 def _refuse_a_bundles(report_json: Path) -> None:
-    """Raises UsageError where the report holds what a deployment's alarms compare with."""
+    """Raise UsageError for a bundle's report, which the deployment's alarms compare with."""
     try:
         found = read_json(report_json)
-    except UsageError:  # there is none, or none that anything could read
+    except UsageError:  # it does not exist or is not JSON
         return
     if isinstance(found, dict) and "answers" in found:
         raise UsageError(
-            f"{report_json} is a bundle's, whose `answers` the drift alarms compare with: give the "
-            "report another folder, --out DIR."
+            f"{report_json} is a bundle's, and the drift alarms compare with it: give another "
+            "folder for this report, --out DIR."
         )
 
 
@@ -101,7 +103,9 @@ def _photos(config: EvaluateConfig, model: Model) -> Manifest:
     if config.split != HOLDOUT:
         return labelled_split(config.data, config.split, config.cache, model.contract.classes)
     if not config.model.is_dir():
-        raise UsageError("--split holdout is for a run: an ONNX file does not know its photos.")
+        raise UsageError(
+            "--split holdout is for a run: an ONNX file does not know which photos it is."
+        )
     return held_out_photos(load_model(config.model), config.model, config.cache, config.data)
 
 
@@ -123,7 +127,7 @@ def make_report(
 def confident_mistakes(
     probabilities: NDArray[np.float64], photos: Manifest, most: int
 ) -> tuple[Mistake, ...]:
-    """The photos that (N, C) probabilities name wrongly, the surest first, `most` at most."""
+    """At most `most` photos that (N, C) probabilities misclassify, the most confident first."""
     labels, predicted = photos.labels(), probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
@@ -141,7 +145,7 @@ def confident_mistakes(
 
 
 def draw_learning(model: Path) -> list[Picture]:
-    """The learning curves, where the model is a run that has kept its record."""
+    """The learning curves, if the model is a run with its record."""
     if not (model / RECORD).is_file():
         return []
     record = read_json(model / RECORD)
@@ -150,14 +154,14 @@ def draw_learning(model: Path) -> list[Picture]:
         plots.picture(
             "report-loss.png",
             "Loss while training",
-            "Train is measured during the epoch, on the photos as augmented; the other line after "
-            "it. A widening gap between the two is overfitting.",
+            "Train is measured during the epoch, on augmented photos; the other line after it. A "
+            "widening gap between the two means overfitting.",
             lambda palette: plots.learning_curve(epochs, "loss", chosen_on, palette),
         ),
         plots.picture(
             "report-accuracy.png",
             "Accuracy while training",
-            "The share of the photos that were named rightly, epoch by epoch.",
+            "The share of photos that were classified correctly after each epoch.",
             lambda palette: plots.learning_curve(epochs, "accuracy", chosen_on, palette),
         ),
     ]
@@ -172,28 +176,28 @@ def draw_split(
         plots.picture(
             "report-confusion.png",
             "Confusion matrix",
-            "A row is a true class, a column what it was called; the diagonal is right. The fuller "
-            "the colour, the larger the share of the row.",
+            "Each row is a true class, each column a predicted one; the diagonal is correct. A "
+            "darker cell is a larger share of its row.",
             lambda palette: plots.confusion(split["confusion"], photos.classes, palette),
         ),
         plots.picture(
             "report-reliability.png",
             "Reliability",
-            f"How often answers of each probability are right. On the dashed line, 80 % means 80 "
-            f"in 100. The mean distance from it is the calibration error, {split['ece']:.3f}.",
+            f"How often answers with a given probability are right. On the dashed line, 80 % means "
+            f"80 of 100. The mean distance from it is the calibration error, {split['ece']:.3f}.",
             lambda palette: plots.reliability(split["reliability"], palette),
         ),
         plots.picture(
             "report-recall.png",
             "Recall of each class",
-            "Of a class's photos the share that was named rightly, with the 95 % interval; where "
-            "two intervals overlap widely, the difference may be chance.",
+            "The share of each class's photos that was classified correctly, with its 95 % "
+            "interval. If two intervals overlap widely, the difference may be chance.",
             lambda palette: plots.recalls(split["per_class"], palette),
         ),
         plots.picture(
             "report-coverage.png",
             "Answers and accuracy by threshold",
-            "A higher threshold answers fewer photos, and more of those answers are right.",
+            "With a higher threshold, fewer photos are answered and more of the answers are right.",
             lambda palette: plots.coverage(probabilities, labels, below, palette),
         ),
     ]

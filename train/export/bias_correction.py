@@ -1,9 +1,9 @@
-"""A float32 file and an int8 one made of it in, the int8 file with corrected biases out.
+"""A float32 file and an int8 file made from it in, the int8 file with corrected biases out.
 
-What is rounded in a layer shifts the mean of its output channels, and the shifts of many layers add
-up. Here the int8 file is run a layer at a time on some photos, and each layer's bias takes off what
-its output is shifted by before the next layer sees it (Nagel et al. 2019, "Data-Free Quantization
-Through Weight Equalization and Bias Correction").
+Rounding shifts the mean of a layer's output channels, and the shifts of many layers add up. The
+int8 file is run layer by layer on some photos, and each layer's shift is subtracted from its bias
+before the next layer is run (Nagel et al. 2019, "Data-Free Quantization Through Weight
+Equalization and Bias Correction").
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ _AtLayer = Callable[[onnx.NodeProto, _Array], _Array]
 
 
 def layer_means(float32: Path, batch: _Array) -> dict[str, NDArray[np.float64]]:
-    """For each layer's name the mean of each output channel, (C,), over an (N, 3, H, W) batch."""
+    """The mean of each output channel, (C,), by layer name, over an (N, 3, H, W) batch."""
     means: dict[str, NDArray[np.float64]] = {}
 
     def note(layer: onnx.NodeProto, output: _Array) -> _Array:
@@ -36,8 +36,7 @@ def layer_means(float32: Path, batch: _Array) -> dict[str, NDArray[np.float64]]:
 def correct_biases(int8: Path, means: dict[str, NDArray[np.float64]], batch: _Array) -> None:
     """Rewrite an int8 file so that its layers have float32's `means` on the same batch.
 
-    Layers without a bias that is a constant, and those that the float32 file does not have, stay
-    as they are.
+    Layers without a constant bias, or that are not in the float32 file, are left unchanged.
     """
     model = onnx.load(str(int8))
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -73,10 +72,7 @@ def _channel_means(output: _Array) -> NDArray[np.float64]:
 
 
 def _walk(model: onnx.ModelProto, batch: _Array, at_layer: _AtLayer) -> None:
-    """Run a model up to its last layer, layer by layer.
-
-    What `at_layer` makes of a layer's output is what the nodes behind it get.
-    """
+    """Run a model layer by layer; the following nodes get what `at_layer` returns."""
     nodes = list(model.graph.node)
     alive: dict[str, NDArray[Any]] = {model.graph.input[0].name: batch}
     start = 0
@@ -98,7 +94,7 @@ def _run(
     given: dict[str, NDArray[Any]],
     wanted: Sequence[str],
 ) -> dict[str, NDArray[Any]]:
-    """The `wanted` outputs of some of a model's nodes; `given` holds what came before them."""
+    """Run some of a model's nodes on the `given` values; returns the `wanted` outputs."""
     used = {name for node in nodes for name in node.input}
     inputs = {name: value for name, value in given.items() if name in used}
     part = helper.make_graph(

@@ -1,8 +1,7 @@
-"""A run's exported model in, what is deployed out: classifier.onnx, report.json, MODEL_CARD.md, and
-the golden pictures that ship with the deployment's hook.
+"""The verb `bundle`: a run's exported model in, the files to deploy out.
 
-The figures are measured here, on the very file that is put into the folder: on validation and,
-where there is one, on test.
+MODEL/classifier.onnx, report.json and MODEL_CARD.md, and the golden pictures of the deployment's
+hook. The figures are measured here, on the bundled file: on validation and, if there is one, test.
 """
 
 import shutil
@@ -41,46 +40,46 @@ from train.runs.model import load_model
 
 @dataclass(frozen=True, slots=True)
 class BundleConfig:
-    """Put a run's ONNX file and report under model/."""
+    """Put a run's ONNX file, report and model card into model/."""
 
     run: tyro.conf.Positional[Path]
     """Folder of the run; `python -m train export RUN` comes first."""
     out: Path = Path("model")
-    """Folder that the Lambda image and the local server take the model from."""
+    """Folder from which the Lambda image and the local server take the model."""
     data: Path | None = None
-    """Folder of the photos to measure with; the run's own if not given."""
+    """Folder of the photos to measure on; the run's own if not given."""
     splits: tuple[str, ...] = ()
-    """Which photos to measure with; validation and test, those that there are, if not given."""
+    """Splits to measure on; validation and test, if they exist, if not given."""
     notes: Path | None = None
-    """Markdown that ends the model card: origin of the photos, limits, what not to use it for."""
-    pictures: Path = Path(__file__).resolve().parent.parent / "samples"
+    """Markdown for the end of the model card: origin of the photos, limits, misuse."""
+    pictures: Path = Path(__file__).resolve().parents[2] / "samples"
     """Folder of the golden pictures, *.jpg."""
     golden: Path | None = None
-    """Folder for the golden pictures; ops/hook/golden beside --out if not given. Those of a
-    bundle before are replaced there; a folder with other pictures is refused."""
+    """Folder for the golden pictures; ops/hook/golden beside --out if not given. Pictures of an
+    earlier bundle are replaced; a folder with other pictures is refused."""
     golden_tolerance: Annotated[float | None, tyro.conf.arg(metavar="PROBABILITY")] = None
-    """Largest difference of any calibrated probability that the hook lets pass; 0.001 for a float32
-    file and 0.02 for an int8 one if not given."""
+    """Largest difference of a calibrated probability that the hook accepts; 0.001 for a float32
+    file and 0.02 for an int8 file if not given."""
     int8: bool = False
     """Ship the int8 file; `python -m train quantize RUN` comes first."""
     recipe: Path | None = None
-    """Recipe of `build` that made the run, which the card prints before the notes."""
+    """Recipe of `build` that made the run; the card shows it before the notes."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
     @property
     def golden_folder(self) -> Path:
-        """Where the golden pictures are put."""
+        """The folder for the golden pictures."""
         return self.golden or self.out.parent / "ops" / "hook" / "golden"
 
 
 def bundle(config: BundleConfig) -> None:
-    """Measure the exported file and put it, with the figures, where serving looks for it.
+    """Measure the exported file, and put it and its figures where serving takes them from.
 
     Raises:
         UsageError: a file is missing, the int8 file is not the one that passed the gate, or the
-            folder for the golden pictures holds others.
-        CheckFailedError: a file does not answer the golden pictures as it should.
+            folder for the golden pictures has other pictures.
+        CheckFailedError: a file's answers to the golden pictures are wrong.
     """
     notes = _read_notes(config.notes) if config.notes else ""
     notes = _built_by(config.recipe) + notes if config.recipe else notes
@@ -118,12 +117,12 @@ def bundle(config: BundleConfig) -> None:
 
 
 def _splits_of(root: Path) -> list[str]:
-    """The splits that are measured where none is named."""
+    """The splits to measure on if none is given."""
     found = [name for name in ("validation", "test") if (root / name).is_dir()]
     if not found:
         raise UsageError(
-            f"{root} has neither validation nor test: name the photos' folder, --data DIR, or the "
-            "splits to measure with, --splits."
+            f"{root} has neither validation nor test: give the photos' folder, --data DIR, or the "
+            "splits to measure on, --splits."
         )
     return found
 
@@ -131,9 +130,9 @@ def _splits_of(root: Path) -> list[str]:
 def _report(
     config: BundleConfig, shipped: Classifier, float32: Classifier, splits: Mapping[str, Manifest]
 ) -> dict[str, Any]:
-    """The shipped file's figures on every split, and of an int8 file how it differs from float32.
+    """The shipped file's figures on every split, and for int8 the agreement with float32.
 
-    The alarms compare with its answers to the photos of all of them.
+    `answers`, over the photos of all splits, are what the drift alarms compare with.
     """
     logits = {name: split_logits(shipped, photos, config.cache) for name, photos in splits.items()}
     measured = {name: (logits[name], photos) for name, photos in splits.items()}
@@ -165,19 +164,19 @@ def _expectations(
     int8: LiteralModel | None,
     pictures: list[Path],
 ) -> tuple[NDArray[np.float32], float]:
-    """What the hook expects of the shipped file, and how closely."""
+    """The logits that the hook expects from the shipped file, and their tolerance."""
     given = config.golden_tolerance
     if int8 is None:
         tolerance = FLOAT32_TOLERANCE if given is None else given
         return golden_logits(checkpoint, float32, pictures, tolerance), tolerance
-    # What was quantised is the checkpoint's, too.
+    # The float32 file that was quantised must match the checkpoint, too.
     golden_logits(checkpoint, float32, pictures, FLOAT32_TOLERANCE)
     tolerance = INT8_TOLERANCE if given is None else given
     return int8_golden_logits(checkpoint, int8, pictures, tolerance), tolerance
 
 
 def answers(classifier: Classifier, logits: NDArray[np.float32]) -> dict[str, Any]:
-    """What the alarms on drift compare with: mean top probability, and share of unsure answers."""
+    """What the drift alarms compare with: mean top probability and share of unsure answers."""
     top = classifier.probabilities(logits).max(axis=1)  # (N,)
     return {
         "mean_confidence": float(top.mean()),

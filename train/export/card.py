@@ -1,7 +1,6 @@
-"""A run and its measured figures in, MODEL_CARD.md out: what a user must know before trusting it.
+"""A run and its measured figures in, MODEL_CARD.md out.
 
-The figures are written from the run; what no run can know (where the photos come from, under which
-licence, what the model must not be used for) comes from a file of notes.
+What a run cannot know (origin and licence of the photos, misuse) comes from a file of notes.
 """
 
 from typing import Any
@@ -69,8 +68,8 @@ def _figures(splits: dict[str, Any]) -> str:
     if "test" not in splits:
         lines += [
             "",
-            "There is no split `test`: settings may have been chosen by these photos, which "
-            "flatters the figures.",
+            "There is no split `test`: settings may have been chosen on these photos, which makes "
+            "the figures too good.",
         ]
     return "\n".join(["## Figures", "", *lines])
 
@@ -92,8 +91,8 @@ def _int8(splits: dict[str, Any], int8: dict[str, Any]) -> str:
     ]
     return (
         "## int8\n\n"
-        "This file computes in 8 bits, the figures above are its own. Against the float32 file "
-        "that it was made of:\n\n"
+        "This file computes in 8 bits; the figures above are its own. Compared with the float32 "
+        "file that it was made from:\n\n"
         "| photos | float32 | int8 | same label (95 % interval) |\n| --- | --- | --- | --- |\n"
         f"{''.join(rows)}\n"
         f"It passed the gate on {photos['judging']} photos of {photos['judging_split']}: it kept "
@@ -130,11 +129,11 @@ def _unsure(contract: Contract) -> str:
     coverage = contract.metrics["calibration_coverage"]
     if not coverage:
         return (
-            f"Every answer is `unsure`: at no threshold were {SURE_ACCURACY:.0%} of the answers on "
+            f"Every answer is `unsure`: no threshold made {SURE_ACCURACY:.0%} of the answers on "
             "those photos right."
         )
     return (
         f"An answer is `unsure` below {contract.unsure_below:.3f}: the lowest threshold at which "
         f"{SURE_ACCURACY:.0%} of the other answers on those photos were right. "
-        f"{coverage:.1%} of them were sure."
+        f"{coverage:.1%} of the photos had such an answer."
     )

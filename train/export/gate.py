@@ -1,6 +1,6 @@
-"""A float32 file and int8 ones in; how far they differ, which pass and which is best, out.
+"""The gate for int8 files: how far they differ from float32, which pass, and which is best.
 
-`quantize` writes the one that passes; `bundle` ships it only if it is still that file.
+`quantize` writes the best that passes; `bundle` ships it only if it is still that file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,14 @@ from train.photos.pixels import cached_pixels
 INT8_FILE, QUANTIZE_JSON = "classifier.int8.onnx", "quantize.json"
 
 RULE = (
-    "Of the candidates that pass, the one with the least mean difference of probabilities from "
-    "float32; of equal ones the fastest."
+    "Of the candidates that pass, the one with the smallest mean difference of probabilities from "
+    "float32; among equals, the fastest."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an int8 file must keep to."""
+    """The limits that an int8 file must keep."""
 
     min_agreement: float
     max_accuracy_loss: float
@@ -40,15 +40,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """An int8 file against its float32 file, on the same photos.
+class Measured:
+    """An int8 file compared with its float32 file on the same photos.
 
     Attributes:
         agreed: photos with the same label from both.
-        correct_float32, correct_int8: photos that each names rightly.
-        unsure_changed: photos that only one of them calls `unsure`.
+        correct_float32, correct_int8: photos that each classifies correctly.
+        unsure_changed: photos that are `unsure` for only one of them.
         mean_difference, largest_difference: of calibrated probabilities, over photos and classes.
-        time_ratio: int8's processor time over float32's, one photo, one thread, median.
+        time_ratio: int8's processor time divided by float32's; one photo, one thread, median.
         largest_pair: see train.export.int8.largest_pair.
     """
 
@@ -69,7 +69,7 @@ class Judged:
 
     @property
     def accuracy_loss(self) -> float:
-        """What int8 loses of accuracy, 0..1; negative where it gains."""
+        """Float32's accuracy minus int8's; negative if int8 is better."""
         return (self.correct_float32 - self.correct_int8) / self.photos
 
     def figures(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A float32 file, and its (N, C) logits on the photos that judge what was made of it."""
+    """A float32 file and its (N, C) logits on the photos that candidates are compared on."""
 
     classifier: Classifier
     photos: Manifest
@@ -102,8 +102,8 @@ class Reference:
         return cls(classifier, photos, split_logits(classifier, photos, cache), cache)
 
 
-def judge(reference: Reference, candidate: Path, clock: Clock) -> Judged:
-    """Compare a candidate with the float32 file that it was made of.
+def measure(reference: Reference, candidate: Path, clock: Clock) -> Measured:
+    """Compare a candidate with the float32 file that it was made from.
 
     Raises:
         ContractError: serving would refuse the candidate.
@@ -114,7 +114,7 @@ def judge(reference: Reference, candidate: Path, clock: Clock) -> Judged:
     wanted, actual = float32.probabilities(before), int8.probabilities(after)  # (N, C)
     differences = np.abs(wanted - actual)
     below = float32.contract.unsure_below
-    return Judged(
+    return Measured(
         photos=len(labels),
         agreed=int((before.argmax(axis=1) == after.argmax(axis=1)).sum()),
         correct_float32=int((before.argmax(axis=1) == labels).sum()),
@@ -128,7 +128,7 @@ def judge(reference: Reference, candidate: Path, clock: Clock) -> Judged:
 
 
 def time_ratio(reference: Reference, int8: Classifier, clock: Clock) -> float:
-    """Median time of int8 over float32's for one photo, one thread each, the two taking turns."""
+    """Int8's median time for one photo divided by float32's; one thread each, taking turns."""
     spec = int8.contract.preprocess
     batch = normalize(cached_pixels(reference.photos, spec, reference.cache)[:1], spec)
     models = (reference.classifier, int8)
@@ -136,69 +136,71 @@ def time_ratio(reference: Reference, int8: Classifier, clock: Clock) -> float:
     return after / before
 
 
-def refusals(judged: Judged, limits: Limits) -> list[str]:
-    """Why a file does not pass, one line each with by how much; empty when it passes."""
+def refusals(measured: Measured, limits: Limits) -> list[str]:
+    """The reasons why a file does not pass, one line each with figures; empty if it passes."""
     found = []
-    if not judged.agreement >= limits.min_agreement:
+    if not measured.agreement >= limits.min_agreement:
         found.append(
-            f"another label than float32's on {judged.photos - judged.agreed} of {judged.photos} "
-            f"photos: agreement {judged.agreement:.4f}, at least {limits.min_agreement:g} is needed"
+            f"a different label from float32's on {measured.photos - measured.agreed} of "
+            f"{measured.photos} photos: agreement {measured.agreement:.4f}, at least "
+            f"{limits.min_agreement:g} is needed"
         )
-    if not judged.accuracy_loss <= limits.max_accuracy_loss:
+    if not measured.accuracy_loss <= limits.max_accuracy_loss:
         found.append(
-            f"accuracy {judged.correct_int8} of {judged.photos} against float32's "
-            f"{judged.correct_float32}: {judged.accuracy_loss:.4f} lost, at most "
+            f"accuracy {measured.correct_int8} of {measured.photos}, float32's "
+            f"{measured.correct_float32}: {measured.accuracy_loss:.4f} lost, at most "
             f"{limits.max_accuracy_loss:g} is allowed"
         )
-    if not judged.time_ratio < limits.max_time_ratio:
+    if not measured.time_ratio < limits.max_time_ratio:
         found.append(
-            f"{judged.time_ratio:.2f} times float32's time, below {limits.max_time_ratio:g} is "
-            "needed"
+            f"{measured.time_ratio:.2f} times float32's time, less than "
+            f"{limits.max_time_ratio:g} is needed"
         )
-    if judged.largest_pair > SAFE_PAIR:
+    if measured.largest_pair > SAFE_PAIR:
         found.append(
-            f"two weights add up to {judged.largest_pair}, at most {SAFE_PAIR} is right on "
-            "processors without VNNI"
+            f"the largest sum of two weights is {measured.largest_pair}, at most {SAFE_PAIR} is "
+            "exact on processors without VNNI"
         )
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """How an int8 file was made, and what became of it."""
+    """How an int8 file was made, and its verdict."""
 
     recipe: Recipe
-    judged: Judged
+    measured: Measured
     refused: list[str]
 
     @property
     def line(self) -> str:
         """The verdict and the figures on one line."""
         verdict = "refused" if self.refused else "passes"
-        return f"{verdict:8} {self.recipe!s:48} {judged_line(self.judged)}"
+        return f"{verdict:8} {self.recipe!s:48} {figures_line(self.measured)}"
 
     def to_json(self) -> dict[str, Any]:
         """The candidate as JSON values."""
-        return {**asdict(self.recipe), **self.judged.figures(), "refused": self.refused}
+        return {**asdict(self.recipe), **self.measured.figures(), "refused": self.refused}
 
 
 def rank(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those that pass, the best first, by RULE."""
+    """The candidates that pass, the best first, by RULE."""
     passing = [candidate for candidate in candidates if not candidate.refused]
-    return sorted(passing, key=lambda c: (c.judged.mean_difference, c.judged.time_ratio))
+    return sorted(passing, key=lambda c: (c.measured.mean_difference, c.measured.time_ratio))
 
 
 def closest(candidates: Sequence[Candidate]) -> Candidate:
-    """Of candidates that failed the one that came closest."""
-    return min(candidates, key=lambda c: (len(c.refused), c.judged.mean_difference))
+    """Of candidates that failed, the one that came closest."""
+    return min(candidates, key=lambda c: (len(c.refused), c.measured.mean_difference))
 
 
-def judged_line(judged: Judged) -> str:
+def figures_line(measured: Measured) -> str:
     """The figures of a file on one line."""
     return (
-        f"agreement {judged.agreement:.4f}, accuracy {judged.correct_int8 / judged.photos:.4f} "
-        f"(float32 {judged.correct_float32 / judged.photos:.4f}), mean difference "
-        f"{judged.mean_difference:.5f}, {judged.time_ratio:.2f} of the time"
+        f"agreement {measured.agreement:.4f}, "
+        f"accuracy {measured.correct_int8 / measured.photos:.4f} "
+        f"(float32 {measured.correct_float32 / measured.photos:.4f}), mean difference "
+        f"{measured.mean_difference:.5f}, {measured.time_ratio:.2f} of the time"
     )
 
 
@@ -206,16 +208,16 @@ def gated_file(run: Path, float32_version: str) -> Path:
     """The run's int8 file.
 
     Raises:
-        UsageError: there is none, it is not the file that passed the gate, or it was made of
-            another float32 file than the run's present one.
+        UsageError: there is none, it is not the file that passed the gate, or it was made from
+            another float32 file than the run's current one.
     """
     int8 = run / INT8_FILE
     remedy = "python -m train quantize RUN"
     if not int8.is_file() or not (run / QUANTIZE_JSON).is_file():
-        raise UsageError(f"{int8} is missing: write it first, {remedy}; or ship float32.")
+        raise UsageError(f"{int8} is missing: write it first, {remedy}, or ship float32.")
     record = read_json(run / QUANTIZE_JSON)
     if record.get("float32") != float32_version:
-        raise UsageError(f"{int8} was made of another export of {run}: write it again, {remedy}.")
+        raise UsageError(f"{int8} was made from another export of {run}: write it again, {remedy}.")
     if record.get("int8") != Classifier.load(int8).version:
         raise UsageError(f"{int8} is not the file that passed the gate: write it again, {remedy}.")
     return int8
@@ -224,10 +226,10 @@ def gated_file(run: Path, float32_version: str) -> Path:
 def int8_figures(
     run: Path, splits: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32], Labels]]
 ) -> dict[str, Any]:
-    """What a report says beside int8's own figures: float32's, agreement, and what was gated.
+    """The figures that a report adds for an int8 file: the gate's, and the agreement with float32.
 
     Args:
-        splits: of each split the (N, C) logits of the float32 and of the int8 file, and the labels.
+        splits: for each split, the (N, C) logits of the float32 and the int8 file, and the labels.
     """
     record = read_json(run / QUANTIZE_JSON)
     return {

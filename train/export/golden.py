@@ -1,10 +1,10 @@
-"""Drawn pictures and a checkpoint in, the expectations out that a deployment is held to.
+"""Golden pictures and a checkpoint in, the answers that a deployment must give out.
 
-ops/hook ships them and lets no version have traffic that answers otherwise. Of a float32 file they
-are the torch checkpoint's. An int8 file answers otherwise than the checkpoint by design, on drawn
-pictures by up to some tenths: its expectations are the file's own arithmetic, carried out literally
-in float32 (every weight and activation dequantised, no integer kernel, nothing fused), and where
-the checkpoint is sure its label must be the same.
+The deployment's hook (ops/hook) ships them, and blocks a version whose answers differ. For a
+float32 file, the expected answers are the torch checkpoint's. An int8 file differs from the
+checkpoint by design, on drawn pictures by a few tenths: its expected answers are those of the file
+itself, run in float32 arithmetic (every weight and activation dequantised, no integer kernels,
+nothing fused), and its label must be the checkpoint's wherever the checkpoint is sure.
 """
 
 import shutil
@@ -26,10 +26,10 @@ from train.photos.pixels import MAX_PIXELS, Pixels
 
 EXPECTATIONS = "expectations.json"
 
-# Largest difference of a probability that is let pass. The integer kernels round an activation that
-# lies between two steps now and then to the other one than float32 arithmetic does. On the drawn
-# pictures that moves a probability of the bundled model by 0.016 at most; noise of a hundredth on
-# the weights of an earlier one moved it by 0.098.
+# Largest accepted difference of a probability. Integer kernels sometimes round an activation to a
+# different step than float32 arithmetic does. On the drawn pictures this changes a probability of
+# the bundled model by at most 0.016; noise of 1 % on the weights of an earlier model changed it by
+# 0.098.
 FLOAT32_TOLERANCE, INT8_TOLERANCE = 1e-3, 2e-2
 
 _FORMAT = 1
@@ -42,20 +42,21 @@ def golden_logits(
 
     Raises:
         UsageError: there are no pictures.
-        CheckFailedError: the exported file's calibrated probabilities are further off than
-            `tolerance`, or its label is another: the deployment would be refused.
+        CheckFailedError: a calibrated probability of the exported file differs by more than
+            `tolerance`, or a label differs: the hook would block the deployment.
     """
     if not pictures:
-        raise UsageError("There is no golden picture: name a folder of JPEGs, --pictures DIR.")
+        raise UsageError("There are no golden pictures: give a folder of JPEGs, --pictures DIR.")
     pixels = _pixels(pictures, classifier.contract.preprocess)
     expected, actual = (image_logits(m, pixels) for m in (model, classifier))
     off = np.abs(classifier.probabilities(expected) - classifier.probabilities(actual)).max()
     relabelled = int((expected.argmax(axis=1) != actual.argmax(axis=1)).sum())
     if relabelled or not off <= tolerance:
         raise CheckFailedError(
-            f"On the golden pictures the exported file is not the checkpoint: largest difference "
-            f"of a probability {off:.2e} (at most {tolerance:g}), another label on {relabelled}. "
-            "Export again, or allow more, --golden-tolerance. Nothing was written."
+            f"On the golden pictures the exported file differs from the checkpoint: largest "
+            f"difference of a probability {off:.2e} (at most {tolerance:g} allowed), different "
+            f"label on {relabelled}. Export again, or raise --golden-tolerance. Nothing was "
+            "written."
         )
     return expected
 
@@ -63,11 +64,11 @@ def golden_logits(
 def int8_golden_logits(
     model: TorchModel, int8: "LiteralModel", pictures: Sequence[Path], tolerance: float
 ) -> NDArray[np.float32]:
-    """(N, C) float32: an int8 file's logits for the pictures, by float32 arithmetic.
+    """(N, C) float32: an int8 file's logits for the pictures, in float32 arithmetic.
 
     Raises:
-        CheckFailedError: the file as it is served is further off than `tolerance` or gives another
-            label, or calls a picture otherwise of which the checkpoint is sure.
+        CheckFailedError: the served file's probability differs by more than `tolerance`, a label
+            differs, or its label differs from one of which the checkpoint is sure.
     """
     classifier = int8.served
     pixels = _pixels(pictures, classifier.contract.preprocess)
@@ -79,10 +80,10 @@ def int8_golden_logits(
     relabelled = int((wanted.argmax(axis=1) != labels).sum())
     if relabelled or not off <= tolerance:
         raise CheckFailedError(
-            f"On the golden pictures the int8 file's integer arithmetic is not its own in float32: "
-            f"largest difference of a probability {off:.2e} (at most {tolerance:g}), another label "
-            f"on {relabelled}. Allow more, --golden-tolerance, or ship float32. Nothing was "
-            "written."
+            f"On the golden pictures the int8 file's integer arithmetic differs from its float32 "
+            f"arithmetic: largest difference of a probability {off:.2e} (at most {tolerance:g} "
+            f"allowed), different label on {relabelled}. Raise --golden-tolerance, or ship "
+            "float32. Nothing was written."
         )
     trained = classifier.probabilities(image_logits(model, pixels))  # (N, C)
     sure = trained.max(axis=1) >= classifier.contract.unsure_below
@@ -90,16 +91,16 @@ def int8_golden_logits(
         raise CheckFailedError(
             f"{pictures[index].name}: the checkpoint is sure that it is "
             f"{classifier.contract.classes[trained[index].argmax()]}, the int8 file calls it "
-            f"{classifier.contract.classes[labels[index]]}. Ship float32, or name other golden "
+            f"{classifier.contract.classes[labels[index]]}. Ship float32, or give other golden "
             "pictures, --pictures DIR. Nothing was written."
         )
     return expected
 
 
 class LiteralModel:
-    """A model file of which every node is carried out as it is written.
+    """A model file run node by node as written, without optimisation.
 
-    `served` is the same file as serving carries it out.
+    `served` is the same file as serving runs it.
     """
 
     def __init__(self, path: Path, served: Classifier) -> None:
@@ -124,15 +125,15 @@ def _pixels(pictures: Sequence[Path], spec: PreprocessSpec) -> Pixels:
 
 
 def require_golden_folder(folder: Path, pictures: Path) -> None:
-    """Make sure that nobody's pictures are lost where the golden ones are put.
+    """Check that no other pictures are lost when the golden ones are written into the folder.
 
     Raises:
-        UsageError: the folder is the one that the pictures come from, or it holds others than
-            `bundle` put there.
+        UsageError: the folder is the one that the pictures come from, or it has pictures that
+            `bundle` did not put there.
     """
     if folder.resolve() == pictures.resolve():
         raise UsageError(
-            f"{folder} is the folder of --pictures: name another for the golden pictures, "
+            f"{folder} is the folder of --pictures: give another one for the golden pictures, "
             "--golden DIR."
         )
     if not folder.is_dir():
@@ -141,17 +142,17 @@ def require_golden_folder(folder: Path, pictures: Path) -> None:
     for file in sorted(folder.iterdir()):
         if not is_photo(file) or file.name in ours:
             continue
-        # An interrupted bundle leaves copies that no list names yet.
+        # An interrupted bundle leaves copies that are not listed yet.
         source = pictures / file.name
         if not (source.is_file() and source.read_bytes() == file.read_bytes()):
             raise UsageError(
-                f"{folder} holds {file.name}, which bundle did not put there: move it away, or "
-                "name another folder, --golden DIR. Nothing was written."
+                f"{folder} has {file.name}, which bundle did not put there: move it away, or give "
+                "another folder, --golden DIR. Nothing was written."
             )
 
 
 def _listed(folder: Path) -> set[str]:
-    """The names of the pictures that the folder's expectations are about."""
+    """The names of the pictures in the folder's expectations.json."""
     file = folder / EXPECTATIONS
     if not file.is_file():
         return set()
@@ -159,7 +160,7 @@ def _listed(folder: Path) -> set[str]:
         names = {str(picture["file"]) for picture in read_json(file)["pictures"]}
     except (KeyError, TypeError) as error:
         raise UsageError(
-            f"{file} is no list of golden pictures: name another folder, --golden DIR."
+            f"{file} is not a list of golden pictures: give another folder, --golden DIR."
         ) from error
     photos = {name for name in names if is_photo(Path(name))}
     return {name for name in photos if Path(name).name == name}  # nothing outside the folder
@@ -172,9 +173,9 @@ def write_goldens(
     logits: NDArray[np.float32],
     tolerance: float,
 ) -> None:
-    """Put pictures and expectations into the folder, in the place of the ones before.
+    """Replace the pictures and expectations in the folder.
 
-    Of what was there, only pictures that its expectations.json lists are deleted.
+    Only pictures that the old expectations.json lists are deleted.
     """
     before = _listed(folder)
     for path in pictures:

@@ -1,10 +1,9 @@
-"""Input sizes in, loss against time out: at which size a network should be served.
+"""The verb `frontier`: input sizes in, loss against time out, to choose the size to serve at.
 
-The sizes are compared on photos that the run was not trained on, each at the temperature that suits
-it best, as ONNX files through serving's preprocessing: those of validation, or those that it held
-out. The choice is the smallest size whose loss is
-within one standard error of the lowest, photo by photo (Breiman et al. 1984 chose the size of a
-tree so).
+The sizes are compared on photos that the run was not trained on (validation, or its held-out
+share), as ONNX files through serving's preprocessing, each at its best temperature. The choice is
+the smallest size whose loss is within one standard error of the lowest, photo by photo (Breiman et
+al. 1984 chose the size of a tree by this rule).
 """
 
 import tempfile
@@ -40,16 +39,16 @@ class FrontierConfig:
     """Compare input sizes of a run by loss and by time."""
 
     run: tyro.conf.Positional[Path]
-    """Folder of the run. Photos of validation judge, or, where it held photos out, those."""
+    """Folder of the run. Sizes are compared on validation, or on the run's held-out share."""
     sizes: tuple[int, ...] = (160, 192, 224, 256)
-    """Heights and widths of the input to compare, in pixels."""
+    """Input heights and widths to compare, in pixels."""
     data: Path | None = None
     """Folder of the photos; the run's own if not given."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
     def __post_init__(self) -> None:
-        """Raises UsageError for sizes that no network takes, or that are given twice."""
+        """Raise UsageError for sizes that no network supports, or that are given twice."""
         require(bool(self.sizes), "--sizes", "at least one number", "none")
         require_px("--sizes", min(self.sizes))
         require(len(set(self.sizes)) == len(self.sizes), "--sizes", "each number once", self.sizes)
@@ -61,9 +60,9 @@ class Point:
 
     Attributes:
         loss: mean cross-entropy of the photos, at `temperature`.
-        behind, behind_error: by how much the loss exceeds the lowest one, and the standard error of
-            that, photo by photo; 0 for the lowest itself, and the error where one photo gives none.
-        time_ratio: processor time of one photo over the largest size's, one thread, median.
+        behind, behind_error: the loss minus the lowest loss, and its standard error over photos;
+            0 for the lowest, and the error is 0 if there is only one photo.
+        time_ratio: processor time of one photo divided by the largest size's; one thread, median.
     """
 
     input_px: int
@@ -80,7 +79,7 @@ def frontier(config: FrontierConfig) -> None:
     """Measure, print the table and the choice, and write RUN/frontier.json.
 
     Raises:
-        UsageError: there are no photos to judge on.
+        UsageError: there are no photos to compare on.
     """
     trained = load_model(config.run)
     photos = unseen_photos(trained, config.run, config.cache, config.data)
@@ -108,7 +107,7 @@ def _served(trained: TrainedModel, input_px: int, folder: Path) -> Classifier:
 def time_ratios(
     served: Mapping[int, Classifier], photos: Manifest, cache: Path, clock: Clock
 ) -> dict[int, float]:
-    """Of each size, the median time of one photo over the largest size's, all taking turns."""
+    """Each size's median time for one photo divided by the largest size's, all taking turns."""
     inferences = []
     for model in served.values():
         spec = model.contract.preprocess
@@ -121,7 +120,7 @@ def time_ratios(
 def compare(
     logits: Mapping[int, NDArray[np.float32]], labels: Labels, ratios: Mapping[int, float]
 ) -> list[Point]:
-    """One point for each size's (N, C) logits of the same N photos, in the order of the sizes."""
+    """One point for each size, in ascending order, from (N, C) logits of the same N photos."""
     sizes = sorted(logits)
     temperatures = {px: fit_temperature(logits[px].astype(np.float64), labels) for px in sizes}
     losses = {
@@ -147,7 +146,7 @@ def compare(
 
 
 def _standard_error(differences: NDArray[np.float64]) -> float:
-    """Of the mean of (N,) differences; one alone does not say how far others would be off."""
+    """Of the mean of (N,) differences; 0 for a single one, which has no standard error."""
     count = len(differences)
     return float(differences.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0
 

@@ -1,10 +1,10 @@
-"""A float32 ONNX file and calibration photos in, int8 candidates out, one by each recipe.
+"""A float32 ONNX file and calibration photos in, int8 candidates out, one for each recipe.
 
-Activations become uint8 and weights int8, a scale per output channel, in the QDQ form. On x86
-processors without VNNI one instruction multiplies two neighbouring pairs of a uint8 and an int8 and
-adds the products in 16 bits, saturating without a word (VPMADDUBSW): 255 x 127 twice is 64,770, and
-32,767 is what fits. Lambda promises AVX2 only. `paired` weights are scaled so that this cannot be.
-Biases take off what the rounding shifts each layer's mean by (train/export/bias_correction.py).
+Activations become uint8 and weights int8 with a scale per output channel, in the QDQ form. On x86
+processors without VNNI, one instruction (VPMADDUBSW) multiplies two pairs of uint8 and int8 and
+adds the products in 16 bits, where they silently saturate: 2 x 255 x 127 is 64,770, and the maximum
+is 32,767. Lambda guarantees only AVX2, so `paired` weights are scaled to avoid this. Biases are
+corrected for the shift of each layer's mean (train/export/bias_correction.py).
 """
 
 import contextlib
@@ -42,15 +42,16 @@ _METHODS = {
     "entropy": CalibrationMethod.Entropy,
 }
 
-# 255 x 128 = 32,640: the largest sum of two weights of one sign whose products fit into 16 bits.
+# Products of two weights of one sign fit into 16 bits if the weights' sum is at most this:
+# 255 x 128 = 32,640.
 SAFE_PAIR = 128
 _LARGEST = 127
 
-# Photos whose activations are held in memory at once; MobileNetV2's take some 25 MB each.
+# Photos whose activations are in memory at once; about 25 MB each for MobileNetV2.
 _STRIDE = 10
 
-# Photos on which means are compared: for one MobileNetV2 25, 50 and 100 took two thirds off the
-# distance from float32 alike. They are held in memory at once.
+# Photos for the bias correction, all in memory at once. For one MobileNetV2, 25, 50 and 100 photos
+# each removed two thirds of the difference from float32.
 _CORRECTED_ON = 25
 
 
@@ -59,11 +60,11 @@ class Recipe:
     """How a candidate is made.
 
     Attributes:
-        method: how the range of an activation follows from what the calibration photos gave.
-        weights: `eight` bits; `seven`, of which no two products saturate; `paired`, the finest
-            scale of each channel at which no two products do.
-        float_first: this many of the first convolutions, and with them the layer that gives the
-            logits, stay float32; 0 leaves none.
+        method: how the range of an activation is calibrated.
+        weights: `eight` bits, which may saturate; `seven` bits, which cannot; `paired`, the finest
+            scale per channel that cannot.
+        float_first: this many of the first convolutions, and the last layer, stay float32; 0
+            quantises all layers.
     """
 
     method: Method
@@ -83,19 +84,19 @@ def recipes(
 
 
 class Quantizer:
-    """A float32 file made ready, and the calibration photos; ranges are measured once a method."""
+    """Makes candidates of one float32 file; activation ranges are measured once per method."""
 
     def __init__(self, float32: Path, spec: PreprocessSpec, pixels: Pixels, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._spec, self._pixels = folder, spec, pixels
         self._prepared = folder / "prepared.onnx"
-        # Folds constants and batch-norm; its symbolic shapes are for networks with other inputs.
+        # Folds constants and batch-norm; symbolic shapes are not needed for these networks.
         quant_pre_process(str(float32), str(self._prepared), skip_symbolic_shape=True)
         self._graph = onnx.load(str(self._prepared)).graph
 
     @cached_property
     def _correction_batch(self) -> NDArray[np.float32]:
-        """A few of the photos, spread over the classes, as the network's input."""
+        """Some of the photos, spread over the classes, as the network's input."""
         chosen = np.linspace(0, len(self._pixels) - 1, min(_CORRECTED_ON, len(self._pixels)))
         return normalize(self._pixels[chosen.astype(int)], self._spec)
 
@@ -104,13 +105,13 @@ class Quantizer:
         return layer_means(self._prepared, self._correction_batch)
 
     def path_of(self, recipe: Recipe) -> Path:
-        """Where `make` leaves the candidate of a recipe."""
+        """The file that `make` writes for a recipe."""
         return self._folder / f"{recipe.method}-{recipe.weights}-{recipe.float_first}.onnx"
 
     def make(self, recipe: Recipe) -> Path:
         """Write the candidate of a recipe; the metadata is the float32 file's."""
         out = self.path_of(recipe)
-        with contextlib.redirect_stdout(io.StringIO()):  # the calibrators report to it
+        with contextlib.redirect_stdout(io.StringIO()):  # the calibrators print progress
             quantize_static(
                 self._prepared,
                 out,
@@ -135,7 +136,7 @@ class Quantizer:
 
 
 def _stride(photos: int) -> int:
-    """The calibrators take strides of one size: the largest that divides the photos."""
+    """The calibrators need strides of one size: the largest one that divides the photos."""
     return max(size for size in range(1, _STRIDE + 1) if photos % size == 0)
 
 
@@ -168,9 +169,10 @@ def _kept_in_float(graph: onnx.GraphProto, first: int) -> list[str]:
 
 
 def paired_scales(graph: onnx.GraphProto) -> dict[str, list[dict[str, Any]]]:
-    """Of each convolution's output channels the range in which no two products saturate.
+    """For each output channel of a convolution, the weight range in which no two products saturate.
 
-    What is rounded is off by half a step at most, so two weights that fill 127 steps fill 128.
+    Rounding moves each weight by at most half a step, so two weights of 127 steps become at most
+    128.
     """
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     names = {node.input[1] for node in graph.node if node.op_type == "Conv"} & weights.keys()
@@ -202,7 +204,7 @@ def pair_sums(rows: NDArray[Any]) -> NDArray[Any]:
 def largest_pair(model: Path) -> int:
     """The largest sum of two int8 weights of one sign whose products may be added in 16 bits.
 
-    Up to SAFE_PAIR nothing saturates, whichever two the processor's kernel puts side by side.
+    Up to SAFE_PAIR nothing saturates, whichever two weights the kernel pairs.
     """
     graph = onnx.load(str(model)).graph
     tensors = {tensor.name: tensor for tensor in graph.initializer}
@@ -213,7 +215,7 @@ def largest_pair(model: Path) -> int:
         if stored is None or stored.data_type != onnx.TensorProto.INT8 or len(stored.dims) < 2:
             continue
         values = numpy_helper.to_array(stored).astype(np.int64)
-        # Products of one output channel are added up; of what is no convolution, any two may be.
+        # A convolution adds products of one output channel; other operators may add any two.
         channels = len(values) if consumers.get(node.output[0]) == "Conv" else 1
         largest = max(largest, int(pair_sums(values.reshape(channels, -1)).max()))
     return largest

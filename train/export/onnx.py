@@ -1,7 +1,7 @@
-"""A run's model in, an ONNX file out that describes itself and was checked against the checkpoint.
+"""The verb `export`: a run's model in, an ONNX file with its contract out.
 
-The file is checked before it takes its place: torch and ONNX Runtime must give the same top-1 on
-every photo of a split, and logits that differ by no more than the tolerance.
+The file is checked before it is put in place: torch and ONNX Runtime must give the same top-1 on
+every photo of a split, and logits that differ by at most the tolerance.
 """
 
 import copy
@@ -32,7 +32,7 @@ from train.runs.photos import VALIDATION, unseen_photos, unseen_split
 
 ONNX_FILE = "classifier.onnx"
 
-# Opset 18 is what torch's exporter writes without a conversion; ONNX Runtime has it since 1.14.
+# Torch's exporter writes opset 18 without conversion; ONNX Runtime supports it since 1.14.
 OPSET = 18
 
 
@@ -45,17 +45,16 @@ class ExportConfig:
     out: Path | None = None
     """The file to write; RUN/classifier.onnx if not given."""
     data: Path | None = None
-    """Folder of the photos to check and to calibrate with; the run's own if not given."""
+    """Folder of the photos for the check and the calibration; the run's own if not given."""
     split: str = "validation"
-    """Which photos to check with. Temperature and threshold are fitted on validation, or on what
-    the run held out."""
+    """Split to check the file with. Calibration uses validation, or the run's held-out share."""
     name: str | None = None
-    """What the model is called in answers; DATA-BACKBONE if not given."""
+    """The model's name in answers; DATA-BACKBONE if not given."""
     input_px: int | None = None
-    """Height and width of the input that the file takes; the run's own if not given. Choose another
-    by `frontier RUN`."""
+    """Height and width of the file's input; the run's own if not given. `frontier RUN` compares
+    sizes."""
     tolerance: Annotated[float, tyro.conf.arg(metavar="LOGITS")] = 1e-3
-    """Largest difference of any logit between torch and ONNX Runtime."""
+    """Largest difference of a logit between torch and ONNX Runtime."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
@@ -73,21 +72,21 @@ class Parity:
 
 
 def export(config: ExportConfig) -> None:
-    """Export, check, and only then put the file in its place.
+    """Export and check the file, then put it in place.
 
     Raises:
         UsageError: the file cannot be written there, or there are no photos to check it with.
-        TrainError: there is no room for the draft, or for the file.
-        CheckFailedError: ONNX Runtime's answers are not torch's; nothing is written.
+        TrainError: the disk is full.
+        CheckFailedError: ONNX Runtime's answers differ from torch's; nothing is written.
     """
     out = config.out or config.run / ONNX_FILE
     if out.is_dir():
-        raise UsageError(f"--out {out} is a folder: name the file in it, {out / ONNX_FILE}.")
+        raise UsageError(f"--out {out} is a folder: give a file in it, {out / ONNX_FILE}.")
     require_writable(out.parent, "--out" if config.out else "")
     trained = load_model(config.run)
     root = config.data or trained.config.data.data
     if not root.is_dir():
-        raise UsageError(f"{root} is missing: name the photos to check the file with, --data DIR.")
+        raise UsageError(f"{root} is missing: give the photos to check the file with, --data DIR.")
     photos = labelled_split(root, config.split, config.cache, trained.classes)
     calibration = _calibration(config, trained)
     contract = _contract(config, trained, calibration)
@@ -115,7 +114,7 @@ def export(config: ExportConfig) -> None:
 
 
 def _calibration(config: ExportConfig, trained: TrainedModel) -> Calibration | None:
-    """What is fitted on photos that the network was not trained on; None where there are none."""
+    """Calibrate on photos that the network was not trained on; None if there are none."""
     root = config.data or trained.config.data.data
     if unseen_split(trained) == VALIDATION and not (root / VALIDATION).is_dir():
         return None
@@ -131,21 +130,21 @@ def _contract(
         contract = replace(contract, name=config.name)
     if calibration is None:
         print(
-            "not calibrated, for there is no split `validation`: probabilities are the softmax of "
-            "the logits"
+            "not calibrated, because there is no split `validation`: probabilities are the plain "
+            "softmax of the logits"
         )
         return contract
     if calibration.faultless:
         print(
-            f"all {calibration.photos} photos are answered rightly: so few mistakes cannot "
-            "calibrate, and the network's own probabilities are kept. Give more photos of "
-            "validation, or hold more out (fit --holdout)."
+            f"all {calibration.photos} answers are right, which is too few mistakes to calibrate "
+            "with: probabilities are the plain softmax of the logits. Add validation photos, or "
+            "hold more out (fit --holdout)."
         )
     if not calibration.coverage:
         print(
-            f"at no threshold are {SURE_ACCURACY:.0%} of the answers on {calibration.photos} "
-            "photos right: the model will call every answer unsure. Give more photos of "
-            "validation, hold more out (fit --holdout), or train a better network."
+            f"no threshold makes {SURE_ACCURACY:.0%} of the answers on {calibration.photos} photos "
+            "right: every answer of this model will be unsure. Add validation photos, hold more "
+            "out (fit --holdout), or train a better network."
         )
     return replace(
         contract, temperature=calibration.temperature, unsure_below=calibration.unsure_below
@@ -159,12 +158,12 @@ def write_onnx(network: Network, contract: Contract, path: Path) -> None:
         TrainError: the folder cannot be written into.
     """
     spec = contract.preprocess
-    # Two images: the exporter takes a batch of one for a constant.
+    # Two images, because the exporter makes a batch of one a constant.
     images = torch.zeros(2, 3, spec.height_px, spec.width_px)
-    # Of weights in channels-last order it makes nine nodes of the pooling instead of one.
+    # With channels-last weights the exporter writes nine nodes for the pooling instead of one.
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own deprecated calls
+        warnings.simplefilter("ignore")  # about the exporter's own deprecated calls
         program = torch.onnx.export(
             plain.eval(),
             (images,),
@@ -204,7 +203,7 @@ def require_parity(parity: Parity, tolerance: float) -> None:
     """Raises CheckFailedError unless top-1 is the same on all and every logit is close."""
     if parity.changed_top_1 or not parity.largest_difference <= tolerance:
         raise CheckFailedError(
-            f"ONNX Runtime does not answer as torch does on {parity.photos} photos: largest logit "
-            f"difference {parity.largest_difference:.2e} (at most {tolerance:.0e}), another top-1 "
-            f"on {parity.changed_top_1}. No file was written."
+            f"ONNX Runtime's answers differ from torch's on {parity.photos} photos: largest logit "
+            f"difference {parity.largest_difference:.2e} (at most {tolerance:.0e} allowed), "
+            f"different top-1 on {parity.changed_top_1}. No file was written."
         )

@@ -1,10 +1,10 @@
-"""A run's float32 ONNX file in, an int8 one out, if one is as good and faster; else nothing.
+"""The verb `quantize`: a run's float32 ONNX file in, an int8 file out if one is as good and faster.
 
-Candidates are made of the exported file, their ranges measured on photos of train, and judged on
-photos that neither the network nor the ranges have seen: validation, or what the run held out.
+Candidates are made from the exported file, calibrated on photos of train, and compared on photos
+that were used neither for training nor for calibration: validation, or the run's held-out share.
 
 RUN/classifier.int8.onnx    the best candidate, only if it passed
-RUN/quantize.json           every candidate's figures, whether or not one passed
+RUN/quantize.json           every candidate's figures, even if none passed
 """
 
 import platform
@@ -25,12 +25,12 @@ from train.export.gate import (
     QUANTIZE_JSON,
     RULE,
     Candidate,
-    Judged,
     Limits,
+    Measured,
     Reference,
     closest,
-    judge,
-    judged_line,
+    figures_line,
+    measure,
     rank,
     refusals,
 )
@@ -46,27 +46,27 @@ from train.runs.photos import unseen_photos, unseen_split
 
 @dataclass(frozen=True, slots=True)
 class QuantizeConfig:
-    """Write a run's ONNX file in int8, if it passes a gate."""
+    """Write a run's ONNX file in int8, if it is as good and faster."""
 
     run: tyro.conf.Positional[Path]
     """Folder of the run; `python -m train export RUN` comes first."""
     data: Path | None = None
     """Folder of the photos; the run's own if not given."""
     photos: int = 200
-    """How many photos of train the ranges of the activations are measured on."""
+    """Number of photos of train to calibrate the activation ranges on."""
     methods: tuple[Method, ...] = ("minmax", "percentile", "entropy")
-    """How a range follows from those photos."""
+    """Calibration methods to try."""
     weights: tuple[Weights, ...] = ("seven", "paired")
-    """How weights are scaled: to seven bits, or as finely as no products saturate; `eight` bits may
-    saturate, so they are for comparison and never pass."""
+    """Weight scales to try: `seven` bits; `paired`, the finest scale whose products cannot
+    saturate; `eight` bits may saturate and never pass, they are for comparison."""
     float_first: tuple[int, ...] = (0, 3)
-    """How many of the first convolutions stay float32, the last layer with them."""
+    """Numbers of first convolutions to keep in float32, together with the last layer."""
     min_agreement: float = 0.99
-    """Share of the photos that must keep float32's label."""
+    """Smallest share of photos with the same label as float32."""
     max_accuracy_loss: float = 0.01
-    """Share of the photos by which accuracy may fall."""
+    """Largest loss of accuracy, as a share of the photos."""
     max_time_ratio: float = 1.0
-    """The time must be below this many times float32's, measured here in one thread."""
+    """The time, measured here in one thread, must be less than this many times float32's."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
@@ -79,29 +79,29 @@ class QuantizeConfig:
 
     @property
     def limits(self) -> Limits:
-        """What the gate holds a file to."""
+        """The limits of the gate."""
         return Limits(self.min_agreement, self.max_accuracy_loss, self.max_time_ratio)
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoRoles:
-    """Which photos do what; none does both.
+    """The photos of each role; none has both roles.
 
     Attributes:
-        calibration: what the ranges of activations are measured on, photos of train.
-        judging: what candidates are judged on.
+        calibration: photos of train that activation ranges are calibrated on.
+        comparison: photos that candidates are compared on.
     """
 
     calibration: Manifest
-    judging: Manifest
+    comparison: Manifest
 
 
 def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None:
-    """Make candidates, judge them, and write the best if it passes.
+    """Make candidates, compare them with float32, and write the best if it passes.
 
     Raises:
-        UsageError: the run is not exported, or has no photos to calibrate or to judge with.
-        CheckFailedError: no file passes; quantize.json holds the figures, and no model is written.
+        UsageError: the run is not exported, or has no photos to calibrate or to compare on.
+        CheckFailedError: no candidate passes; quantize.json has the figures, no model is written.
     """
     exported = config.run / ONNX_FILE
     if not exported.is_file():
@@ -109,46 +109,46 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
     require_writable(config.run)
     trained = load_model(config.run)
     roles = choose_photos(config, trained)
-    judged_on = unseen_split(trained)
+    compared_on = unseen_split(trained)
     print(
-        f"{len(roles.calibration.photos):,} photos of train calibrate; candidates are judged on "
-        f"{len(roles.judging.photos):,} of {judged_on}"
+        f"calibrating on {len(roles.calibration.photos):,} photos of train, comparing candidates "
+        f"on {len(roles.comparison.photos):,} of {compared_on}"
     )
     float32 = Classifier.load(exported)
     with draft_folder() as folder:
         quantizer = _quantizer(config, float32, roles, Path(folder))
-        reference = Reference.on(float32, roles.judging, config.cache)
+        reference = Reference.on(float32, roles.comparison, config.cache)
         candidates = _try(config, quantizer, reference, clock)
         best = next(iter(rank(candidates)), None)
         made = None
         if best is not None:
             draft = quantizer.path_of(best.recipe)
             made = with_contract(
-                onnx.load(str(draft)), contract_of_int8(float32.contract, best.judged)
+                onnx.load(str(draft)), contract_of_int8(float32.contract, best.measured)
             )
-    _write(config, made, float32.version, _record(config, roles, judged_on, candidates, best))
+    _write(config, made, float32.version, _record(config, roles, compared_on, candidates, best))
     if best is None:
         raise CheckFailedError(_nothing_passed(config, closest(candidates)))
     print(
-        f"{best.recipe}: {judged_line(best.judged)}\nThe int8 file is {config.run / INT8_FILE} "
+        f"{best.recipe}: {figures_line(best.measured)}\nThe int8 file is {config.run / INT8_FILE} "
         f"({(config.run / INT8_FILE).stat().st_size / 1e6:.1f} MB); every candidate's figures are "
         f"in {config.run / QUANTIZE_JSON}"
     )
 
 
 def choose_photos(config: QuantizeConfig, trained: TrainedModel) -> PhotoRoles:
-    """Draw about `config.photos` photos of train to calibrate with; unseen ones judge.
+    """Draw about `config.photos` photos of train to calibrate on; compare on unseen ones.
 
     Raises:
-        UsageError: there are none to judge on, or none of train is left to calibrate with.
+        UsageError: there are none to compare on, or none of train is left to calibrate on.
     """
     root = config.data or trained.config.data.data
-    judging = unseen_photos(trained, config.run, config.cache, config.data)
-    train = without(labelled_split(root, "train", config.cache, trained.classes), judging)
+    comparison = unseen_photos(trained, config.run, config.cache, config.data)
+    train = without(labelled_split(root, "train", config.cache, trained.classes), comparison)
     calibration = balanced(train, config.photos, trained.config.seed)
     if not calibration.photos:
-        raise UsageError(f"{root / 'train'} has no photo that does not judge as well.")
-    return PhotoRoles(calibration, judging)
+        raise UsageError(f"{root / 'train'} has no photos left to calibrate on: all are held out.")
+    return PhotoRoles(calibration, comparison)
 
 
 def balanced(manifest: Manifest, count: int, seed: int) -> Manifest:
@@ -181,25 +181,25 @@ def _quantizer(
 def _try(
     config: QuantizeConfig, quantizer: Quantizer, reference: Reference, clock: Clock
 ) -> list[Candidate]:
-    """A candidate by each recipe, with its verdict, in the order in which they are printed."""
+    """Make and compare a candidate for each recipe, and print its verdict."""
     candidates = []
     for recipe in recipes(config.methods, config.weights, config.float_first):
-        judged = judge(reference, quantizer.make(recipe), clock)
-        candidates.append(Candidate(recipe, judged, refusals(judged, config.limits)))
+        measured = measure(reference, quantizer.make(recipe), clock)
+        candidates.append(Candidate(recipe, measured, refusals(measured, config.limits)))
         print(candidates[-1].line, flush=True)
     return candidates
 
 
-def contract_of_int8(contract: Contract, judged: Judged) -> Contract:
-    """The float32 file's contract; its split's figures are named as what they are."""
+def contract_of_int8(contract: Contract, measured: Measured) -> Contract:
+    """The float32 file's contract, with its figures named `float32_` and int8's added."""
     kept = {
         name if name.startswith("calibration_") else f"float32_{name}": value
         for name, value in contract.metrics.items()
     }
     added = {
-        "int8_agreement": round(judged.agreement, 4),
-        "int8_agreement_photos": judged.photos,
-        "int8_mean_difference": round(judged.mean_difference, 5),
+        "int8_agreement": round(measured.agreement, 4),
+        "int8_agreement_photos": measured.photos,
+        "int8_mean_difference": round(measured.mean_difference, 5),
     }
     return replace(contract, metrics=kept | added)
 
@@ -207,7 +207,7 @@ def contract_of_int8(contract: Contract, judged: Judged) -> Contract:
 def _write(
     config: QuantizeConfig, made: bytes | None, float32: str, record: dict[str, object]
 ) -> None:
-    """The file and the record that speaks of it; no file stays of an earlier time."""
+    """Write the file and its record; an earlier int8 file is removed if none passed."""
     int8 = config.run / INT8_FILE
     if made is None:
         int8.unlink(missing_ok=True)
@@ -220,16 +220,16 @@ def _write(
 def _record(
     config: QuantizeConfig,
     roles: PhotoRoles,
-    judged_on: str,
+    compared_on: str,
     candidates: list[Candidate],
     best: Candidate | None,
 ) -> dict[str, object]:
-    """What quantize.json says beside the versions."""
+    """The content of quantize.json, except the versions."""
     return {
         "photos": {
             "calibration": len(roles.calibration.photos),
-            "judging": len(roles.judging.photos),
-            "judging_split": judged_on,
+            "judging": len(roles.comparison.photos),
+            "judging_split": compared_on,
         },
         "limits": asdict(config.limits),
         "rule": RULE,
@@ -241,7 +241,7 @@ def _record(
 
 def _nothing_passed(config: QuantizeConfig, nearest: Candidate) -> str:
     return (
-        f"No int8 file passes the gate. Against the closest candidate ({nearest.recipe}) stands: "
-        f"{'; '.join(nearest.refused)}. Every figure is in {config.run / QUANTIZE_JSON}. Serve "
-        "float32, or give other --photos or --float-first. No model file was written."
+        f"No int8 file passes the gate. The closest candidate ({nearest.recipe}) fails because: "
+        f"{'; '.join(nearest.refused)}. All figures are in {config.run / QUANTIZE_JSON}. Serve "
+        "float32, or try other --photos or --float-first. No model file was written."
     )

@@ -1,6 +1,6 @@
 """Augmentation: a photo's cached pixels in, a random variant at the training size out.
 
-For training alone. Evaluation uses serving.model.preprocess and nothing of this.
+Only for training: evaluation uses serving.model.preprocess.
 """
 
 from dataclasses import replace
@@ -13,17 +13,17 @@ from torchvision.transforms import v2
 from serving.model.preprocess import PreprocessSpec
 from train.config import Augment
 
-# The cached photo is larger than the training size, so that a crop still has detail to show:
-# 288 for 224, as the common recipe of cropping 224 from 256 to 288 has it.
+# The cached photo is larger than the training size, so that a crop keeps its detail: 288 for 224,
+# as in the common recipes that crop 224 from 256 to 288.
 BASE_RATIO = 9 / 7
 
-_GREY = 114  # about the mean of ImageNet's photos (0.449 of 255), so that a border says little
+_GREY = 114  # about the mean of ImageNet (0.449 of 255), so that borders carry little information
 
 
 def base_spec(spec: PreprocessSpec, *, at_least_px: int = 0) -> PreprocessSpec:
     """The size at which photos are cached for augmentation to crop from.
 
-    `at_least_px` is the size of the crops, where these are larger than the network's input.
+    `at_least_px` is the size of the crops if larger than the network's input.
     """
     height_px, width_px = (
         round(max(px, at_least_px) * BASE_RATIO) for px in (spec.height_px, spec.width_px)
@@ -32,14 +32,13 @@ def base_spec(spec: PreprocessSpec, *, at_least_px: int = 0) -> PreprocessSpec:
 
 
 def augmentation(name: Augment, size_px: int) -> v2.Compose:
-    """A transform of (3, H, W) uint8 to (3, size_px, size_px) uint8, drawn anew at each call.
+    """A random transform of (3, H, W) uint8 to (3, size_px, size_px) uint8.
 
-    none: resize alone. light: the workshop's, rotation by up to 10 degrees, crop of 0.9 to 1,
-    flip. strong: crop of 0.5 to 1, flip, colour jitter, random erasing. whole: nearly all of it
-    stays in view, turned, moved, sheared and made smaller or a little larger, flip, stronger
-    colour jitter, sometimes grey, random erasing: for classes that differ by a length, which a
-    crop hides. crops: crop of 0.4 to 1, flip, colour jitter: as function matching has it, where a
-    teacher says what each crop still shows (Beyer et al. 2022).
+    none: only resizing. light: the workshop's, rotation by up to 10 degrees, crop of 0.9 to 1 of
+    the area, flip. strong: crop of 0.5 to 1, flip, colour jitter, random erasing. whole: rotation,
+    shift, shear, scale, flip, strong colour jitter, sometimes grey, random erasing, for classes
+    that differ in a length, which a crop would hide. crops: crop of 0.4 to 1, flip, colour jitter,
+    for function matching with a teacher (Beyer et al. 2022).
     """
     size = (size_px, size_px)
     if name == "none":
@@ -91,9 +90,9 @@ def augmentation(name: Augment, size_px: int) -> v2.Compose:
 def batch_mixing(
     mixup: float, cutmix: float, classes: int, *, share: float = 1.0
 ) -> v2.Transform | None:
-    """Mixup and cutmix of a batch and its labels, with the given strengths (alpha); 0 is off.
+    """Mixup and cutmix of a batch and its labels, with the given alphas; 0 turns one off.
 
-    `share` of the batches are mixed, the others stay as they are.
+    `share` of the batches are mixed.
     """
     mixings: list[v2.Transform] = []
     if mixup > 0:
@@ -113,7 +112,7 @@ def normalize_on_device(pixels: Tensor, scale: Tensor, offset: Tensor) -> Tensor
 
 
 def at_size(inputs: Tensor, size_px: int) -> Tensor:
-    """(N, 3, S, S) float32 -> (N, 3, size_px, size_px), smoothed; itself where it has that size."""
+    """(N, 3, S, S) float32 -> (N, 3, size_px, size_px), antialiased; unchanged at that size."""
     if inputs.shape[-1] == size_px:
         return inputs
     smaller = interpolate(inputs, size=(size_px, size_px), mode="bilinear", antialias=True)

@@ -1,9 +1,8 @@
-"""Trained networks as a teacher: what they answer to a training photo is learned beside the label.
+"""Distillation: trained networks as a teacher, whose probabilities are learned beside the labels.
 
-Their probabilities say which classes a photo resembles, which one label does not, and they doubt a
-wrong label (Hinton et al. 2015, "Distilling the knowledge in a neural network"). Teacher and
-student see the same random variant of a photo (Beyer et al. 2022, "A good teacher is patient and
-consistent").
+The probabilities tell which classes a photo resembles, and they soften wrong labels (Hinton et al.
+2015, "Distilling the knowledge in a neural network"). Teacher and student see the same random
+variant of a photo (Beyer et al. 2022, "A good teacher is patient and consistent").
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from serving.model.preprocess import PreprocessSpec, scale_and_offset
 
 
 class _Renormalized(nn.Module):
-    """A network that was trained on another normalisation of pixels than its input has."""
+    """A network whose input is normalised in another way than it was trained with."""
 
     def __init__(self, network: nn.Module, given: PreprocessSpec, wanted: PreprocessSpec) -> None:
         super().__init__()
@@ -32,8 +31,8 @@ class _Renormalized(nn.Module):
         return logits
 
 
-def seeing_through(network: nn.Module, given: PreprocessSpec, wanted: PreprocessSpec) -> nn.Module:
-    """The network for inputs that are normalised as `given`; itself was trained on `wanted`."""
+def renormalized(network: nn.Module, given: PreprocessSpec, wanted: PreprocessSpec) -> nn.Module:
+    """The network for inputs normalised as `given`, if it was trained with `wanted`."""
     if (given.mean, given.std) == (wanted.mean, wanted.std):
         return network
     return _Renormalized(network, given, wanted)
@@ -44,9 +43,9 @@ Teacher = Callable[[Tensor], Tensor]
 
 
 def joint_teacher(networks: Sequence[nn.Module], *, compiled: bool) -> Teacher:
-    """Networks as one teacher, whose answer is the mean of their probabilities.
+    """One teacher of several networks: the mean of their probabilities.
 
-    `compiled` passes each through torch.compile.
+    `compiled` compiles each network with torch.compile.
     """
     forwards = [torch.compile(net, dynamic=False) if compiled else net for net in networks]
 
@@ -59,7 +58,7 @@ def joint_teacher(networks: Sequence[nn.Module], *, compiled: bool) -> Teacher:
 
 
 def distillation_loss(logits: Tensor, taught: Tensor, label_loss: Tensor, weight: float) -> Tensor:
-    """`weight` of the loss against the teacher, the rest of that against the labels.
+    """The weighted mean of the losses against the teacher (`weight`) and against the labels.
 
     logits (B, C), taught (B, C) probabilities, label_loss () -> ()
     """

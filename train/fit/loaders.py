@@ -1,5 +1,7 @@
-"""Pixels and labels in, batches out: in an order and with an augmentation that depend on the seed,
-the epoch and the photo alone, never on what ran before or on how many processes share the work.
+"""Pixels and labels in, batches out.
+
+The order and the augmentation depend only on the seed, the epoch and the photo, not on what ran
+before or on the number of processes, so that a resumed run ends with the same weights.
 """
 
 import os
@@ -21,12 +23,12 @@ from train.photos.pixels import Pixels, cached_pixels
 Batches = DataLoader[tuple[Tensor, Tensor]]
 """Batches of photos or of their features, and their labels."""
 
-# (epoch, index): which photo, and for which of its random variants.
+# (epoch, index): which photo, and which of its random variants.
 Draw = tuple[int, int]
 
 
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
-    """Photos at a training size, each variant drawn from (seed, epoch, index)."""
+    """Augmented photos at a training size; each variant is drawn from (seed, epoch, index)."""
 
     def __init__(self, pixels: Pixels, labels: Labels, transform: v2.Compose, seed: int) -> None:
         self._pixels = pixels  # (N, H, W, 3), mapped from the cache
@@ -47,7 +49,7 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
 
 
 class EpochOrder(Sampler[Draw]):
-    """Every photo once an epoch, in an order drawn from (seed, epoch)."""
+    """Every photo once per epoch, in an order drawn from (seed, epoch)."""
 
     def __init__(self, length: int, seed: int) -> None:
         self._length = length
@@ -64,7 +66,7 @@ class EpochOrder(Sampler[Draw]):
 
 
 class FeatureRows(Dataset[tuple[Tensor, Tensor]]):
-    """Features of a frozen backbone, addressed like photos."""
+    """Features of a frozen backbone, indexed like photos."""
 
     def __init__(self, features: Tensor, labels: Labels) -> None:
         self._features = features  # (N, F)
@@ -90,7 +92,7 @@ def training_loaders(
     order: EpochOrder,
     device: torch.device,
 ) -> list[Batches]:
-    """Of each training size its batches; of features, which have none, one loader."""
+    """One loader for each training size; features have no size, so one loader."""
     spec, labels = preprocessing(config.network.backbone, config.network.input_px), photos.labels()
     if config.on_features:
         rows = cached_features(backbone, photos, spec, config.data.cache, device)
@@ -106,7 +108,7 @@ def training_loaders(
 def choosing_loader(
     config: FitConfig, backbone: nn.Module, photos: Manifest | None, device: torch.device
 ) -> Batches | None:
-    """Batches of the photos, or of their features, that the epochs are compared on."""
+    """Batches of the photos that the epochs are compared on, or of their features."""
     if photos is None:
         return None
     spec, cache = preprocessing(config.network.backbone, config.network.input_px), config.data.cache
@@ -127,14 +129,14 @@ def photo_loader(
         batch_size=config.batch,
         sampler=order,
         num_workers=workers,
-        drop_last=len(labels) >= config.batch,  # a last batch of one would upset batch-norm
+        drop_last=len(labels) >= config.batch,  # batch-norm cannot train on a last batch of one
         pin_memory=torch.cuda.is_available(),
     )
 
 
 def _cores() -> int:
-    """How many this process may use, which a container or batch system may have made fewer."""
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    """How many cores this process may use; a container may allow fewer than there are."""
+    allowed = getattr(os, "sched_getaffinity", None)  # only on Linux
     return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
@@ -146,7 +148,7 @@ def feature_loader(
 
 
 def evaluation_loader(inputs: Tensor | Pixels, labels: Labels, *, batch: int = 64) -> Batches:
-    """All inputs once, in order: pixels ((B, 3, H, W) uint8) or features ((B, F)), and labels."""
+    """All inputs once, in order: pixels ((B, 3, H, W) uint8) or features ((B, F)), with labels."""
     if isinstance(inputs, Tensor):
         dataset: Dataset[tuple[Tensor, Tensor]] = TensorDataset(inputs, torch.from_numpy(labels))  # type: ignore[assignment]
     else:
@@ -155,7 +157,7 @@ def evaluation_loader(inputs: Tensor | Pixels, labels: Labels, *, batch: int = 6
 
 
 class _WholePhotos(Dataset[tuple[Tensor, Tensor]]):
-    """Cached pixels as they are, one photo at a time so that the cache stays on disk."""
+    """Cached pixels, read one photo at a time so that the cache stays on disk."""
 
     def __init__(self, pixels: Pixels, labels: Labels) -> None:
         self._pixels = pixels  # (N, H, W, 3)

@@ -1,8 +1,7 @@
 """Photos in class folders in, a run's folder with a trained model out.
 
-`fit` reads from top to bottom: what is trained on, what is trained, the epochs. Everything random
-in an epoch comes from the seed and the epoch's number, so a run that was killed and resumed ends
-with the same weights as one that was not.
+`fit` reads from top to bottom: photos, network, epochs. All randomness of an epoch is drawn from
+the seed and the epoch's number, so a run that is killed and resumed ends with the same weights.
 """
 
 import os
@@ -26,7 +25,7 @@ from train.errors import UsageError
 from train.fit import earlier_runs, loaders, optim
 from train.fit import state as checkpoints
 from train.fit.augmentation import at_size, batch_mixing, normalize_on_device
-from train.fit.distillation import distillation_loss, joint_teacher, seeing_through
+from train.fit.distillation import distillation_loss, joint_teacher, renormalized
 from train.fit.loaders import Batches, EpochOrder, mixed_seed
 from train.networks import transfer as network
 from train.networks.backbones import preprocessing
@@ -37,7 +36,7 @@ from train.runs.model import save_model
 
 
 def fit(config: FitConfig) -> None:
-    """Train as the config says, and leave the result in `config.out`; else raise a TrainError."""
+    """Train as the config says, and write the result into `config.out`; may raise a TrainError."""
     require_used(config)
     accelerator = _accelerator(config)
     device = accelerator.device
@@ -47,7 +46,7 @@ def fit(config: FitConfig) -> None:
     if config.tensorboard:
         accelerator.init_trackers("tensorboard")
 
-    # What is trained on. The first process fills the cache, the others read it.
+    # The photos. The first process fills the cache, the others read it.
     with accelerator.main_process_first():
         manifest, training, choosing = splits.divide(config.data)
     classes = manifest.classes
@@ -55,7 +54,7 @@ def fit(config: FitConfig) -> None:
     training_labels = training.labels()
     order = EpochOrder(len(training_labels), config.seed)
 
-    # What is trained: the head alone, on features computed once, or the network, on photos.
+    # The network: only its head, on features computed once, or all of it, on photos.
     torch.manual_seed(config.seed)
     shape = replace(config.network, weights="none") if config.start else config.network
     whole = network.build(shape, len(classes))
@@ -75,7 +74,7 @@ def fit(config: FitConfig) -> None:
     schedule = optim.make_schedule(config, optimizer, steps)
     average = optim.moving_average(trained.to(device), config.ema) if config.ema else None
     model, optimizer = accelerator.prepare(trained, optimizer)
-    # The same weights through a fused graph; checkpoints and the average see the module itself.
+    # Same weights, compiled graph; checkpoints and the average use the module itself.
     forward = _compiled(model, device) if config.compile else model
     loaders_by_size = [accelerator.prepare(loader) for loader in loaders_by_size]
     evaluation = accelerator.prepare(evaluation) if evaluation else None
@@ -86,7 +85,7 @@ def fit(config: FitConfig) -> None:
     teach = None
     if teachers:
         teach = joint_teacher(
-            [seeing_through(t.network, spec, t.spec).to(device) for t in teachers],
+            [renormalized(t.network, spec, t.spec).to(device) for t in teachers],
             compiled=config.compile,
         )
 
@@ -103,7 +102,7 @@ def fit(config: FitConfig) -> None:
     )
     for epoch in range(len(history), config.epochs):
         if checkpoints.out_of_patience(config, history):
-            say(f"no better checkpoint in {config.patience} epochs: stopping early")
+            say(f"no improvement in {config.patience} epochs: stopping early")
             break
         torch.manual_seed(mixed_seed(config.seed, epoch, accelerator.process_index))
         order.epoch = epoch
@@ -127,7 +126,7 @@ def fit(config: FitConfig) -> None:
             targets = labels
             if mixing is not None and not on_features:
                 inputs, targets = mixing(inputs, labels)  # targets become (B, C) float32
-            larger = inputs  # what a teacher sees; the network itself its training size
+            larger = inputs  # for the teacher; the network gets its training size
             if not on_features:
                 inputs = at_size(inputs, size_px)
             with accelerator.autocast():
@@ -182,20 +181,20 @@ def fit(config: FitConfig) -> None:
 
 
 def _accelerator(config: FitConfig) -> Accelerator:
-    # accelerate keeps the first precision of a process and refuses a second run that has another.
-    # Which processes there are it keeps elsewhere.
+    # accelerate remembers the first precision in a process and refuses another one. It stores the
+    # processes elsewhere.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
         mixed_precision=precision_of(config),
         cpu=not torch.cuda.is_available(),
-        # A step has --batch photos over all processes together, however many there are.
+        # A step has --batch photos over all processes together.
         dataloader_config=DataLoaderConfiguration(split_batches=True),
         log_with="tensorboard" if config.tensorboard else None,
         project_dir=config.out if config.tensorboard else None,
     )
     if config.batch % accelerator.num_processes:
         raise UsageError(
-            f"--batch {config.batch} cannot be shared by {accelerator.num_processes} processes."
+            f"--batch {config.batch} is not a multiple of {accelerator.num_processes} processes."
         )
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -204,12 +203,12 @@ def _accelerator(config: FitConfig) -> Accelerator:
 
 
 def _which_size(config: FitConfig, epoch: int) -> int:
-    """The number of an epoch's size: each in turn, over equal parts of the epochs."""
+    """The index of an epoch's training size; each size has an equal part of the epochs."""
     return epoch * len(config.training_px) // config.epochs
 
 
 def precision_of(config: FitConfig) -> str:
-    """bf16 only where the processor multiplies it itself: elsewhere it is many times slower."""
+    """The precision for accelerate; bf16 only if the hardware has it, else it is far slower."""
     if config.precision != "auto":
         return config.precision
     if torch.cuda.is_available():
@@ -220,22 +219,22 @@ def precision_of(config: FitConfig) -> str:
 
 
 def _compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The model's forward and backward pass, compiled anew for each size of its input.
+    """The model's forward and backward pass, compiled once for each input size.
 
     Raises:
-        UsageError: there is no C++ compiler, without which torch cannot do it on a CPU.
+        UsageError: there is no C++ compiler, which torch needs on a CPU.
     """
     compilers = [name for name in (os.environ.get("CXX"), "g++", "clang++") if name]
     if device.type == "cpu" and not any(shutil.which(name) for name in compilers):
         raise UsageError(
-            "--compile needs a C++ compiler and finds none: install g++, or leave --compile out."
+            "--compile needs a C++ compiler, none was found: install g++, or leave --compile out."
         )
     compiled: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
     return compiled
 
 
 def _class_weights(labels: Labels, classes: int) -> Tensor:
-    """(C,): the inverse of each class's share of the photos; 1 where all are equal."""
+    """(C,): the inverse of each class's share of the photos, 1 if all classes are equal."""
     counts = torch.bincount(torch.from_numpy(labels), minlength=classes).clamp(min=1)
     return counts.sum() / (classes * counts.float())
 
@@ -253,7 +252,7 @@ def _evaluate(
     normalization: tuple[Tensor, Tensor],
     accelerator: Accelerator,
 ) -> dict[str, float]:
-    """Loss and accuracy of the weights that would be kept, over all processes."""
+    """Loss and accuracy of the weights that would become the model, over all processes."""
     kept.eval()
     all_logits, all_labels = [], []
     for inputs, labels in evaluation:  # (B, 3, H, W) uint8 or (B, F) float32; (B,)
@@ -284,4 +283,4 @@ def _describe(entry: dict[str, Any]) -> str:
 
 
 def _say_nothing(line: str) -> None:
-    """Processes other than the first are silent."""
+    """Only the first process prints."""

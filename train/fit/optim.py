@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedules and the moving average of the weights, all torch's own."""
+"""Optimizers, learning-rate schedules and the moving average of the weights, all from torch."""
 
 from collections.abc import Callable
 
@@ -19,12 +19,12 @@ from torch.optim.swa_utils import AveragedModel
 from train.config import FitConfig
 from train.networks.transfer import Network
 
-# Two steps up and two down: torch's one-cycle divides by zero on fewer.
+# Two steps up and two down; with fewer, torch's one-cycle divides by zero.
 _LEAST_CYCLE_STEPS = 4
 
 
 def make_optimizer(config: FitConfig, network: Network) -> Optimizer:
-    """The optimizer over what is trained; biases and normalisation weights are not decayed."""
+    """The optimizer of all trained weights, without decay of biases and normalisation weights."""
     head_lr = config.lr * (config.head_lr_factor if config.network.train_backbone else 1)
     groups = []
     for module, lr in ((network.backbone, config.lr), (network.head, head_lr)):
@@ -43,7 +43,7 @@ def make_schedule(config: FitConfig, optimizer: Optimizer, steps: int) -> LRSche
     """The learning rate over `steps` optimizer steps.
 
     onecycle: up over the warm-up, down along a cosine to nearly 0 (Smith and Topin 2018). cosine:
-    a linear warm-up, then a cosine to 0. step: a tenth after each third of the steps.
+    linear warm-up, then a cosine to 0. step: divided by 10 after each third of the steps.
     """
     warmup_steps = round(config.warmup * steps)
     if config.schedule == "onecycle":
@@ -66,8 +66,8 @@ def make_schedule(config: FitConfig, optimizer: Optimizer, steps: int) -> LRSche
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of weights and batch-norm statistics.
 
-    The decay is raised from 0.1 towards `decay` over the first steps, so that the random starting
-    head does not linger in the average.
+    The decay rises from 0.1 to `decay` over the first steps, so that the random starting weights of
+    the head soon leave the average.
     """
     return AveragedModel(network, multi_avg_fn=_warmed_up_average(decay), use_buffers=True)
 

@@ -1,4 +1,4 @@
-"""What a run keeps of its training: the model, what going on needs, and the record for people."""
+"""The state of a training: what `--resume` needs, which epoch is kept, and the record run.json."""
 
 import math
 import platform
@@ -24,7 +24,7 @@ PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow", "onnx", "on
 
 @dataclass(slots=True)
 class TrainingState:
-    """All that changes while a run trains, but what the seed and the epoch's number give anew."""
+    """All that changes during training, except what is drawn from the seed and the epoch."""
 
     trained: nn.Module
     optimizer: Any
@@ -44,23 +44,23 @@ class TrainingState:
         return {name: part for name, part in parts.items() if part is not None}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything as tensors and plain values."""
+        """The state as tensors and plain values."""
         states = {name: part.state_dict() for name, part in self._parts().items()}
         return {"format": FORMAT, "history": self.history, **states}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over everything that `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.history[:] = state["history"]
 
 
 def open_run(config: FitConfig, *, first: bool) -> None:
-    """Make the run's folder, or check that going on with it is what its settings mean.
+    """Create the run's folder, or check that the run in it can be resumed with these settings.
 
     Raises:
-        UsageError: the folder holds another run or cannot be written into, or `--resume` comes
-            with other settings.
+        UsageError: the folder already has a run or is not writable, or `--resume` comes with
+            different settings.
     """
     require_writable(config.out, "--out")
     saved = config.out / runs.CONFIG
@@ -70,10 +70,10 @@ def open_run(config: FitConfig, *, first: bool) -> None:
         _refuse_to_train_over(config.out)
     if begun and not config.resume:
         raise UsageError(
-            f"{config.out} holds a run already: go on with it (--resume) or give another --out."
+            f"{config.out} already has a run: continue it (--resume) or give another --out."
         )
     if begun:
-        # A setting that the run's version of this code did not have is at its default.
+        # Settings that an older version did not have are at their defaults.
         before = to_json(from_json(FitConfig, read_json(saved)))
         _refuse_changes(before, settings, saved)
     elif first:
@@ -81,17 +81,17 @@ def open_run(config: FitConfig, *, first: bool) -> None:
 
 
 def _refuse_to_train_over(run: Path) -> None:
-    """Raises UsageError where a run is done and there is nothing that training could go on from."""
+    """Raise UsageError if a trained run has lost the checkpoint that resuming needs."""
     if (run / runs.LAST).is_file() or not (run / runs.RECORD).is_file():
-        return  # without a record it was stopped in its first epoch
+        return  # without a record, it was stopped in its first epoch
     refuse_old_kinds(run / runs.RECORD, read_json(run / runs.RECORD))
     raise UsageError(
-        f"{run / runs.LAST} is missing, without which training would begin anew over the run's "
+        f"{run / runs.LAST} is missing, so training would start again and replace the run's "
         f"{runs.MODEL}. Restore it from a copy, or give another --out."
     )
 
 
-# What may differ between a run and its resumption: where things lie and how fast they are read.
+# Settings that may change when a run is resumed: where files lie and how fast they are read.
 _FREE = frozenset({"out", "data.data", "data.cache", "data.workers", "threads", "tensorboard"})
 
 
@@ -117,35 +117,37 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def save_last(run: Path, state: TrainingState, manifest: Manifest) -> None:
-    """Write what going on needs, whole or not at all."""
+    """Write the checkpoint that resuming needs, whole or not at all."""
     photos = {"manifest_sha256": manifest.sha256()}
     runs.save_checkpoint(run / runs.LAST, state.state_dict() | photos)
 
 
 def load_last(run: Path, state: TrainingState, manifest: Manifest) -> None:
-    """Go on from the last whole epoch; a run killed in its first starts from the beginning.
+    """Restore the last complete epoch; a run killed in its first epoch starts from the beginning.
 
     Raises:
-        UsageError: the checkpoint is damaged, of another format, or of other photos.
+        UsageError: the checkpoint is damaged, has another format, or belongs to other photos.
     """
     if not (run / runs.LAST).is_file():
         return
     saved = runs.load_checkpoint(run / runs.LAST)
     if saved.get("format") != FORMAT:
-        raise UsageError(f"{run / runs.LAST} is of another version of this code: train anew.")
-    # Of other photos others are held out, and what was trained on would be measured on.
+        raise UsageError(
+            f"{run / runs.LAST} was written by another version of this code: train again."
+        )
+    # With other photos, others would be held out: training photos would be measured on.
     if saved.get("manifest_sha256", manifest.sha256()) != manifest.sha256():
         raise UsageError(
-            f"{manifest.root} holds other photos than {run} was started with: put them back as "
-            "they were, or train on these with another --out."
+            f"The photos in {manifest.root} are not those that {run} was started with: restore "
+            "them, or train on these with another --out."
         )
     state.load_state_dict(saved)
 
 
 def require_finite(entry: dict[str, Any], kept: nn.Module, out: Path) -> None:
-    """Raise CheckFailedError if a loss of the epoch, or a weight that it left, is not finite.
+    """Raise CheckFailedError if a loss of the epoch or a weight is not finite.
 
-    Called before the epoch is saved, so that the run's folder has what was kept before it.
+    Called before the epoch is saved, so that the run's folder keeps the model before it.
     """
     losses = {
         name: entry[key]
@@ -157,10 +159,10 @@ def require_finite(entry: dict[str, Any], kept: nn.Module, out: Path) -> None:
         return
     found = ", ".join(f"{name} {loss:.4g}" for name, loss in losses.items())
     before = out / runs.MODEL
-    left = f"{before} is the model before it" if before.is_file() else "There is no model"
+    left = f"{before} is the best before it" if before.is_file() else "No model was written"
     raise CheckFailedError(
-        f"the training has diverged: after epoch {entry['epoch']} losses or weights are not finite "
-        f"({found}). {left}. Train anew with a lower --lr and another --out."
+        f"the training has diverged: after epoch {entry['epoch']}, losses or weights are not "
+        f"finite ({found}). {left}. Train again with a lower --lr and another --out."
     )
 
 
@@ -177,10 +179,10 @@ def best_epoch(history: list[Epoch]) -> Epoch:
 
 
 def is_model_lost(config: FitConfig, history: list[Epoch]) -> bool:
-    """Whether the run's model is gone or damaged, and the last epoch's weights are its.
+    """Whether the run's model is missing or damaged, and can be written from the last epoch.
 
     Raises:
-        UsageError: it is, and those of an earlier epoch were kept, which nothing else has.
+        UsageError: it is missing or damaged, and was of an earlier epoch, which is lost.
     """
     if not history:
         return False
@@ -192,7 +194,7 @@ def is_model_lost(config: FitConfig, history: list[Epoch]) -> bool:
         raise UsageError(
             f"{config.out / runs.MODEL} is missing or damaged, and {runs.LAST} has the weights of "
             f"epoch {history[-1]['epoch']}, not those of epoch {best_epoch(history)['epoch']}, "
-            "which were kept. Restore it from a copy, or train anew with another --out."
+            "which was the best. Restore it from a copy, or train again with another --out."
         ) from error
     return False
 
@@ -231,5 +233,5 @@ def save_record(
 
 
 def versions() -> dict[str, str]:
-    """The packages that a model's figures may depend on, by version."""
+    """Versions of the packages that a model's figures may depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}

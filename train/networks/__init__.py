@@ -1,0 +1,1 @@
+"""Networks: a pretrained backbone with a new head, and the features of a frozen backbone."""

@@ -1,8 +1,8 @@
-"""A backbone's name in, a network that yields pooled features out, with the preprocessing that its
-pre-training had.
+"""A backbone's name in, a network that yields pooled features out, and the preprocessing of its
+pre-training.
 
     mobilenet_v2                 torchvision's classification models, by their names
-    timm/tf_efficientnet_lite0   timm's, by theirs
+    timm/tf_efficientnet_lite0   timm's models, by timm/NAME
 
 Weights are `default`, which downloads the library's own, a state-dict file, or `none`.
 """
@@ -26,19 +26,19 @@ from train.errors import UsageError
 TIMM = "timm/"
 DEFAULT, NONE = "default", "none"
 
-# Both were trained on (pixel - 0.5) / 0.5 and convert ImageNet's normalisation themselves where
-# `transform_input` is set, which it is not here (torchvision/models/inception.py).
+# Both were trained on (pixel - 0.5) / 0.5. With `transform_input`, which is not set here, they
+# convert from ImageNet's normalisation themselves (torchvision/models/inception.py).
 _HALVES = (0.5, 0.5, 0.5)
 _TRAINED_ON_HALVES = ("googlenet", "inception_v3")
 
 
 @dataclass(frozen=True, slots=True)
 class Pretraining:
-    """What a backbone's pre-trained weights expect of a photo, and the size they learnt at."""
+    """The preprocessing and input size of a backbone's pre-training."""
 
     spec: PreprocessSpec
     classes: tuple[str, ...] = ()
-    """Names of the classes of its own classifier; empty where the library does not say."""
+    """Class names of its own classifier; empty if the library does not give them."""
 
     def at(self, input_px: int) -> PreprocessSpec:
         """The same rules for a square input of `input_px` pixels."""
@@ -121,8 +121,8 @@ def open_backbone(name: str, weights: str, input_px: int) -> tuple[nn.Module, in
     """The network without its classifier, and the width F of its features: images -> (N, F).
 
     Raises:
-        UsageError: an unknown backbone, weights that cannot be had or do not fit, a network whose
-            features are no vector, or one that does not take this size.
+        UsageError: the backbone is unknown, its weights cannot be downloaded or do not fit, its
+            features are not a vector, or it does not support this input size.
     """
     if name.startswith(TIMM):
         model = _timm_model(name, weights)
@@ -159,8 +159,8 @@ def _timm_model(name: str, weights: str) -> nn.Module:
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise UsageError(
-            f"--backbone {name} cannot be had: {_last_line(error)} "
-            "Without a network, give a state-dict file: --weights FILE."
+            f"--backbone {name} cannot be loaded: {_last_line(error)} "
+            "Without internet access, give a state-dict file: --weights FILE."
         ) from error
     if weights in (DEFAULT, NONE):
         return model
@@ -188,7 +188,7 @@ def _width(model: nn.Module, name: str, input_px: int) -> int:
     finally:
         model.train(was_training)
     if not isinstance(features, Tensor) or features.ndim != 2:
-        raise UsageError(f"--backbone {name} gives no vector of features a photo.")
+        raise UsageError(f"--backbone {name} does not give a vector of features for each photo.")
     return int(features.shape[1])
 
 
@@ -208,7 +208,7 @@ def _without_classifier(model: nn.Module, name: str) -> tuple[nn.Module, int]:
 
 
 def _without_side_heads(model: nn.Module) -> nn.Module:
-    """GoogLeNet and Inception answer with a tuple in training mode while they have side heads."""
+    """Remove the side heads of GoogLeNet and Inception, which return a tuple in training mode."""
     for name in ("aux1", "aux2", "AuxLogits"):
         if hasattr(model, name):
             setattr(model, name, None)
@@ -223,7 +223,7 @@ def _downloaded(name: str) -> dict[str, Tensor]:
     except (URLError, OSError, RuntimeError) as error:
         raise UsageError(
             f"The weights of {name} cannot be downloaded ({_last_line(error)}). "
-            "Without a network, give a state-dict file: --weights FILE."
+            "Without internet access, give a state-dict file: --weights FILE."
         ) from error
     return state
 
@@ -238,12 +238,14 @@ def read_state_dict(file: Path) -> Mapping[str, Tensor]:
         raise UsageError(f"--weights {file} is neither a file, nor `default`, nor `none`.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a file's age, or its pickle's protocol
+            warnings.simplefilter("ignore")  # about old files and their pickle protocol
             state = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise UsageError(f"--weights {file} is not a state-dict file that torch reads.") from error
+        raise UsageError(
+            f"--weights {file} is not a state-dict file that torch can read."
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UsageError(f"--weights {file} does not hold a state dict: tensors by name.")
+        raise UsageError(f"--weights {file} does not contain a state dict (tensors by name).")
     return state
 
 

@@ -1,7 +1,7 @@
-"""What a frozen backbone makes of each photo, computed once: (N, H, W, 3) pixels -> (N, F).
+"""The features of a frozen backbone, computed once and cached: (N, H, W, 3) pixels -> (N, F).
 
-A backbone that is not trained gives the same features in every epoch, so the head can learn from
-them without another pass through it. The cache's key holds the pixels, the weights and the size.
+A backbone that is not trained gives the same features in every epoch, so only the head has to be
+run again. The cache's key holds the photos' contents, the weights and the preprocessing.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _BATCH = 64
 def cached_features(
     backbone: nn.Module, manifest: Manifest, spec: PreprocessSpec, cache: Path, device: torch.device
 ) -> NDArray[np.float32]:
-    """(N, F) float32, one row for each photo of the manifest, in its order."""
+    """(N, F) float32: one row for each photo of the manifest, in the same order."""
     key = hashlib.sha256(f"{pixels.CACHE_VERSION} {spec}\n".encode())
     for name, tensor in sorted(backbone.state_dict().items()):
         key.update(name.encode())

@@ -1,4 +1,4 @@
-"""A pretrained network as it came, untouched: its thousand classes of ImageNet, by name."""
+"""A pretrained network with its own classifier: the 1,000 classes of ImageNet, by name."""
 
 import numpy as np
 import torch
@@ -32,13 +32,13 @@ def open_pretrained(backbone: str, weights: str) -> PretrainedModel:
         weights: `default`, a state-dict file, or `none`.
 
     Raises:
-        UsageError: an unknown backbone, one of timm's, which do not name their classes, or weights
-            that cannot be had or do not fit.
+        UsageError: the backbone is unknown or one of timm's, which do not name their classes, or
+            its weights cannot be downloaded or do not fit.
     """
     if backbone.startswith(TIMM):
         raise UsageError(
-            f"--backbone {backbone}: timm's models do not name their classes. Take one of "
-            "torchvision's, or train a run on this one (`fit`) and predict with it."
+            f"--backbone {backbone}: timm's models do not name their classes. Use one of "
+            "torchvision's, or train a run with this one (`fit`) and predict with the run."
         )
     network, usual = whole_model(backbone, weights), pretraining(backbone)
     contract = Contract(name=backbone, classes=usual.classes, preprocess=usual.spec)

@@ -1,4 +1,4 @@
-"""A backbone and a new head: what is loaded, what is frozen, what comes out.
+"""A pretrained backbone with a new head.
 
 images (N, 3, H, W) -> backbone -> features (N, F) -> head -> logits (N, C)
 """
@@ -17,9 +17,9 @@ from train.networks.backbones import open_backbone
 
 
 class Network(nn.Module):
-    """A backbone that yields pooled features, and the head trained on them.
+    """A backbone that yields pooled features, and a head on top.
 
-    Of a trained backbone the first `frozen_stages` stages keep their starting weights.
+    If the backbone is trained, its first `frozen_stages` stages keep their starting weights.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Network(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
-        # A list of modules is no module of its own: the state dict has each weight once.
+        # A plain list is not registered as a submodule, so the state dict has each weight once.
         self.frozen = stages(backbone)[:frozen_stages] if train_backbone else [backbone]
         for module in self.frozen:
             module.requires_grad_(False)
@@ -39,10 +39,10 @@ class Network(nn.Module):
         return logits
 
     def train(self, mode: bool = True) -> "Network":
-        """As nn.Module.train, but what is frozen stays in eval mode.
+        """As nn.Module.train, but frozen modules stay in eval mode.
 
-        Frozen weights do not keep batch-norm from moving its running statistics: only eval mode
-        does, and without it the features drift under the head that is learning them.
+        Batch-norm updates its running statistics even if its weights are frozen, unless it is in
+        eval mode; otherwise the features would change while the head learns from them.
         """
         super().train(mode)
         for module in self.frozen:
@@ -51,13 +51,13 @@ class Network(nn.Module):
 
 
 def load_weights(network: Network, weights: Mapping[str, Tensor]) -> None:
-    """Put weights of a file into a network.
+    """Load weights into a network.
 
-    torch keeps a version of each module beside a state dict's tensors, and MNASNet refuses weights
-    without: it is the version of this network's modules, which such weights were taken from.
+    torch stores a version of each module in a state dict's metadata, and MNASNet refuses weights
+    without it: this network's own versions are used.
 
     Raises:
-        RuntimeError: they are not this network's, by name or shape.
+        RuntimeError: their names or shapes are not this network's.
     """
     state: Any = OrderedDict(weights)
     state._metadata = network.state_dict()._metadata  # type: ignore[attr-defined]
@@ -65,7 +65,7 @@ def load_weights(network: Network, weights: Mapping[str, Tensor]) -> None:
 
 
 def stages(backbone: nn.Module) -> list[nn.Module]:
-    """The backbone's parts with weights, from its input on; of an nn.Sequential its own parts."""
+    """The backbone's parts with weights, from the input on; an nn.Sequential is taken apart."""
     parts: list[nn.Module] = []
     for child in backbone.children():
         parts += child.children() if isinstance(child, nn.Sequential) else [child]
@@ -73,10 +73,10 @@ def stages(backbone: nn.Module) -> list[nn.Module]:
 
 
 def build(config: NetworkConfig, classes: int) -> Network:
-    """Make the network with its starting weights; the head's come from torch's random state.
+    """Build the network with its starting weights; the head's are drawn from torch's random state.
 
     Raises:
-        UsageError: an unknown backbone, or weights that cannot be had or do not fit.
+        UsageError: as `open_backbone`, or there are not so many stages to freeze.
     """
     backbone, features = open_backbone(config.backbone, config.weights, config.input_px)
     head = make_head(features, classes, inner=config.inner, dropout=config.dropout)
@@ -91,12 +91,12 @@ def build(config: NetworkConfig, classes: int) -> Network:
 
 
 def require_trainable(network: Network, config: FitConfig, batch: int) -> None:
-    """Raise UsageError if a step of `batch` photos at one of the training's sizes cannot be."""
+    """Raise UsageError if the network cannot train on `batch` photos at each training size."""
     norms = (m for m in network.modules() if isinstance(m, _BatchNorm) and m.weight.requires_grad)
     if batch == 1 and any(norms):
         raise UsageError(
-            "--batch 1 a process is too few for this backbone, whose batch-norm is trained on the "
-            "photos of a step: give each two or more."
+            "--batch 1 per process is too small for this backbone: its batch-norm needs at least "
+            "two photos per step."
         )
     name = config.network.backbone
     require_size(network, name, config.network.input_px, f"--input-px {config.network.input_px}")
@@ -105,10 +105,10 @@ def require_trainable(network: Network, config: FitConfig, batch: int) -> None:
 
 
 def require_size(network: nn.Module, backbone: str, input_px: int, given: str) -> None:
-    """Send a grey image through the network, as it was before and after.
+    """Check that the network takes images of this size, and leave its mode as it was.
 
     Raises:
-        UsageError: it does not take images of this size; the message names `given`.
+        UsageError: it does not; the message names the `given` flag.
     """
     before = network.training
     try:
@@ -117,8 +117,8 @@ def require_size(network: nn.Module, backbone: str, input_px: int, given: str) -
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1:]
         raise UsageError(
-            f"{backbone} does not support {given}: {''.join(reason)} Try the size that its "
-            "weights were trained at, often 224."
+            f"{backbone} does not support {given}: {''.join(reason)} Try the size of its "
+            "pre-training, often 224."
         ) from error
     finally:
         network.train(before)
@@ -126,17 +126,19 @@ def require_size(network: nn.Module, backbone: str, input_px: int, given: str) -
 
 def _require_stages(config: NetworkConfig, backbone: nn.Module) -> None:
     if config.frozen_stages and not config.train_backbone:
-        raise UsageError("--frozen-stages goes with --train-backbone: without it all are frozen.")
+        raise UsageError(
+            "--frozen-stages goes with --train-backbone; without it, all stages are frozen."
+        )
     found = len(stages(backbone))
     if not 0 <= config.frozen_stages < found:
         raise UsageError(
             f"--frozen-stages {config.frozen_stages}: {config.backbone} has {found} stages, "
-            "of which one at least is trained."
+            "and at least one must be trained."
         )
 
 
 def make_head(features: int, classes: int, *, inner: int, dropout: float) -> nn.Sequential:
-    """(N, features) -> (N, classes); with `inner` units between, and dropout, where above 0."""
+    """(N, features) -> (N, classes), with a hidden layer of `inner` units and dropout if not 0."""
     layers: list[nn.Module] = []
     if inner:
         layers += [nn.Linear(features, inner), nn.ReLU()]

@@ -1,0 +1,1 @@
+"""Photos in class folders: what is trained on, decoded once, and what is wrong with them."""

@@ -1,1 +1,1 @@
-"""From a folder of photos to a model in one command, by a recipe of named steps."""
+"""From a folder of photos to a bundled model by one command, as a recipe's TOML file says."""

@@ -1,7 +1,7 @@
-"""A folder of photos and a recipe in, a model with its report and card out: one command.
+"""The verb `build`: a folder of photos and a recipe in, a model with its report and card out.
 
-Everything is checked before the first step begins. What is done is skipped at the next call, and
-what was stopped goes on, so that the same command always ends with the same model.
+Everything is checked before the first step begins. Finished steps are skipped at the next call, and
+an interrupted step continues, so the same command always ends with the same model.
 """
 
 import time
@@ -44,26 +44,26 @@ class BuildConfig:
     data: Path
     """Folder with {train,validation}/CLASS/*.jpg, and test if there is one."""
     recipe: str = "frozen"
-    """A recipe that ships (frozen, finetune, best, clothing), or a TOML file."""
+    """A recipe that comes with the code (frozen, finetune, best, clothing), or a TOML file."""
     out: Path | None = None
-    """Folder of the recipe's runs and of what is done; runs/RECIPE if not given."""
+    """Folder of the recipe's runs and records; runs/RECIPE if not given."""
     weights: Annotated[tuple[str, ...], tyro.conf.arg(metavar="none|BACKBONE=FILE")] = ()
     """Files with a backbone's starting weights, or `none` for random ones; downloaded if not
     given."""
     from_step: Annotated[str, tyro.conf.arg(name="from", metavar="STEP")] = ""
-    """Train nothing: begin at this step with the checkpoint of MODEL/checkpoint."""
+    """Do not train: begin at this step with the checkpoint in MODEL/checkpoint."""
     model: Path = Path("model")
-    """Folder that the Lambda image and the local server take the model from."""
+    """Folder from which the Lambda image and the local server take the model."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos and features; safe to delete."""
 
 
 def build(config: BuildConfig) -> None:
-    """Carry out the recipe's steps that are not done, and print what came of them.
+    """Run the recipe's steps that are not done, and print a table of the result.
 
     Raises:
         UsageError: something is wrong with the recipe, the photos, the weights or the folders;
-            no step was begun.
+            no step was started.
         TrainError: a step failed; the message names it.
     """
     recipe = read_recipe(config.recipe)
@@ -81,7 +81,7 @@ def build(config: BuildConfig) -> None:
 
 
 def _check(recipe: Recipe, place: Place) -> Photos:
-    """Look at all that is given, before the first step; the photos."""
+    """Check everything that is given, before the first step; returns the photos."""
     verbs = [step for step in recipe.steps if step.verb != CHECKPOINT]
     configs = {step.name: config_of(recipe, step, place) for step in verbs}
     fits = {name: config.data for name, config in configs.items() if isinstance(config, FitConfig)}
@@ -99,7 +99,7 @@ def _check(recipe: Recipe, place: Place) -> Photos:
 
 
 class Building:
-    """The steps of a recipe, with what is known of each."""
+    """A recipe's steps with their keys and records."""
 
     def __init__(self, recipe: Recipe, place: Place, photos: Photos) -> None:
         self._recipe, self._place, self._photos = recipe, place, photos
@@ -111,7 +111,7 @@ class Building:
             self._records[step.name] = read_record(step, place)
 
     def carry_out(self) -> None:
-        """Print the plan, do what is to be done, print the table."""
+        """Print the plan, run the steps that are not done, print the table."""
         print(f"{self._recipe.name}: {self._recipe.about}\n")
         self._print_plan()
         for step in self._recipe.steps:
@@ -135,9 +135,8 @@ class Building:
             print(f"  {step.name:<12} {step.verb:<10} about {duration(seconds)}")
         if todo:
             print(
-                f"About {duration(total_s)} in all. Stopped by Ctrl+C, the same command goes on "
-                f"where it was.\nRuns are in {self._place.out}, the model will be in "
-                f"{self._place.model}."
+                f"About {duration(total_s)} in all. Ctrl+C stops it; the same command continues.\n"
+                f"Runs are in {self._place.out}, the model will be in {self._place.model}."
             )
 
     def _estimate(self, step: Step, stopwatch: Stopwatch) -> float:
@@ -149,7 +148,7 @@ class Building:
         return stopwatch.other(step.verb, config, self._network(step))
 
     def _estimate_fit(self, step: Step, config: FitConfig, stopwatch: Stopwatch) -> float:
-        """For the epochs that are left, where the run was begun before."""
+        """Seconds for the epochs that are left, if the run was started before."""
         teachers = [self._config(self._recipe.step(name)) for name in step.names.get("teacher", ())]
         try:
             whole_s = stopwatch.fit(config, teachers, self._photos.fits[step.name])
@@ -177,7 +176,7 @@ class Building:
         moved = begin(step, self._keys[step.name], self._place)
         print(f"\n{step.name}: {step.verb}")
         if moved:
-            print(f"Its settings or photos were others before: that run is kept as {moved}.")
+            print(f"Its settings or photos have changed; the run before is kept as {moved}.")
         started = time.perf_counter()
         try:
             with _own_settings():
@@ -185,7 +184,7 @@ class Building:
         except TrainError as error:
             raise type(error)(f"step {step.name}: {error}") from error
         seconds = time.perf_counter() - started
-        if step.verb == "fit":  # a run that was stopped went on
+        if step.verb == "fit":  # it may have been interrupted before
             epochs = read_json(self._place.folder(step.name) / RECORD)["epochs"]
             seconds = max(seconds, sum(epoch["seconds"] for epoch in epochs))
         found |= {"seconds": seconds}
@@ -193,7 +192,7 @@ class Building:
         self._records[step.name] = finish(step, key, found, self._records, self._place)
 
     def _carry_out(self, step: Step) -> dict[str, Any]:
-        """Do a step's work; what its record is to hold of it."""
+        """Do a step's work; returns what its record adds."""
         if step.verb == CHECKPOINT:
             take_checkpoint(self._place.checkpoint, self._place.folder(step.name))
         elif step.verb == "bundle":
@@ -205,7 +204,7 @@ class Building:
         return {}
 
     def _quantize(self, step: Step) -> dict[str, Any]:
-        """A gate that lets no file pass is no failure: the float32 file is bundled."""
+        """If no int8 file passes the gate, go on: the float32 file is bundled."""
         try:
             quantize(self._config(step))
         except CheckFailedError as error:
@@ -234,16 +233,16 @@ class Building:
         total_s = sum(record["seconds"] for record in self._records.values())
         print("\n" + outcome.table(bundled["table"]))
         if bundled["refused"]:
-            print(f"\nfloat32 is bundled. {bundled['refused']}")
+            print(f"\nThe float32 file is bundled. {bundled['refused']}")
         print(
-            f"\n{duration(total_s)} in all. The card is {self._place.model / CARD}; try the model: "
-            "make serve"
+            f"\n{duration(total_s)} in all. The model card is {self._place.model / CARD}; try the "
+            "model: make serve"
         )
 
 
 @contextmanager
 def _own_settings() -> Iterator[None]:
-    """A step's settings of torch end with it, as the end of a process ends them."""
+    """Restore torch's settings after a step, as if it had run in its own process."""
     threads = torch.get_num_threads()
     try:
         yield

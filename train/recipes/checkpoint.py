@@ -1,12 +1,12 @@
-"""The run that was bundled in, the checkpoint that lies beside the model out, and back again.
+"""A bundled run in, the checkpoint beside the model out, and back.
 
-MODEL/checkpoint/model.pt     the run's weights, half as wide: matrices in 16 bits, vectors in 32
+MODEL/checkpoint/model.pt     the run's weights: matrices in 16 bits, vectors in 32
 MODEL/checkpoint/config.json  its settings
 MODEL/checkpoint/run.json     its record
 MODEL/checkpoint/frontier.json  the input sizes that were compared, if any were
 
-Of paths it holds the last names alone: it is shared. A network that loads it has its weights in 32
-bits again.
+Paths are cut to their last names, because the checkpoint is published. A network that loads it has
+32-bit weights again.
 """
 
 from pathlib import Path
@@ -24,9 +24,9 @@ _PATHS = frozenset({"out", "data", "cache", "start", "teacher", "weights"})
 
 
 def write_checkpoint(run: Path, folder: Path) -> None:
-    """Put the run's model, settings and records into the folder, without what going on needs.
+    """Write the run's model, settings and records into the folder, without what resuming needs.
 
-    A run that was taken from the folder is left as it is.
+    Nothing changes if the run was taken from the folder.
     """
     if not _is_same(run / MODEL, folder / MODEL):
         saved = load_checkpoint(run / MODEL)
@@ -42,7 +42,7 @@ def write_checkpoint(run: Path, folder: Path) -> None:
 
 
 def take_checkpoint(folder: Path, run: Path) -> None:
-    """Make a run of the checkpoint; its model comes last, so that a run with one is whole."""
+    """Make a run from the checkpoint; the model is written last, so a run with one is complete."""
     for name in (CONFIG, RECORD, FRONTIER_FILE, MODEL):
         if (folder / name).is_file():
             write_bytes(run / name, (folder / name).read_bytes())
@@ -54,8 +54,8 @@ def require_checkpoint(folder: Path, classes: tuple[str, ...], *, with_size: boo
     """Make sure that a build can begin with the checkpoint.
 
     Raises:
-        UsageError: it is missing or damaged, knows other classes than the photos have, or holds no
-            comparison of input sizes where one is wanted.
+        UsageError: it is missing or damaged, has other classes than the photos, or lacks the
+            comparison of input sizes that the recipe needs.
     """
     its = tuple(load_checkpoint(folder / MODEL)["classes"])
     if its != classes:
@@ -65,8 +65,8 @@ def require_checkpoint(folder: Path, classes: tuple[str, ...], *, with_size: boo
         )
     if with_size and not (folder / FRONTIER_FILE).is_file():
         raise UsageError(
-            f"{folder / FRONTIER_FILE} is missing, which has the chosen input size: begin at the "
-            "step of frontier."
+            f"{folder / FRONTIER_FILE}, with the chosen input size, is missing: begin at the "
+            "frontier step."
         )
 
 
@@ -75,12 +75,12 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _halved(value: torch.Tensor) -> torch.Tensor:
-    """Weights in 16 bits; what batch-norm has measured may lie outside them, and is small."""
+    """Weights in 16 bits; batch-norm's statistics may exceed their range, and are small."""
     return value.half() if value.is_floating_point() and value.ndim > 1 else value
 
 
 def _without_paths(value: Any, name: str = "") -> Any:
-    """JSON values with the last names of paths alone."""
+    """JSON values with paths cut to their last names."""
     if isinstance(value, dict):
         return {key: _without_paths(each, key) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -16,7 +16,7 @@ _TAKES = {int: "a whole number", float: "a number", str: "text", bool: "true or 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A field of a config: its type, and the field of the nested config that holds it, if one."""
+    """A field of a config: its type, and the name of the nested config that has it, if any."""
 
     hint: Any
     inside: str
@@ -37,7 +37,7 @@ def flags_of(config_class: type[Any]) -> dict[str, Flag]:
 
 
 def make_config(config_class: type[Any], values: Mapping[str, Any]) -> Any:
-    """The config with these flags, each in the config that it belongs to.
+    """Build the config from these flags, including its nested configs.
 
     Raises:
         UsageError: the config refuses a value.
@@ -51,9 +51,9 @@ def make_config(config_class: type[Any], values: Mapping[str, Any]) -> Any:
 
 
 def typed(hint: Any, value: Any) -> Any:
-    """A TOML value as the field of this type holds it; raises ValueError, which says what it takes.
+    """Convert a TOML value to a field's type; raises ValueError with what the field takes.
 
-    Lists become tuples, whole numbers floats where a float is wanted, text paths.
+    Lists become tuples, and if the field needs it, whole numbers become floats and text paths.
     """
     origin = get_origin(hint)
     if origin in (Union, UnionType):  # a type or None, which TOML does not have
@@ -76,7 +76,7 @@ def typed(hint: Any, value: Any) -> Any:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a message: what was probably meant, or all that there is."""
+    """The end of a message: the nearest known name, or all known names."""
     names = list(known)
     close = get_close_matches(name, names, n=1, cutoff=0.5)
     if close:

@@ -1,7 +1,6 @@
-"""A bundled run in, the table that ends a build out: how good, fast and large its files are.
+"""A bundled run in, the final table of a build out: accuracy, time and size of its files.
 
-Each file is measured on validation and, where there is one, on test, as it is served: float32, and
-int8 where one passed the gate.
+The float32 file, and the int8 file if one passed the gate, are measured on validation and test.
 """
 
 import time
@@ -25,7 +24,7 @@ MEASURED = ("validation", TEST)
 
 
 def measure(run: Path, place: Place, *, int8: bool) -> list[dict[str, Any]]:
-    """A row for each of the run's files, as JSON values; that of the bundled file is the last."""
+    """A row for each of the run's files, as JSON values; the last one is the bundled file's."""
     files = {"float32": run / ONNX_FILE} | ({"int8": run / INT8_FILE} if int8 else {})
     models = {name: Classifier.load(file) for name, file in files.items()}
     classes = models["float32"].contract.classes
@@ -47,13 +46,13 @@ def measure(run: Path, place: Place, *, int8: bool) -> list[dict[str, Any]]:
 
 
 def _right(model: Classifier, photos: Manifest, place: Place) -> list[int]:
-    """How many of the photos the model names rightly, and how many there are."""
+    """The number of photos that the model classifies correctly, and the number of photos."""
     predicted = split_logits(model, photos, place.cache).argmax(axis=1)
     return [int((predicted == photos.labels()).sum()), len(photos.photos)]
 
 
 def _times(models: list[Classifier], photos: Manifest, cache: Path) -> list[float]:
-    """Of each model the processor time of one photo's inference, in one thread, in seconds."""
+    """Each model's processor time for one photo in one thread, in seconds."""
     inferences = []
     for model in models:
         spec = model.contract.preprocess
@@ -80,7 +79,7 @@ def _share(right: int, photos: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time for people."""
+    """A duration as text."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -18,7 +18,7 @@ class Part:
     """Photos that belong together.
 
     Attributes:
-        photos, choosing: of a fit those to train on and those to compare epochs on.
+        photos, choosing: numbers of photos; for a fit, those to train on and to compare epochs on.
     """
 
     sha256: str
@@ -32,7 +32,7 @@ class Photos:
 
     Attributes:
         fits: what each step of fit trains on, by its name.
-        test: None where there is no such split.
+        test: None if there is no such split.
     """
 
     classes: tuple[str, ...]
@@ -41,7 +41,7 @@ class Photos:
     test: Part | None
 
     def sha256(self, step: Step) -> list[str]:
-        """Of the photos that a step reads; what its run was trained on is in that one's key."""
+        """Hashes of the photos that a step reads, except its run's training photos."""
         if step.name in self.fits:
             return [self.fits[step.name].sha256]
         measured = [self.validation.sha256]
@@ -49,10 +49,10 @@ class Photos:
 
 
 def look_at(root: Path, fits: Mapping[str, DataConfig]) -> Photos:
-    """Read every photo of the folder once, as `fit` does, naming those that cannot be read.
+    """Read every photo of the folder once, as `fit` does, and print those that are unreadable.
 
     Raises:
-        UsageError: a split is missing or cannot be trained on, or test has a class of its own.
+        UsageError: a split is missing or unusable, or test has a class that train does not have.
     """
     scanned = scan(root, SPLITS)
     divided: dict[DataConfig, Part] = {}

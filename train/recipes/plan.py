@@ -1,9 +1,8 @@
-"""Steps that are still to do in, a rough time for each out, from about a second of its real work.
+"""Steps in, a rough time for each out, measured in about a second of its real work.
 
-For a fit that is training steps of its network on random pixels at its size, its teachers' answers
-among them; for what measures photos, the network's inference. The networks are built with the
-weights that they will begin with, so that weights which cannot be had, or a size that a network
-does not take, end a build before its first step.
+For a fit, training steps on random pixels, with its teachers' inference; for other steps, the
+network's inference. Networks are built with their starting weights, so that missing weights or an
+unsupported size stop a build before its first step.
 """
 
 import time
@@ -29,10 +28,10 @@ from train.networks import transfer as network
 from train.networks.transfer import Network
 from train.recipes.photos import Part, Photos
 
-# How long one kind of work is tried; a fit has two or three: learning, augmenting, measuring.
+# Time to measure one kind of work; a fit has up to three: training, augmentation, evaluation.
 _TRIED_S = 0.4
 
-# Photos in a tried step. More would only take longer on a CPU; a GPU is filled by them.
+# Photos per measured step; more would only take longer on a CPU.
 _FEW = 4
 
 # What writing an ONNX file, or making and loading an int8 one, takes beside the photos: guesses.
@@ -40,7 +39,7 @@ _EXPORT_S, _CANDIDATE_S = 8.0, 6.0
 
 
 class Stopwatch:
-    """Times steps; keeps each network that it has built and timed."""
+    """Estimates the time of steps; remembers the inference time of each network."""
 
     def __init__(self, photos: Photos) -> None:
         self._photos = photos
@@ -48,10 +47,10 @@ class Stopwatch:
         self._inference_s: dict[NetworkConfig, float] = {}
 
     def fit(self, config: FitConfig, teachers: Sequence[FitConfig], part: Part) -> float:
-        """About how many seconds a fit takes.
+        """Estimated seconds of a fit.
 
         Raises:
-            UsageError: its weights cannot be had, or its network does not take its photos.
+            UsageError: its weights cannot be loaded, or its network does not support its size.
         """
         shape = _untrained(config.network) if config.start else config.network
         whole = network.build(shape, len(self._photos.classes))
@@ -67,7 +66,7 @@ class Stopwatch:
         return config.epochs * (part.photos * each + measuring)
 
     def inference(self, config: NetworkConfig, input_px: int = 0) -> float:
-        """Seconds that a network takes for a photo, at its own size or another."""
+        """Seconds per photo for a network's inference, at its own input size or another."""
         px = input_px or config.input_px
         own = self._inference_s.get(config)
         if own is None:
@@ -79,7 +78,7 @@ class Stopwatch:
         return own * (px / config.input_px) ** 2
 
     def other(self, verb: str, config: Any, run: NetworkConfig) -> float:
-        """About how many seconds a verb takes that works on a run."""
+        """Estimated seconds of a verb that works on a run."""
         measured = self._photos.validation.photos
         each = self.inference(run)
         if isinstance(config, FrontierConfig):
@@ -98,7 +97,7 @@ class Stopwatch:
     def _photo(
         self, config: FitConfig, whole: Network, teachers: Sequence[nn.Module], size_px: int
     ) -> float:
-        """Seconds that training takes for a photo: augmenting it and learning from it."""
+        """Seconds per photo for augmentation and a training step."""
         shown = self._images(max(size_px, config.teacher_px))
         images = self._images(size_px)
         teach = joint_teacher(teachers, compiled=False) if teachers else None
@@ -109,7 +108,7 @@ class Stopwatch:
         return learning + augmenting if self._device.type == "cpu" else max(learning, augmenting)
 
     def _head(self, config: FitConfig, whole: Network) -> float:
-        """Seconds that training the head takes for a photo's features."""
+        """Seconds per photo for training the head on features."""
         with torch.no_grad():
             features = whole.backbone(self._images(config.network.input_px))
         features = features[:1].expand(config.batch, -1).clone()  # (B, F)
@@ -123,7 +122,7 @@ class Stopwatch:
         inputs: Tensor,
         taught: Callable[[], Tensor] | None,
     ) -> Callable[[], None]:
-        """A training step that changes nothing but this network."""
+        """A function that takes one training step with this network."""
         optimizer = optim.make_optimizer(config, whole)
         labels = torch.arange(len(inputs), device=self._device) % len(self._photos.classes)
         mixed = precision_of(config)
@@ -159,7 +158,7 @@ class Stopwatch:
         )
 
     def _seconds(self, work: Callable[[], object]) -> float:
-        """Of one call, the mean over about a second, after one that is not counted."""
+        """Mean seconds per call over `_TRIED_S` seconds, after an uncounted first call."""
         work()
         self._wait()
         started, calls = time.perf_counter(), 0

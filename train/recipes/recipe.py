@@ -1,4 +1,4 @@
-"""A recipe's TOML file in, its steps out, in order and checked: verbs, flags, and what each names.
+"""A recipe's TOML file in, its checked steps out: verbs, flags and the steps that each refers to.
 
     about = "one line"
 
@@ -10,8 +10,8 @@
     verb = "fit"
     teacher = ["teacher"]
 
-A step that is not of `fit` names the run that it works on, `run = "student"`. An export may take
-the input size that a step of `frontier` chose: `input_px = "size"`. The last step is the bundle.
+Every step except `fit` names the run that it works on, `run = "student"`. An export may take the
+input size that a `frontier` step chose: `input_px = "size"`. The last step is the bundle.
 """
 
 import re
@@ -38,14 +38,14 @@ CONFIGS: dict[str, type[Any]] = {
 }
 
 CHECKPOINT = "checkpoint"
-"""What takes the place of the fitted run where a build begins at a later step."""
+"""The step that replaces the fitted run if a build begins at a later step."""
 
 SHIPPED = Path(__file__).parent
 
-# What `build` itself gives to every verb.
+# Flags that `build` itself sets.
 _BUILDS = frozenset({"data", "cache", "out", "resume", "int8", "recipe"})
 
-# What the verbs of a run need from verbs before them: quantize reads the exported file.
+# The verbs that a verb needs before it: quantize reads the exported file.
 _NEEDED = {"quantize": "export", "bundle": "export"}
 _READ = {"quantize": ("export",), "bundle": ("export", "quantize")}
 
@@ -56,8 +56,9 @@ class Step:
 
     Attributes:
         flags: by name, as the verb's config holds them.
-        names: earlier steps, by the flag that names them: `run`, `start`, `teacher`, `input_px`.
-        after: further steps whose results the verb reads.
+        names: earlier steps, by the flag that refers to them: `run`, `start`, `teacher`,
+            `input_px`.
+        after: other steps whose results the verb reads.
     """
 
     name: str
@@ -97,11 +98,11 @@ class Recipe:
 
 
 def read_recipe(given: str) -> Recipe:
-    """Read a recipe that ships, by name, or a file.
+    """Read a recipe by name, or a TOML file.
 
     Raises:
-        UsageError: there is none, or something in it is wrong; the message names it, and the
-            nearest that is known.
+        UsageError: there is none, or something in it is wrong; the message says what, and the
+            nearest known name.
     """
     file = Path(given)
     if not (file.suffix == ".toml" and file.is_file()):
@@ -126,10 +127,10 @@ def read_recipe(given: str) -> Recipe:
 
 
 def begun_at(recipe: Recipe, name: str) -> Recipe:
-    """The recipe from a step on, with the bundled checkpoint in the place of the run before it.
+    """The recipe from a step on, with the bundled checkpoint instead of the fitted run.
 
     Raises:
-        UsageError: there is no such step, or a run is needed that the checkpoint is not.
+        UsageError: there is no such step, or a step needs another run than the checkpoint's.
     """
     names = [step.name for step in recipe.steps]
     if name not in names:
@@ -141,8 +142,8 @@ def begun_at(recipe: Recipe, name: str) -> Recipe:
     if any(step.verb == "fit" for step in kept):
         first = next(step.name for step in recipe.steps if step.run == final and step.verb != "fit")
         raise UsageError(
-            f"--from {name} would train, but the checkpoint is that of {final}, which is trained: "
-            f"the earliest is --from {first}."
+            f"--from {name} would train, but the checkpoint is the trained {final}: the earliest "
+            f"step is --from {first}."
         )
     # What the checkpoint holds: the run, and the sizes of it that were compared.
     held = {final} | {s.name for s in recipe.steps if s.verb == "frontier" and s.run == final}
@@ -171,7 +172,7 @@ def _on(kept: Sequence[Step], held: set[str]) -> Iterator[Step]:
 
 def _table(found: Any, where: str) -> dict[str, Any]:
     if not isinstance(found, dict) or not found:
-        raise UsageError(f"[{where}] is missing or is no table")
+        raise UsageError(f"[{where}] is missing or not a table")
     return found
 
 
@@ -187,7 +188,7 @@ def _steps(tables: dict[str, Any], folder: Path) -> Iterator[Step]:
 
 
 def _beside(folder: Path, where: str, path: Path) -> Path:
-    """A recipe's paths begin at its own folder."""
+    """A recipe's paths are relative to its own folder."""
     if not (folder / path).exists():
         raise UsageError(f"{where} is missing: {folder / path}")
     return (folder / path).resolve()
@@ -218,12 +219,12 @@ def _step(name: str, table: dict[str, Any], before: Sequence[Step], everyone: li
         else:
             flags[flag] = _value(f"{where}.{key}", known[flag], value)
     if verb != "fit" and "run" not in names:
-        raise UsageError(f"{where}.run is missing: name the step of fit that it works on")
+        raise UsageError(f"{where}.run is missing: give the fit step that it works on")
     return Step(name, verb, flags, names, _read_before(name, verb, names, before))
 
 
 def _named_verb(verb: str, flag: str, value: Any) -> str:
-    """Of which verb the steps are that a flag names; empty where it names none."""
+    """The verb of the steps that a flag refers to; empty if it refers to none."""
     if flag == "run" or (verb == "fit" and flag in ("start", "teacher")):
         return "fit"
     is_chosen = verb == "export" and flag == "input_px" and isinstance(value, str)
@@ -240,7 +241,7 @@ def _value(where: str, flag: Flag, value: Any) -> Any:
 def _earlier(
     where: str, value: Any, verb: str, before: Sequence[Step], everyone: list[str]
 ) -> tuple[str, ...]:
-    """The earlier steps that a flag names, all of one verb."""
+    """The earlier steps that a flag refers to, all of one verb."""
     several = where.endswith(".teacher")
     given = value if several else [value]
     if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
@@ -254,7 +255,7 @@ def _earlier(
         if each in everyone and each not in [step.name for step in before]:
             raise UsageError(f"{where} names {each}, which comes later: put it before")
         raise UsageError(
-            f"{where} names {each}, which is no earlier step of {verb}; {nearest(each, fitting)}"
+            f"{where} names {each}, which is not an earlier {verb} step; {nearest(each, fitting)}"
         )
     return tuple(given)
 
@@ -262,11 +263,11 @@ def _earlier(
 def _read_before(
     name: str, verb: str, names: dict[str, tuple[str, ...]], before: Sequence[Step]
 ) -> tuple[str, ...]:
-    """The latest step of each verb that this one reads the files of."""
+    """The latest step of each verb whose files this one reads."""
     of_run = {step.verb: step.name for step in before if step.names.get("run") == names.get("run")}
     needed = _NEEDED.get(verb)
     if needed and needed not in of_run:
-        raise UsageError(f"steps.{name} needs an earlier step of {needed} with the same run")
+        raise UsageError(f"steps.{name} needs an earlier {needed} step with the same run")
     return tuple(of_run[each] for each in _READ.get(verb, ()) if each in of_run)
 
 

@@ -1,7 +1,7 @@
-"""What a step was begun with and, once it is done, what it left: OUT/STEP.json, one for each step.
+"""The record of each step, OUT/STEP.json: its key and, once it is done, the files that it wrote.
 
-The run of a fit is the folder OUT/STEP; what other verbs write lies in the folder of their run. A
-step is done while its key is the same and the files that it left are as it left them.
+The run of a fit is the folder OUT/STEP; other verbs write into the folder of their run. A step is
+done as long as its key and the files that it wrote are unchanged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from train.recipes.recipe import CHECKPOINT, Step
 from train.recipes.steps import Place, content_sha256
 from train.runs.folder import MODEL
 
-# Files that a verb may leave in its run's folder.
+# Files that a verb may write into its run's folder.
 _LEFT = {
     "fit": (MODEL,),
     CHECKPOINT: (MODEL,),
@@ -30,7 +30,7 @@ _LEFT = {
 
 
 def read_record(step: Step, place: Place) -> dict[str, Any]:
-    """What is known of the step; empty where it was never begun."""
+    """The step's record; empty if it was never started."""
     try:
         found = read_json(_file(step, place))
     except UsageError:  # there is none
@@ -39,7 +39,7 @@ def read_record(step: Step, place: Place) -> dict[str, Any]:
 
 
 def is_done(step: Step, key: str, records: Mapping[str, dict[str, Any]], place: Place) -> bool:
-    """Whether the step was finished with this key, on what the steps that it uses left."""
+    """Whether the step was finished with this key and the current files of the steps it uses."""
     record = records[step.name]
     used = {name: records[name].get("left") for name in step.uses}
     return bool(
@@ -51,15 +51,15 @@ def is_done(step: Step, key: str, records: Mapping[str, dict[str, Any]], place: 
 
 
 def begin(step: Step, key: str, place: Place) -> Path | None:
-    """Note that the step begins; the new name of the run that is in its way, where one is.
+    """Record that the step begins; returns the new name of a run that was in its way, if any.
 
-    A run that was begun with the same key is gone on with.
+    A run with the same key is continued.
     """
     moved = None
     before, folder = read_record(step, place).get("key"), place.folder(step.name)
     if step.verb == "fit" and before not in (None, key) and folder.exists():
         moved = _free(place.out, f"{step.name}-{before[:8]}")
-        folder.rename(moved)  # first: else a build killed here would go on in it with this key
+        folder.rename(moved)  # first: a build killed here must not continue in it
     if before != key or moved:
         write_json(_file(step, place), {"key": key, "verb": step.verb})
     return moved
@@ -72,7 +72,7 @@ def finish(
     records: Mapping[str, dict[str, Any]],
     place: Place,
 ) -> dict[str, Any]:
-    """Note that the step is done, with what it found; the record."""
+    """Record that the step is done, with its results; returns the record."""
     record = {
         "key": key,
         "verb": step.verb,
@@ -89,7 +89,7 @@ def _file(step: Step, place: Place) -> Path:
 
 
 def _left(step: Step, place: Place) -> dict[str, str]:
-    """The hash of each file that the step left, by its name."""
+    """The hash of each file that the step wrote, by its name."""
     return {path.name: content_sha256(path) for path in _paths(step, place) if path.is_file()}
 
 
@@ -101,7 +101,7 @@ def _paths(step: Step, place: Place) -> Sequence[Path]:
 
 
 def _free(out: Path, name: str) -> Path:
-    """A name that nothing has yet."""
+    """A path that does not exist yet."""
     path, count = out / name, 1
     while path.exists():
         count += 1

@@ -1,8 +1,8 @@
-"""A recipe's steps, with where a build reads and writes, in; the config of each and its key out.
+"""A recipe's steps and a build's folders in, the config and the key of each step out.
 
 A step's key is the hash of everything that its result depends on: its settings, the photos, the
-contents of the files it is given, and the keys of the steps that it uses. Where photos, caches and
-outputs lie, and how many processes and threads work, is no part of it.
+contents of given files, and the keys of the steps that it uses. It does not depend on where photos,
+caches and outputs lie, nor on the number of processes and threads.
 """
 
 import hashlib
@@ -24,21 +24,21 @@ from train.runs.folder import MODEL
 
 NO_WEIGHTS = "none"
 
-# Where things lie and how fast they are done; and runs, which the key holds as steps' keys.
+# Folders and speed; and runs, which are in the key as the keys of their steps.
 _NOT_IN_KEY = frozenset(
     {"out", "cache", "workers", "threads", "tensorboard", "resume", "golden"}
     | {"run", "start", "teacher", "int8"}
 )
-# Of these the key holds the contents, where they are files.
+# If these are files, the key has their contents.
 _FILES = frozenset({"weights", "notes", "pictures", "recipe"})
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a build reads and writes, and which weights its networks begin with.
+    """Where a build reads and writes, and the starting weights of its networks.
 
     Attributes:
-        weights: a file, or `none`, by backbone; of "" for all others.
+        weights: a file or `none`, by backbone; "" stands for all other backbones.
     """
 
     data: Path
@@ -53,15 +53,15 @@ class Place:
 
     @property
     def checkpoint(self) -> Path:
-        """The bundled checkpoint, which later builds may begin with."""
+        """The bundled checkpoint, which a later build may begin with."""
         return self.model / CHECKPOINT
 
 
 def read_weights(given: tuple[str, ...], recipe: Recipe) -> dict[str, str]:
-    """`none` or BACKBONE=FILE, as a file, or `none`, by backbone; of "" for all others.
+    """Read `none` and BACKBONE=FILE into a file or `none` by backbone, as `Place.weights` has it.
 
     Raises:
-        UsageError: a file is missing, or no step of the recipe begins with that backbone.
+        UsageError: a file is missing, or no step of the recipe uses that backbone.
     """
     used = {
         step.flags.get("backbone", NetworkConfig().backbone)
@@ -74,10 +74,12 @@ def read_weights(given: tuple[str, ...], recipe: Recipe) -> dict[str, str]:
         if not is_named:
             backbone, weights = "", each
         if weights != NO_WEIGHTS and not (is_named and Path(weights).is_file()):
-            raise UsageError(f"--weights {each} is neither `none` nor BACKBONE=FILE of a file.")
+            raise UsageError(
+                f"--weights {each} is neither `none` nor BACKBONE=FILE with an existing file."
+            )
         if is_named and backbone not in used:
             raise UsageError(
-                f"--weights {each}: no step of {recipe.file.name} begins with that backbone; "
+                f"--weights {each}: no step of {recipe.file.name} uses that backbone; "
                 f"{nearest(backbone, sorted(used))}."
             )
         found[backbone] = weights
@@ -87,10 +89,10 @@ def read_weights(given: tuple[str, ...], recipe: Recipe) -> dict[str, str]:
 def config_of(recipe: Recipe, step: Step, place: Place) -> Any:
     """The config of the step's verb.
 
-    The size that a frontier chose is left out while it is not known.
+    The size that a `frontier` step chooses is left out until it is known.
 
     Raises:
-        UsageError: the config refuses a value; the message names recipe and step.
+        UsageError: the config refuses a value; the message names the recipe and the step.
     """
     values = step.flags | {"data": place.data, "cache": place.cache}
     if step.verb == "fit":
@@ -113,7 +115,7 @@ def config_of(recipe: Recipe, step: Step, place: Place) -> Any:
 
 
 def _sources(step: Step, place: Place) -> dict[str, Any]:
-    """What a fit begins with and learns from."""
+    """The start, weights and teachers of a fit."""
     found: dict[str, Any] = {}
     if "teacher" in step.names:
         found["teacher"] = tuple(str(place.folder(name)) for name in step.names["teacher"])
@@ -125,7 +127,7 @@ def _sources(step: Step, place: Place) -> dict[str, Any]:
 
 
 def key_of(step: Step, config: Any, photos: Photos, keys: Mapping[str, str], place: Place) -> str:
-    """The step's key, of the keys of the steps that it uses."""
+    """The step's key; `keys` are those of the steps before it."""
     if step.verb == CHECKPOINT:
         return content_sha256(place.checkpoint / MODEL)
     named = {flag: [keys[name] for name in names] for flag, names in step.names.items()}
@@ -139,7 +141,7 @@ def key_of(step: Step, config: Any, photos: Photos, keys: Mapping[str, str], pla
 
 
 def _settings(values: Mapping[str, Any], named: set[str]) -> dict[str, Any]:
-    """Those of a verb that its result depends on."""
+    """The settings of a verb that its result depends on."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
@@ -152,7 +154,7 @@ def _settings(values: Mapping[str, Any], named: set[str]) -> dict[str, Any]:
 
 
 def content_sha256(path: Path) -> str:
-    """Of a file's bytes, or of the photos in a folder."""
+    """The hash of a file, or of the photos in a folder."""
     digest = hashlib.sha256()
     files = sorted(each for each in path.iterdir() if is_photo(each)) if path.is_dir() else [path]
     for file in files:

@@ -1,0 +1,1 @@
+"""Comparing learning rates, head sizes and dropouts on a frozen backbone."""

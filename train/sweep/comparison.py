@@ -1,6 +1,6 @@
-"""Which setting is best, and by more than these photos can tell? Every setting saw the same ones.
+"""What each setting got right, in; intervals, corrected p-values and a recommendation out.
 
-What each setting got right in; figures with intervals, corrected p-values and a recommendation out.
+Every setting is measured on the same photos, so the tests are paired.
 """
 
 import math
@@ -16,16 +16,15 @@ from train.sweep.heads import Setting
 
 
 def paired_p_value(differences: NDArray[np.integer]) -> float:
-    """Two-sided exact p-value of "neither of two classifiers is better", over the same photos.
+    """Two-sided exact p-value that two classifiers are equally good, on the same photos.
 
-    `differences` (N,) holds, for each photo, how many more of one's seeds than of the other's were
-    right about it. Were the two equally good, each difference could as well have had the other
-    sign: the p-value is the share of all 2^N choices of signs whose sum is at least as far from 0
-    as the one found (Fisher's sign-flip test, counted whole, not drawn). With one seed this is
-    McNemar's exact test.
+    `differences` (N,) is, for each photo, how many more seeds of one classifier than of the other
+    were right. If the two were equally good, each difference could have either sign: the p-value is
+    the share of all 2^N choices of signs whose sum is at least as far from 0 as the observed one
+    (Fisher's sign-flip test, computed exactly). With one seed this is McNemar's exact test.
     """
     magnitudes = np.abs(differences)
-    distribution = np.ones(1)  # of the sum of what is flipped, in units of 1
+    distribution = np.ones(1)  # of the sum of the flipped magnitudes
     for size in range(1, int(magnitudes.max(initial=0)) + 1):
         photos = int((magnitudes == size).sum())
         if photos:
@@ -33,15 +32,15 @@ def paired_p_value(differences: NDArray[np.integer]) -> float:
             flipped[::size] = [math.comb(photos, k) / 2**photos for k in range(photos + 1)]
             distribution = np.convolve(distribution, flipped)
     total = int(magnitudes.sum())
-    sums = 2 * np.arange(total + 1) - total  # a sum s of flipped ones leaves 2s - total
+    sums = 2 * np.arange(total + 1) - total  # magnitudes of sum s have the sign +, the rest -
     extreme = np.abs(sums) >= abs(int(differences.sum()))
     return min(1.0, float(distribution[extreme].sum()))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm 1979), in the order given.
+    """p-values corrected for multiple comparisons (Holm 1979), in the order given.
 
-    Whoever rejects those at most alpha wrongly rejects any at all with probability alpha at most.
+    Rejecting those of at most alpha makes any false rejection with probability at most alpha.
     """
     corrected = [0.0] * len(p_values)
     highest = 0.0
@@ -63,17 +62,17 @@ class SettingResult:
 
 
 RULE = (
-    "Of the settings that are not significantly worse than the best: the fewest parameters, then "
-    "the least dropout, then the highest accuracy."
+    "of the settings that are not significantly worse than the best, the one with the fewest "
+    "parameters, then the least dropout, then the highest accuracy."
 )
 
 
 def compare(results: Sequence[SettingResult], alpha: float) -> dict[str, Any]:
-    """Compare every setting with the best over the same photos, as JSON values.
+    """Compare every setting with the best on the same photos, as JSON values.
 
-    The best has the highest mean accuracy over seeds (of equal ones, the first). A setting is tied
-    with it unless its p-value, corrected for the number of comparisons, is below `alpha`. There is
-    a winner only where nothing is tied with the best.
+    The best has the highest mean accuracy over seeds; among equals, it is the first. A setting is
+    tied with it unless its corrected p-value is below `alpha`. There is a significant winner only
+    if no setting is tied with the best.
     """
     counts = [int(result.right.sum()) for result in results]
     best = counts.index(max(counts))
@@ -103,7 +102,7 @@ def compare(results: Sequence[SettingResult], alpha: float) -> dict[str, Any]:
 
 
 def _figures(result: SettingResult) -> dict[str, Any]:
-    """Mean over seeds, spread, interval and gap of one setting."""
+    """Mean over seeds, spread, interval and train-validation gap of one setting."""
     seeds, photos = result.right.shape
     accuracies = result.right.mean(axis=1)  # (K,)
     accuracy = float(accuracies.mean())
@@ -115,7 +114,7 @@ def _figures(result: SettingResult) -> dict[str, Any]:
         "accuracy": accuracy,
         "accuracy_of_seeds": accuracies.tolist(),
         "accuracy_sd": float(accuracies.std(ddof=1)) if seeds > 1 else None,
-        # Of the photos, not of photos x seeds: the seeds see the same ones.
+        # Counted in photos, not photos x seeds, because all seeds see the same photos.
         "accuracy_interval_95": list(wilson_interval(round(accuracy * photos), photos)),
         "loss": None if None in losses else float(np.mean(result.losses)),
         "train_accuracy": train_accuracy,

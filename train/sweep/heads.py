@@ -42,10 +42,10 @@ def train_head(
     optimizer = torch.optim.Adam(head.parameters(), lr=lr, fused=True)
     order = EpochOrder(len(rows.labels), seed)
     for epoch in range(epochs):
-        torch.manual_seed(mixed_seed(seed, epoch, 0))  # of dropout
+        torch.manual_seed(mixed_seed(seed, epoch, 0))  # for dropout
         order.epoch = epoch
         indices = torch.tensor([index for _, index in order], device=rows.labels.device)
-        for chosen in indices.split(batch):
+        for chosen in torch.split(indices, batch):
             loss = cross_entropy(head(rows.features[chosen]), rows.labels[chosen])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -54,11 +54,12 @@ def train_head(
 
 @torch.inference_mode()
 def measure_head(head: nn.Module, rows: Rows) -> tuple[NDArray[np.bool_], float]:
-    """Which photos the head names rightly, (N,), and its mean cross-entropy in nats.
+    """Which photos the head classifies correctly, (N,), and its mean cross-entropy in nats.
 
     The loss is not finite if the head has diverged; answers that are not finite are wrong.
     """
     head.eval()
-    logits = torch.cat([head(part) for part in rows.features.split(_EVALUATION_BATCH)])  # (N, C)
+    parts = torch.split(rows.features, _EVALUATION_BATCH)
+    logits = torch.cat([head(part) for part in parts])  # (N, C)
     right = (logits.argmax(dim=1) == rows.labels) & logits.isfinite().all(dim=1)
     return right.cpu().numpy(), cross_entropy(logits.double(), rows.labels).item()

@@ -9,14 +9,14 @@ Row = dict[str, Any]
 
 
 def summary(record: Record) -> str:
-    """What the terminal shows: the learning rates, the best, the verdict and the advice."""
+    """The text for the terminal: learning rates, the best setting and the recommendation."""
     rows = record["settings"]
-    lines = [f"Learning rates, {_head(_plainest(rows)[0])}:", "", _rates(rows), ""]
+    lines = [f"Learning rates, {_head(_simplest(rows)[0])}:", "", _rates(rows), ""]
     return "\n".join([*lines, *_verdict(record)])
 
 
 def markdown(record: Record, picture: str) -> str:
-    """The whole report, with the picture by its file name."""
+    """The whole report; `picture` is the file name of the picture."""
     rows, config = record["settings"], record["config"]
     photos = record["photos"]
     seeds = len(config["seeds"])
@@ -43,7 +43,7 @@ Features took {seconds["features"]:.0f} s, training {seconds["training"]:.0f} s.
 
 ## Learning rates
 
-{_head(_plainest(rows)[0]).capitalize()}:
+{_head(_simplest(rows)[0]).capitalize()}:
 
 {_rates(rows)}
 
@@ -56,17 +56,16 @@ Features took {seconds["features"]:.0f} s, training {seconds["training"]:.0f} s.
 ## How to read this
 
 - **accuracy** is the mean over seeds after the last epoch; no epoch was chosen. **sd of seeds** is
-  how far one seed's accuracy is from another's.
-- **95 % interval** is Wilson's, for {photos["choosing"]:,} photos: where the accuracy on all photos
-  of this kind may be. The intervals of two settings may overlap although one is better, because
-  both saw the same photos.
-- **gap** is accuracy on train, without dropout, less accuracy on the photos compared on.
-- **p (Holm)** is the chance of a difference from the best at least this large, were the two equally
-  good: the sign-flip test over the same photos (McNemar's exact test where there is one seed),
-  counted whole, corrected by Holm for {record["comparisons"]} comparisons. **tied** is
-  {config["alpha"]:g} or more. It takes the trained seeds as they are: others may differ by the sd.
-- The best was picked by its accuracy on these photos, which flatters it a little. What a model is
-  worth, say from photos that nothing was chosen on.
+  the standard deviation of accuracy between seeds.
+- **95 % interval** is Wilson's for {photos["choosing"]:,} photos. The intervals of two settings may
+  overlap even if one is better, because both are measured on the same photos.
+- **gap** is accuracy on train (without dropout) minus accuracy on the photos compared on.
+- **p (Holm)** is the probability of a difference from the best at least this large if the two were
+  equally good: an exact sign-flip test over the same photos (McNemar's exact test if there is one
+  seed), with Holm's correction for {record["comparisons"]} comparisons. A setting is **tied**
+  if p is {config["alpha"]:g} or more. Other seeds than the trained ones may differ by the sd.
+- The best was chosen by its accuracy on these photos, so that accuracy is slightly too high.
+  Measure the final model on photos that nothing was chosen on.
 """
 
 
@@ -84,15 +83,15 @@ def _verdict(record: Record) -> list[str]:
         return [*lines, f"It is significantly better than each of the {len(rows) - 1} others."]
     return [
         *lines,
-        f"No significant winner: {tied} of the {len(rows) - 1} others cannot be told from it on "
-        f"{record['photos']['choosing']:,} photos.",
+        f"No significant winner: {tied} of the {len(rows) - 1} others are not significantly worse "
+        f"on {record['photos']['choosing']:,} photos.",
         f"Recommended: {_name(recommended)}, accuracy {recommended['accuracy']:.4f}. "
         f"Rule: {record['rule']}",
     ]
 
 
-def _plainest(rows: list[Row]) -> list[Row]:
-    """The rows of the smallest head with the least dropout, by learning rate."""
+def _simplest(rows: list[Row]) -> list[Row]:
+    """The rows of the smallest head with the least dropout."""
     key = min((row["parameters"], row["dropout"]) for row in rows)
     return [row for row in rows if (row["parameters"], row["dropout"]) == key]
 
@@ -106,7 +105,7 @@ def _rates(rows: list[Row]) -> str:
             f"{row['train_accuracy']:.4f}",
             f"{row['gap']:+.4f}",
         )
-        for row in _plainest(rows)
+        for row in _simplest(rows)
     ]
     return _table(("learning rate", "accuracy", "95 % interval", "train", "gap"), cells)
 
@@ -147,7 +146,7 @@ def _head(row: Row) -> str:
 
 
 def draw(record: Record, file: IO[bytes]) -> None:
-    """Write a PNG: accuracy, and the gap to train, against the learning rate, a line for a head."""
+    """Write a PNG of accuracy and gap against the learning rate, one line for each head."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -183,7 +182,7 @@ def draw(record: Record, file: IO[bytes]) -> None:
     low, high = record["settings"][record["best"]]["accuracy_interval_95"]
     left.axhspan(low, high, color="0.9", label="95 % interval of the best", zorder=0)
     left.set(title="Accuracy (mean and range of seeds)", ylabel="accuracy")
-    right.set(title="Gap: train less compared", ylabel="accuracy on train less accuracy")
+    right.set(title="Gap to train", ylabel="accuracy on train minus accuracy")
     for axes in (left, right):
         axes.set(xscale="log", xlabel="learning rate")
         axes.grid(alpha=0.3)

@@ -1,8 +1,7 @@
-"""Learning rates x head sizes x dropouts x seeds over a frozen backbone's features: which is best,
-and is it better than the rest by more than these photos can tell?
+"""The verb `sweep`: compare learning rates, head sizes and dropouts on a frozen backbone.
 
 Photos in class folders in; OUT/sweep.json, OUT/sweep.md and OUT/sweep.png out. Every training has
-the same number of epochs and is measured after its last one: no epoch is chosen.
+the same number of epochs and is measured after the last one: no epoch is chosen.
 """
 
 import itertools
@@ -44,27 +43,28 @@ class SweepConfig:
     """Folder of the report."""
     data: Annotated[DataConfig, tyro.conf.arg(name="")]
     backbone: str = "mobilenet_v2"
-    """Any torchvision classification model by name."""
+    """Name of a torchvision classification model, or timm/NAME for one of timm's."""
     weights: str = "default"
-    """A torchvision weights name, a state-dict file, or `none`."""
+    """Starting weights: `default` downloads the library's, `none` draws random ones, or a
+    state-dict file."""
     input_px: int = 224
     """Height and width of the network's input."""
     lr: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
     """Learning rates of Adam."""
     inner: tuple[int, ...] = (0, 10, 100, 1000)
-    """Units of an inner layer between features and logits; 0 leaves it out."""
+    """Units of a hidden layer between features and logits; 0 for none."""
     dropout: tuple[float, ...] = (0.0, 0.2, 0.5)
-    """Shares of the last layer's inputs that are dropped in training."""
+    """Dropout before the last layer, as shares."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each setting is trained once with each seed."""
     epochs: int = 10
-    """Passes over the photos of train, the same number in each training."""
+    """Passes over the training photos, in each training."""
     batch: int = 32
-    """Photos in a step."""
+    """Photos per step."""
     alpha: float = 0.05
-    """How often a setting as good as the best may be called worse: the level of the tests."""
+    """Significance level of the comparison with the best setting."""
     threads: int = 0
-    """Threads of torch on the CPU; 0 leaves torch's choice."""
+    """CPU threads of torch; 0 is torch's default."""
 
     def __post_init__(self) -> None:
         for flag, values in (("lr", self.lr), ("inner", self.inner), ("dropout", self.dropout)):
@@ -86,20 +86,20 @@ class SweepConfig:
         require(0 < self.alpha < 1, "--alpha", "a number between 0 and 1", self.alpha)
 
     def settings(self) -> list[Setting]:
-        """Every combination of head size, dropout and learning rate, simplest head first."""
+        """Every combination of head size, dropout and learning rate, the simplest head first."""
         heads = itertools.product(sorted(self.inner), sorted(self.dropout), sorted(self.lr))
         return [Setting(lr, inner, dropout) for inner, dropout, lr in heads]
 
 
 def sweep(config: SweepConfig) -> None:
-    """Train every setting with every seed, and leave the comparison in `config.out`."""
+    """Train every setting with every seed, and write the comparison into `config.out`."""
     require_writable(config.out, "--out")
     started = time.perf_counter()
     if config.threads:
         torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     manifest, training, choosing = splits.divide(config.data)
-    assert choosing is not None  # the config takes no `--choose-on nothing`
+    assert choosing is not None  # the config refuses `--choose-on nothing`
     make_heads, (train_rows, choosing_rows) = _frozen(config, (training, choosing), device)
     featured = time.perf_counter()
     results = _train_all(config, make_heads, train_rows, choosing_rows)
@@ -119,7 +119,7 @@ def sweep(config: SweepConfig) -> None:
     write_bytes(config.out / MARKDOWN, sweep_report.markdown(record, PICTURE).encode())
     write_whole(config.out / PICTURE, lambda file: sweep_report.draw(record, file))
     print(sweep_report.summary(record))
-    print(f"The whole comparison is in {config.out / MARKDOWN} and {config.out / PICTURE}.")
+    print(f"The comparison is in {config.out / MARKDOWN} and {config.out / PICTURE}.")
 
 
 # inner units, dropout, seed -> a head with its starting weights
@@ -129,12 +129,12 @@ MakeHead = Callable[[int, float, int], nn.Sequential]
 def _frozen(
     config: SweepConfig, parts: tuple[Manifest, Manifest], device: torch.device
 ) -> tuple[MakeHead, list[Rows]]:
-    """The features of both parts, and a maker of heads that start as they would in `fit`."""
+    """The features of both parts, and a function that makes heads as `fit` would start them."""
     random_states = {}
-    for seed in reversed(config.seeds):  # where weights are `none`, the first seed's are kept
+    for seed in reversed(config.seeds):  # if weights are `none`, the first seed's are kept
         torch.manual_seed(seed)
         backbone, width = open_backbone(config.backbone, config.weights, config.input_px)
-        random_states[seed] = torch.get_rng_state()  # making a backbone draws random numbers too
+        random_states[seed] = torch.get_rng_state()  # building a backbone draws random numbers, too
     require_size(backbone, config.backbone, config.input_px, f"--input-px {config.input_px}")
     classes = len(parts[0].classes)
 

@@ -34,7 +34,7 @@ def test_the_sizes_of_a_run_are_compared_on_what_it_held_out(
     assert large["correct"] == report["splits"]["holdout"]["correct"]
 
 
-def test_the_sizes_of_a_run_that_held_nothing_out_are_compared_on_validation(
+def test_without_held_out_photos_sizes_are_compared_on_validation(
     tiny_run: Path, photo_cache: Path, tmp_path: Path
 ):
     shutil.copy(tiny_run / "model.pt", tmp_path)

@@ -26,7 +26,7 @@ from train.runs.model import load_model
 pytestmark = pytest.mark.slow  # a run is trained, exported and quantised first
 
 
-def test_the_int8_file_keeps_the_contract_and_says_how_it_was_judged(int8_run):
+def test_the_int8_file_keeps_the_contract_and_has_its_figures(int8_run):
     float32 = Classifier.load(int8_run / "classifier.onnx").contract
     int8 = Classifier.load(int8_run / "classifier.int8.onnx").contract
     assert replace(int8, metrics={}) == replace(float32, metrics={})
@@ -54,23 +54,25 @@ def test_the_record_holds_every_candidate_and_no_path(int8_run):
     assert str(int8_run.parent) not in text
 
 
-def test_eight_bits_are_refused_for_their_saturation_and_it_is_written_down(int8_run):
+def test_eight_bits_are_refused_because_they_may_saturate(int8_run):
     record = json.loads((int8_run / "quantize.json").read_text())
     eight = [c for c in record["candidates"] if c["weights"] == "eight"]
     assert [any("VNNI" in line for line in c["refused"]) for c in eight] == [True]
 
 
-def test_no_photo_judges_that_calibration_has_seen(small, copied_run):
+def test_calibration_photos_are_never_used_for_evaluation(small, copied_run):
     roles = choose_photos(small(photos=30), load_model(copied_run))
     seen = {photo.sha256 for photo in roles.calibration.photos}
     assert len(seen) == 30
-    assert len(roles.judging.photos) == 24  # 0.4 of 3 x 20
-    assert not seen & {photo.sha256 for photo in roles.judging.photos}
+    assert len(roles.comparison.photos) == 24  # 0.4 of 3 x 20
+    assert not seen & {photo.sha256 for photo in roles.comparison.photos}
 
 
-def test_what_is_slower_is_refused_by_how_much_and_nothing_is_written(small, copied_run):
+def test_a_slower_file_is_refused_and_not_written(small, copied_run):
     (copied_run / "classifier.int8.onnx").write_bytes(b"of an earlier time")
-    with pytest.raises(CheckFailedError, match=r"1\.50 times float32's time, below 1 is needed"):
+    with pytest.raises(
+        CheckFailedError, match=r"1\.50 times float32's time, less than 1 is needed"
+    ):
         quantize(small(), clock=clock_that_takes(1.0, 1.5))
     assert not (copied_run / "classifier.int8.onnx").exists()
     record = json.loads((copied_run / "quantize.json").read_text())
@@ -94,7 +96,7 @@ def test_broken_weights_are_refused(small, copied_run, monkeypatch):
         return write_tampered(path, path, negate)
 
     monkeypatch.setattr(Quantizer, "make", make_broken)
-    with pytest.raises(CheckFailedError, match="another label than float32's on"):
+    with pytest.raises(CheckFailedError, match="a different label from float32's on"):
         quantize(small(), clock=faster())
     assert not (copied_run / "classifier.int8.onnx").exists()
 
@@ -105,9 +107,7 @@ def test_a_run_that_was_not_exported_says_what_to_do(small, copied_run, capsys):
     assert "python -m train export RUN" in capsys.readouterr().err
 
 
-def test_candidates_of_a_run_that_held_nothing_out_are_judged_on_validation(
-    tiny_run, tmp_path, small
-):
+def test_without_held_out_photos_candidates_use_validation(tiny_run, tmp_path, small):
     run = tmp_path / "tiny"
     run.mkdir()
     for name in ("classifier.onnx", "model.pt"):
@@ -122,7 +122,7 @@ def config(int8_run: Path, photo_cache: Path, tmp_path: Path) -> BundleConfig:
     return BundleConfig(run=int8_run, out=tmp_path / "model", cache=photo_cache, int8=True)
 
 
-def test_the_bundled_int8_file_is_served_and_answers_the_golden_pictures(config, tmp_path):
+def test_the_bundled_int8_file_answers_the_golden_pictures(config, tmp_path):
     bundle(config)
     served = config.out / "classifier.onnx"
     assert served.read_bytes() == (config.run / "classifier.int8.onnx").read_bytes()
@@ -164,5 +164,5 @@ def test_an_int8_file_of_another_export_is_not_bundled(config, copied_run):
     exported = onnx.load(str(copied_run / "classifier.onnx"))
     exported.doc_string = "exported again"
     onnx.save(exported, str(copied_run / "classifier.onnx"))
-    with pytest.raises(UsageError, match="was made of another export"):
+    with pytest.raises(UsageError, match="was made from another export"):
         bundle(replace(config, run=copied_run))

@@ -16,7 +16,7 @@ from train.config import DataConfig, FitConfig
 from train.errors import UsageError
 from train.files import read_json, write_json
 from train.fit.augmentation import at_size
-from train.fit.distillation import Teacher, distillation_loss, joint_teacher, seeing_through
+from train.fit.distillation import Teacher, distillation_loss, joint_teacher, renormalized
 from train.fit.loop import fit
 from train.runs import folder as runs
 from train.runs.model import load_model
@@ -44,7 +44,7 @@ def test_the_loss_is_shared_between_teacher_and_labels():
         assert loss == pytest.approx(weight * from_teacher + (1 - weight) * label_loss)
 
 
-def test_of_several_teachers_the_mean_is_learned():
+def test_several_teachers_teach_their_mean():
     torch.manual_seed(0)
     networks = [torch.nn.Linear(5, 3), torch.nn.Linear(5, 3)]
     inputs = torch.randn(4, 5)
@@ -56,15 +56,15 @@ def test_of_several_teachers_the_mean_is_learned():
     torch.testing.assert_close(both.sum(dim=1), torch.ones(4))
 
 
-def test_a_teacher_sees_photos_normalised_as_it_learnt():
+def test_a_teacher_gets_its_own_normalisation():
     given, wanted = PreprocessSpec(), PreprocessSpec(mean=(0.5,) * 3, std=(0.25, 0.5, 0.5))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
-    teacher = seeing_through(torch.nn.Identity(), given, wanted)
+    teacher = renormalized(torch.nn.Identity(), given, wanted)
     seen = teacher(torch.from_numpy(normalize(pixels, given)))
     torch.testing.assert_close(seen, torch.from_numpy(normalize(pixels, wanted)))
 
 
-def test_a_teacher_that_has_seen_what_is_held_out_is_refused(
+def test_a_teacher_trained_on_the_held_out_photos_is_refused(
     tiny_run: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     config = tiny_config(
@@ -124,7 +124,7 @@ def test_a_size_of_the_teachers_photos_wants_a_teacher():
 
 
 @pytest.mark.slow
-def test_a_student_of_the_teacher_alone_ignores_the_labels(
+def test_a_student_of_only_the_teacher_ignores_the_labels(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     teacher = tmp_path / "teacher"
@@ -177,7 +177,7 @@ def test_a_missing_teacher_is_refused(drawn_data: Path, photo_cache: Path, tmp_p
         fit(config)
 
 
-def test_a_run_of_a_version_without_teachers_is_gone_on_with(
+def test_a_run_of_a_version_without_teachers_is_resumed(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     config = tiny_config(drawn_data, photo_cache, tmp_path / "old", epochs=1)

@@ -23,9 +23,9 @@ def test_a_training_that_diverges_at_once_says_so_and_leaves_no_model(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     run = tmp_path / "run"
-    with pytest.raises(CheckFailedError, match=r"epoch 1 .* lower --lr") as ended:
+    with pytest.raises(CheckFailedError, match=r"epoch 1, .* lower --lr") as ended:
         fit(tiny_config(drawn_data, photo_cache, run, **DIVERGING, lr=1e30))
-    assert "There is no model" in str(ended.value)
+    assert "No model was written" in str(ended.value)
     assert not (run / runs.MODEL).exists()
     assert not (run / runs.LAST).exists()
 
@@ -38,13 +38,13 @@ def test_a_training_without_a_split_to_choose_on_stops_for_its_own_loss(
         fit(tiny_config(drawn_data, photo_cache, tmp_path, **DIVERGING, lr=1e30, reading=reading))
 
 
-def test_what_was_kept_before_the_divergence_is_left(
+def test_the_best_model_before_a_divergence_is_kept(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     # Each step multiplies the weights by about lr x weight decay: after some they overflow.
     growing = {"optimizer": "sgd", "lr": 1.0, "weight_decay": 1e6, "epochs": 9}
     run = tmp_path / "run"
-    with pytest.raises(CheckFailedError, match=r"model\.pt is the model before it"):
+    with pytest.raises(CheckFailedError, match=r"model\.pt is the best before it"):
         fit(tiny_config(drawn_data, photo_cache, run, **growing))
     kept = torch.load(run / runs.MODEL, weights_only=True)
     assert all(weight.isfinite().all() for weight in kept["weights"].values())

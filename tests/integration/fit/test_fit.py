@@ -60,7 +60,7 @@ def fine_tuned(
     return out
 
 
-def test_a_frozen_backbone_keeps_its_weights_and_its_batchnorm_statistics(
+def test_a_frozen_backbone_keeps_weights_and_batchnorm_statistics(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     config = tiny_config(drawn_data, photo_cache, tmp_path / "run", augment="light", epochs=1)
@@ -73,7 +73,7 @@ def test_a_frozen_backbone_keeps_its_weights_and_its_batchnorm_statistics(
     assert not torch.equal(before["head.0.weight"], after["head.0.weight"])
 
 
-def test_cached_features_train_the_same_head_as_passing_the_photos_each_epoch(
+def test_cached_features_train_the_same_head_as_photos(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     on_features = tiny_config(drawn_data, photo_cache, tmp_path / "features", epochs=8)
@@ -187,7 +187,7 @@ def test_a_truncated_checkpoint_is_named_and_the_run_is_left_as_it_is(
 def test_a_folder_with_a_run_is_not_trained_over(
     fine_tuned: Path, drawn_data: Path, photo_cache: Path
 ):
-    with pytest.raises(UsageError, match="holds a run already"):
+    with pytest.raises(UsageError, match="already has a run"):
         fit(tiny_config(drawn_data, photo_cache, fine_tuned, **FINE_TUNING))
 
 
@@ -231,7 +231,7 @@ def test_choosing_on_a_held_out_share_never_reads_the_validation_split(
     assert record["photos"] == {"train": 24, "chosen_on": "holdout", "choosing": 6}
 
 
-def test_an_unreadable_photo_is_named_and_left_out_or_stops_a_strict_run(
+def test_an_unreadable_photo_is_left_out_or_stops_a_strict_run(
     photo_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     data = write_class_folders(tmp_path / "data")

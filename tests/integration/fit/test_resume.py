@@ -50,7 +50,9 @@ def test_a_run_does_not_go_on_with_other_photos(
     added = config.data.data / photo
     added.parent.mkdir(exist_ok=True)
     added.write_bytes(encoded(picture("red", seed=12_345)))
-    with pytest.raises(UsageError, match=r"data holds other photos than .*run was started with"):
+    with pytest.raises(
+        UsageError, match=r"photos in .*data are not those that .*run was started with"
+    ):
         fit(replace(config, resume=True))
     assert (config.out / runs.MODEL).read_bytes() == before
 
@@ -79,7 +81,7 @@ def cut_short(file: Path) -> None:
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("damage", [Path.unlink, cut_short])
-def test_a_lost_model_is_written_again_where_the_last_epoch_has_its_weights(
+def test_a_lost_model_is_written_again_from_the_last_epoch(
     config: FitConfig, damage: Callable[[Path], None], ema: float
 ):
     config = replace(config, keep="last", ema=ema)

@@ -51,9 +51,7 @@ def test_the_first_step_is_taken_from_the_weights_of_the_run(first: FitConfig, t
     assert (other["head.0.weight"] - before["head.0.weight"]).abs().max() > 1e-3
 
 
-def test_another_dropout_takes_over_the_heads_weights_all_the_same(
-    first: FitConfig, tmp_path: Path
-):
+def test_a_start_fits_although_dropout_differs(first: FitConfig, tmp_path: Path):
     network = replace(first.network, dropout=0.3)
     fit(going_on(first, tmp_path / "next", network=network, lr=1e-12))
     before = load_model(first.out).network.state_dict()
@@ -61,13 +59,13 @@ def test_another_dropout_takes_over_the_heads_weights_all_the_same(
     torch.testing.assert_close(after["head.1.weight"], before["head.0.weight"])
 
 
-def test_another_head_is_refused_by_the_flags_of_the_run(first: FitConfig, tmp_path: Path):
+def test_another_head_is_refused_with_the_runs_flags(first: FitConfig, tmp_path: Path):
     network = replace(first.network, inner=8)
     with pytest.raises(UsageError, match=r"has --backbone resnet18 --inner 0, which does not fit"):
         fit(going_on(first, tmp_path / "next", network=network))
 
 
-def test_a_run_that_went_on_is_resumed(first: FitConfig, tmp_path: Path):
+def test_a_run_with_a_start_is_resumed(first: FitConfig, tmp_path: Path):
     whole, parts = (
         going_on(first, tmp_path / "whole", epochs=2),
         going_on(first, tmp_path / "parts", epochs=2),
@@ -93,7 +91,7 @@ def test_a_run_that_went_on_is_resumed(first: FitConfig, tmp_path: Path):
         {"choose_on": "holdout", "holdout": 0.3, "holdout_seed": 1},
     ],
 )
-def test_a_run_that_has_seen_what_is_to_be_held_out_is_refused(
+def test_a_start_trained_on_the_held_out_photos_is_refused(
     changes: dict[str, Any], first: FitConfig, tmp_path: Path
 ):
     seen = replace(first, out=tmp_path / "seen", epochs=1, data=replace(first.data, **changes))

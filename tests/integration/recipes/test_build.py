@@ -138,7 +138,7 @@ def test_int8_that_the_gate_refuses_leaves_float32_and_says_why(
     flags += ["--data", str(copied.data), "--cache", str(copied.cache), "--weights", "none"]
     assert main(["build", *flags]) == 0
     told = capsys.readouterr().out
-    assert "float32 is bundled. No int8 file passes the gate" in told
+    assert "The float32 file is bundled. No int8 file passes the gate" in told
     exported = copied.out / "student" / "classifier.onnx"
     assert (copied.model / "classifier.onnx").read_bytes() == exported.read_bytes()
 

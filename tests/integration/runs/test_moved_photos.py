@@ -76,7 +76,7 @@ def test_a_folder_of_other_photos_is_refused_by_name(
     assert "--data DIR" in said
 
 
-def test_photos_are_taken_from_before_where_a_folder_without_train_is_named(
+def test_a_data_folder_without_train_falls_back_to_the_runs_own(
     moved: tuple[Path, Path], photo_cache: Path, tmp_path: Path
 ):
     run, data = moved

@@ -98,7 +98,7 @@ def test_a_setting_of_the_sweep_ends_as_fit_does_with_the_same_settings(photos, 
     assert row["loss"] == pytest.approx(last["validation_loss"], rel=1e-4)
 
 
-def test_settings_are_compared_on_a_share_of_train_where_that_is_asked_for(photos, cache, tmp_path):
+def test_settings_can_be_compared_on_a_share_of_train(photos, cache, tmp_path):
     more = ("--choose-on", "holdout", "--holdout", "0.25", "--seeds", "3")
 
     assert main(command(photos, cache, tmp_path / "sweep", *more)) == 0

@@ -58,7 +58,7 @@ def all_right(photos: int = 9) -> tuple[np.ndarray, np.ndarray]:
     return logits.astype(np.float32), labels
 
 
-def test_photos_without_a_mistake_do_not_make_a_network_surer_than_it_is():
+def test_without_mistakes_nothing_is_calibrated():
     logits, labels = all_right()
     assert fit_temperature(logits.astype(np.float64), labels) == 1.0
     fitted = fit_calibration(logits, labels)

@@ -21,7 +21,7 @@ def test_the_calibration_error_weighs_each_bins_gap_by_its_photos():
     assert found == pytest.approx(expected)
 
 
-def test_reliability_bins_name_what_lies_in_them_and_leave_empty_ones_out():
+def test_reliability_bins_count_photos_and_skip_empty_bins():
     rows = metrics.reliability_bins(PROBABILITIES, LABELS)
     assert [row["photos"] for row in rows] == [2, 2]
     assert [row["accuracy"] for row in rows] == [1.0, 0.5]
@@ -33,7 +33,7 @@ def test_a_probability_of_one_lies_in_the_last_bin():
     assert row["to"] == 1
 
 
-def test_the_error_by_chance_is_the_binomials_where_all_photos_share_a_bin():
+def test_the_ece_by_chance_in_one_bin_is_the_binomials():
     even = np.full((400, 2), 0.5)
     by_normal_approximation = 1.96 * math.sqrt(0.25 / 400)
     assert metrics.ece_by_chance(even) == pytest.approx(by_normal_approximation, rel=0.15)
@@ -117,7 +117,7 @@ def test_the_wilson_interval_is_newcombes_published_one():
     assert metrics.wilson_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
 
 
-def test_cross_entropy_is_the_mean_log_of_one_over_the_labels_probability():
+def test_cross_entropy_is_the_mean_negative_log_probability():
     logits = np.log(np.array([[0.7, 0.2, 0.1], [0.25, 0.5, 0.25]])) + 1000
     labels = np.array([0, 2])
     expected = (np.log(1 / 0.7) + np.log(1 / 0.25)) / 2

@@ -41,7 +41,7 @@ def names_on(axis) -> list[str]:
 
 
 @pytest.mark.parametrize(("quantity", "values"), [("loss", [1.1, 0.9]), ("accuracy", [0.55, 0.65])])
-def test_a_learning_curve_has_a_line_for_train_and_for_what_was_chosen_on(quantity, values):
+def test_a_learning_curve_has_lines_for_train_and_validation(quantity, values):
     figure = plots.learning_curve(EPOCHS, quantity, "holdout", plots.LIGHT)
     (axes,) = axes_of(figure)
     assert [line.get_label() for line in axes.lines] == ["train", "holdout"]
@@ -56,7 +56,7 @@ def test_a_learning_curve_without_a_set_to_choose_on_shows_train_alone():
     assert [line.get_label() for line in axes_of(figure)[0].lines] == ["train"]
 
 
-def test_the_confusion_matrix_names_each_class_on_both_sides_and_counts_what_happened():
+def test_the_confusion_matrix_names_and_counts_each_class():
     figure = plots.confusion([[3, 0], [2, 5]], ("hat", "shoe"), plots.LIGHT)
     (axes,) = axes_of(figure)
     assert names_on(axes.xaxis) == names_on(axes.yaxis) == ["hat", "shoe"]
@@ -64,7 +64,7 @@ def test_the_confusion_matrix_names_each_class_on_both_sides_and_counts_what_hap
     assert axes.get_ylabel() == "true"
 
 
-def test_the_reliability_diagram_has_a_point_for_each_bin_over_a_histogram():
+def test_the_reliability_diagram_has_a_point_for_each_bin():
     bins = metrics.reliability_bins(*answers())
     figure = plots.reliability(bins, plots.LIGHT)
     curve, histogram = axes_of(figure)

@@ -98,10 +98,10 @@ def test_a_backbone_brings_the_input_size_that_it_was_trained_at():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "Name a model and at least one image"),
-        (["model.onnx"], "Name a model and at least one image"),
+        ([], "Give a model and at least one image"),
+        (["model.onnx"], "Give a model and at least one image"),
         (["nowhere.onnx", "photo.jpg"], "neither a run's folder nor an ONNX file"),
-        (["--backbone", "mobilenet_v2"], "Name at least one image"),
+        (["--backbone", "mobilenet_v2"], "Give at least one image"),
         (["--backbone", "nosuch", "a.jpg"], "--backbone nosuch is not one of torchvision's"),
         (["--backbone", "alexnet", "--weights", "nosuch", "a.jpg"], "--weights nosuch is neither"),
         (["a.onnx", "a.jpg", "--weights", "none"], "--weights goes with --backbone"),
@@ -135,14 +135,14 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered(tmp_path, phot
     lines = err.splitlines()
     assert lines[0].startswith(f"train predict: {notes}: These 8 bytes are not an image")
     assert lines[1].startswith(f"train predict: {tmp_path / 'nowhere.jpg'} cannot be read")
-    assert lines[2] == "train predict: 2 of 4 images could not be read: they are named above."
+    assert lines[2] == "train predict: 2 of 4 images could not be read; see above."
 
 
 @pytest.mark.parametrize("url", ["http://[oops", "https://[::1"])
 def test_a_url_that_is_none_is_named_in_one_line(tmp_path, url, capsys):
     model = write_tiny_model(tmp_path / "tiny.onnx")
     assert main(["predict", str(model), url]) == 2
-    assert capsys.readouterr().err.startswith(f"train predict: {url} is no URL: ")
+    assert capsys.readouterr().err.startswith(f"train predict: {url} is not a valid URL: ")
 
 
 def test_a_photo_whose_name_is_not_utf8_is_answered(tmp_path, capsys):

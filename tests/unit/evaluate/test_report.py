@@ -62,7 +62,7 @@ def run(folder, model, *flags: str) -> int:
     return main(["evaluate", str(model), *paths, *flags])
 
 
-def test_the_figures_for_programs_hold_accuracy_calibration_and_coverage(measured):
+def test_the_json_report_has_accuracy_calibration_and_coverage(measured):
     report = json.loads((measured / "report.json").read_text())
     split = report["splits"]["validation"]
     assert (split["photos"], split["correct"]) == (14, 12)
@@ -123,7 +123,7 @@ def test_the_report_of_a_bundle_is_not_replaced(measured, tmp_path, capsys, name
     assert run(measured, tmp_path / "plain.onnx", *flags) == 2
     error = capsys.readouterr().err
     assert f"{tmp_path / 'report.json'} is a bundle's" in error
-    assert "another folder, --out DIR" in error
+    assert "another folder for this report, --out DIR" in error
     assert (tmp_path / "report.json").read_text() == bundled
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plain.onnx", "report.json"]
 
@@ -157,7 +157,7 @@ def test_as_many_mistakes_are_shown_as_was_asked_for(measured, tmp_path):
 def test_a_model_without_mistakes_says_so(tmp_path):
     write_photos(tmp_path / "data", 1, ("validation",))
     assert run(tmp_path, write_tiny_model(tmp_path / "tiny.onnx")) == 0
-    assert "every photo was named rightly" in (tmp_path / "report.html").read_text()
+    assert "every photo was classified correctly" in (tmp_path / "report.html").read_text()
 
 
 def test_a_negative_number_of_mistakes_is_refused(measured, capsys):

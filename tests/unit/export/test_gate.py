@@ -7,11 +7,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from train.export.gate import Candidate, Judged, Limits, closest, rank, refusals
+from train.export.gate import Candidate, Limits, Measured, closest, rank, refusals
 from train.export.int8 import Recipe, largest_pair, pair_sums
 
 LIMITS = Limits(min_agreement=0.99, max_accuracy_loss=0.01, max_time_ratio=1.0)
-GOOD = Judged(
+GOOD = Measured(
     photos=300,
     agreed=297,
     correct_float32=273,
@@ -32,10 +32,13 @@ def test_a_file_that_just_keeps_every_limit_passes():
     ("change", "said"),
     [
         ({"agreed": 296}, "on 4 of 300 photos: agreement 0.9867, at least 0.99 is needed"),
-        ({"correct_int8": 269}, "269 of 300 against float32's 273: 0.0133 lost, at most 0.01"),
-        ({"time_ratio": 1.0}, "1.00 times float32's time, below 1 is needed"),
-        ({"time_ratio": float("nan")}, "below 1 is needed"),
-        ({"largest_pair": 129}, "add up to 129, at most 128 is right on processors without VNNI"),
+        ({"correct_int8": 269}, "269 of 300, float32's 273: 0.0133 lost, at most 0.01"),
+        ({"time_ratio": 1.0}, "1.00 times float32's time, less than 1 is needed"),
+        ({"time_ratio": float("nan")}, "less than 1 is needed"),
+        (
+            {"largest_pair": 129},
+            "two weights is 129, at most 128 is exact on processors without VNNI",
+        ),
     ],
 )
 def test_what_breaks_one_limit_is_refused_by_how_much(change, said):
@@ -66,7 +69,7 @@ def test_of_those_that_pass_the_closest_to_float32_comes_first():
     assert rank([refused, far, slow, fast]) == [fast, slow, far]
 
 
-def test_of_those_that_fail_the_one_with_the_fewest_reasons_is_the_closest():
+def test_the_closest_failure_has_the_fewest_reasons():
     recipe = Recipe("minmax", "paired", 0)
     near = Candidate(recipe, replace(GOOD, mean_difference=0.01), ["slow"])
     far = Candidate(recipe, replace(GOOD, mean_difference=0.02), ["slow"])
@@ -95,7 +98,7 @@ def write_dequantized(path, weights: np.ndarray, operator: str) -> None:
     onnx.save(helper.make_model(graph), str(path))
 
 
-def test_products_are_added_within_a_convolutions_output_channel_and_anywhere_else(tmp_path):
+def test_a_convolution_pairs_weights_of_one_output_channel_only(tmp_path):
     weights = np.array([[100, 5], [90, 7]])
     write_dequantized(tmp_path / "conv.onnx", weights.reshape(2, 2, 1, 1), "Conv")
     write_dequantized(tmp_path / "matmul.onnx", weights, "MatMul")

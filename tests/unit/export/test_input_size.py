@@ -58,7 +58,7 @@ def test_the_smallest_within_one_standard_error_is_chosen(behind, error, size_px
     assert chosen([small, POINT, large]).input_px == size_px
 
 
-def test_the_table_names_the_lowest_and_by_how_much_the_others_are_behind():
+def test_the_table_shows_how_far_each_size_is_from_the_lowest():
     small = replace(POINT, input_px=160, loss=0.25, behind=0.05, behind_error=0.02, time_ratio=0.51)
     assert table([small, POINT]).splitlines()[2:] == [
         "| 160 | 90 of 100 | 0.250 | 0.050 (0.020) | 0.51 |",

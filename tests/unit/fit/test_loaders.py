@@ -30,7 +30,7 @@ def test_a_variant_is_the_same_whatever_was_drawn_before_it():
     assert label == 3
 
 
-def test_a_variant_changes_with_the_epoch_and_leaves_torchs_random_state_alone():
+def test_a_variant_depends_on_the_epoch_not_on_torchs_state():
     dataset = photos()
     torch.manual_seed(0)
     expected = torch.rand(1)

@@ -77,7 +77,7 @@ def test_optimizers_are_torchs_by_name(optimizer, kind: str):
     assert type(made).__name__ == kind
 
 
-def test_only_matrices_are_decayed_and_the_head_of_a_trained_backbone_learns_faster():
+def test_only_matrices_are_decayed_and_the_head_learns_faster():
     settings = config(weight_decay=0.1, lr=1.0, head_lr_factor=5.0, train_backbone=True)
     groups = make_optimizer(settings, small_network(train_backbone=True)).param_groups
     assert [(g["lr"], g["weight_decay"]) for g in groups] == [

@@ -55,9 +55,7 @@ def test_a_manifest_names_every_photo_with_its_label_and_split(folder: Path):
     assert manifest.split("train").labels().tolist() == [0] * 5 + [1] * 5 + [2] * 5
 
 
-def test_the_manifest_hash_changes_with_content_and_with_label_but_not_with_place(
-    folder: Path, tmp_path: Path
-):
+def test_the_manifest_hash_depends_on_content_and_label_only(folder: Path, tmp_path: Path):
     before = scan(folder).sha256()
     shutil.copytree(folder, tmp_path / "elsewhere")
     assert scan(tmp_path / "elsewhere").sha256() == before
@@ -104,7 +102,7 @@ def test_a_class_folder_without_photos_is_refused_in_train_alone(folder: Path, s
         scan(folder)
 
 
-def test_a_class_of_heic_photos_is_not_left_out_in_silence(folder: Path):
+def test_a_class_of_heic_photos_is_refused(folder: Path):
     for photo in (folder / "train/red").iterdir():
         photo.rename(photo.with_suffix(".HEIC"))
     with pytest.raises(
@@ -142,7 +140,7 @@ def numbered(*contents: str) -> Manifest:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_without_copies_the_photos_that_always_were_are_held_out(seed: int):
+def test_without_copies_hold_out_is_a_plain_draw_per_class(seed: int):
     manifest = numbered("abcdefghij", "klmnopqrstuvw", "xyz", "ABCDEFGHIJKLMNOPQ")
     random, expected = np.random.default_rng(seed), []
     for label in manifest.classes:
@@ -185,7 +183,7 @@ def test_cached_pixels_are_what_serving_feeds_its_network(folder: Path, tmp_path
 @pytest.mark.parametrize(
     ("resample", "decoded_px"), [(CLOSE_RESAMPLE, (200, 250)), (DRAFT_RESAMPLE, (100, 125))]
 )
-def test_a_photo_that_serving_decodes_at_a_fraction_of_its_size_is_cached_so_too(
+def test_a_photo_is_cached_at_the_scale_that_serving_decodes_it_at(
     resample: str, decoded_px: tuple[int, int], tmp_path: Path
 ):
     spec = replace(SPEC, resample=resample)
@@ -203,7 +201,7 @@ def test_a_photo_that_serving_decodes_at_a_fraction_of_its_size_is_cached_so_too
     np.testing.assert_array_equal(pixels[0], np.asarray(resize(part, spec)))
 
 
-def test_of_a_size_that_the_scale_does_not_divide_training_and_serving_take_the_filled_part(
+def test_training_and_serving_crop_the_partly_filled_edge_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     content = encoded(picture("red", width_px=403, height_px=535), quality=95)

@@ -55,7 +55,7 @@ def test_sizes_are_given_as_smallest_median_and_largest(folder):
     assert "height: 20 to 80 pixels, median 80" in text
 
 
-def test_photos_that_lie_on_their_side_are_counted_and_are_no_problem(folder):
+def test_rotated_photos_are_counted_but_are_not_a_finding(folder):
     lying = picture()
     exif = lying.getexif()
     exif[0x0112] = 6
@@ -136,7 +136,7 @@ def test_a_phones_jpeg_of_several_views_is_a_jpeg(folder):
 @pytest.mark.parametrize(
     "name", ["train/red/notes.txt", "train/red/deeper/photo.jpg", "train/photo.jpg", "photo.jpg"]
 )
-def test_a_file_that_training_passes_over_is_named(folder, name):
+def test_an_ignored_file_is_named(folder, name):
     write_photo(folder / name)
     finding = the_finding(folder)
     assert finding.kind == "an ignored file"
@@ -165,7 +165,7 @@ def test_a_class_three_times_another_is_unequal(folder):
     assert "--class-weights" in finding.advice
 
 
-def test_a_class_without_training_photos_cannot_be_learnt(folder):
+def test_a_class_without_training_photos_cannot_be_learned(folder):
     shutil.rmtree(folder / "train/red")
     assert the_finding(folder).kind == "a class that cannot be learned"
 
@@ -179,7 +179,7 @@ def test_a_class_without_validation_photos_is_not_measured(folder):
     )
 
 
-def test_a_class_folder_without_photos_is_counted_and_cannot_be_learnt(folder):
+def test_an_empty_class_folder_cannot_be_learned(folder):
     (folder / "train/mauve").mkdir()
     finding = the_finding(folder)
     assert (finding.kind, finding.found) == (
@@ -242,7 +242,7 @@ def test_a_wrong_command_says_what_it_takes(flags, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_file_that_is_no_photo_is_named(tmp_path, capsys):
+def test_a_file_that_is_not_a_photo_is_named(tmp_path, capsys):
     notes = tmp_path / "notes.md"
     notes.write_text("no photo")
     assert main(["inspect", "--image", str(notes)]) == 2

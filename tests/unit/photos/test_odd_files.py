@@ -41,7 +41,7 @@ def reading(folder: Path, **changes) -> DataConfig:
     return DataConfig(folder, cache=folder.parent / "cache", **changes)
 
 
-def test_a_dangling_link_and_a_folder_with_a_photos_name_are_named_and_left_out(
+def test_dangling_links_and_folders_named_like_photos_are_left_out(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ):
     (folder / "train/red/zz.jpg").symlink_to("nowhere.jpg")
@@ -65,7 +65,7 @@ def test_a_link_that_is_mended_is_read_again(folder: Path):
     assert len(divide(reading(folder))[1].photos) == 32
 
 
-def test_a_name_that_is_not_utf8_is_trained_on_and_ordinary_names_keep_their_hash(
+def test_a_photo_whose_name_is_not_utf8_is_trained_on(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ):
     manifest = scan(folder)

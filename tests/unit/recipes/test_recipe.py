@@ -52,7 +52,7 @@ def test_a_recipe_that_ships_has_flags_that_its_verbs_take(name: str, place: Pla
         ({"input_px": "size"}, "steps.student.input_px takes a whole number; found 'size'."),
         ({"out": "runs/own"}, "steps.student.out is set by build: leave it out."),
         ({"teacher": ["export"]}, "names export, which comes later: put it before."),
-        ({"start": "nobody"}, "names nobody, which is no earlier step of fit; there are none."),
+        ({"start": "nobody"}, "names nobody, which is not an earlier fit step; there are none."),
         ({"teacher": "student"}, "takes a list of names of steps; found 'student'."),
     ],
 )
@@ -66,9 +66,9 @@ def test_what_is_wrong_with_a_fit_is_named(
 @pytest.mark.parametrize(
     ("step", "changes", "told"),
     [
-        ("export", {"run": "studnet"}, "which is no earlier step of fit; nearest: student."),
+        ("export", {"run": "studnet"}, "which is not an earlier fit step; nearest: student."),
         ("export", {"run": "quantize"}, "names quantize, which comes later: put it before."),
-        ("export", {"input_px": "size"}, "names size, which is no earlier step of frontier;"),
+        ("export", {"input_px": "size"}, "names size, which is not an earlier frontier step;"),
         ("bundle", {"notes": "nowhere.md"}, "steps.bundle.notes is missing: "),
         ("bundle", {"int8": True}, "steps.bundle.int8 is set by build: leave it out."),
     ],
@@ -87,7 +87,7 @@ def test_a_step_without_its_run_is_told_to_name_one(tmp_path: Path, steps: Table
 
 def test_a_bundle_needs_an_export_before_it(tmp_path: Path, steps: Tables):
     del steps["export"], steps["quantize"]
-    assert "steps.bundle needs an earlier step of export" in refusal(tmp_path, steps)
+    assert "steps.bundle needs an earlier export step" in refusal(tmp_path, steps)
 
 
 def test_the_last_step_is_the_bundle(tmp_path: Path, steps: Tables):
@@ -98,13 +98,13 @@ def test_the_last_step_is_the_bundle(tmp_path: Path, steps: Tables):
 @pytest.mark.parametrize("name", ["../up", "has space", "3", CHECKPOINT])
 def test_a_steps_name_is_a_folders(tmp_path: Path, steps: Tables, name: str):
     named = {f'"{name}"': steps["student"]} | {k: v for k, v in steps.items() if k != "student"}
-    assert f"steps.{name} is not a name for a step" in refusal(tmp_path, named)
+    assert f"steps.{name} is not a valid name for a step" in refusal(tmp_path, named)
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("steps = 3", r"\[steps\] is missing or is no table"),
+        ("steps = 3", r"\[steps\] is missing or not a table"),
         ("about = ", "own.toml is not TOML: "),
         ("abuot = 'x'", "has no key `abuot`; nearest: about"),
     ],
@@ -149,7 +149,7 @@ def test_flags_of_nested_configs_stand_beside_the_verbs_own():
     [
         ("resnet18=nowhere.pth", "neither `none` nor BACKBONE=FILE"),
         ("default", "neither `none` nor BACKBONE=FILE"),
-        ("resnet81=none", "begins with that backbone; nearest: resnet18"),
+        ("resnet81=none", "uses that backbone; nearest: resnet18"),
     ],
 )
 def test_weights_that_cannot_be_used_are_refused(
@@ -165,7 +165,7 @@ def test_a_build_begun_later_works_on_the_checkpoint(tmp_path: Path, steps: Tabl
     later = begun_at(recipe, "quantize")
     assert [step.name for step in later.steps] == [CHECKPOINT, "quantize", "bundle"]
     assert {step.run for step in later.steps} == {CHECKPOINT}
-    with pytest.raises(UsageError, match=r"would train, .*the earliest is --from export"):
+    with pytest.raises(UsageError, match=r"would train, .*the earliest step is --from export"):
         begun_at(recipe, "student")
     with pytest.raises(UsageError, match="nearest: export"):
         begun_at(recipe, "exprot")

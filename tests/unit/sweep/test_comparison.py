@@ -18,7 +18,7 @@ def test_with_one_seed_the_p_value_is_mcnemars_exact_one(only_one, only_other):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_with_several_seeds_the_p_value_is_scipys_sign_flip_test_counted_whole(seed):
+def test_with_several_seeds_the_p_value_is_scipys_sign_flip_test(seed):
     differences = np.random.default_rng(seed).integers(-3, 4, 12)
 
     def total(sample, axis):
@@ -31,7 +31,7 @@ def test_with_several_seeds_the_p_value_is_scipys_sign_flip_test_counted_whole(s
     assert paired_p_value(differences) == pytest.approx(expected, rel=1e-9)
 
 
-def test_settings_that_are_right_about_the_same_photos_have_a_p_value_of_one():
+def test_settings_with_the_same_answers_have_a_p_value_of_one():
     assert paired_p_value(np.zeros(30, np.int64)) == 1.0
 
 
@@ -75,7 +75,7 @@ def test_a_clear_lead_is_a_significant_winner():
     assert found["recommended"] == 1
 
 
-def test_a_lead_of_one_photo_is_no_winner_and_the_simplest_tied_setting_is_recommended():
+def test_of_tied_settings_the_simplest_is_recommended():
     results = [
         result(first(20), parameters=5),  # simplest of all, but far behind
         result(first(88), parameters=10, dropout=0.5),
@@ -93,7 +93,7 @@ def test_a_lead_of_one_photo_is_no_winner_and_the_simplest_tied_setting_is_recom
     assert [row["tied"] for row in found["settings"]] == [False, True, True, True, True]
 
 
-def test_a_difference_that_holds_for_one_comparison_does_not_hold_for_forty():
+def test_a_difference_may_be_significant_alone_but_not_among_forty():
     best, worse = result(first(90)), result(first(83))
     # 7 photos against none: 2 / 2^7 = 0.0156 by itself.
     others = [result(first(90), lr=lr) for lr in np.linspace(0.1, 1, 39)]
@@ -107,7 +107,7 @@ def test_a_difference_that_holds_for_one_comparison_does_not_hold_for_forty():
     assert among_forty["tied"]
 
 
-def test_a_setting_has_the_mean_and_spread_of_its_seeds_and_its_gap_to_train():
+def test_a_setting_has_mean_spread_and_gap_of_its_seeds():
     seeds = result([first(80), first(90)], losses=(0.5, 0.7), train=(0.95, 0.97))
 
     (row,) = compare([seeds], 0.05)["settings"]
