@@ -20,9 +20,9 @@ from typing import IO, Any
 
 import tyro
 
-from benchmarks import photos
-from benchmarks.results import RESULTS, Results, Spread, latency_ms, sides, table
-from benchmarks.rounds import ONE_THREAD, Seconds, UnavailableError, on_last_cores
+from benchmarks.harness import photos
+from benchmarks.harness.results import FIGURES, Results, Spread, latency_ms, sides, table
+from benchmarks.harness.rounds import ONE_THREAD, Seconds, UnavailableError, on_last_cores
 from local import backends
 from local.backends import Backend, FunctionConfig
 from local.errors import LocalError
@@ -45,7 +45,7 @@ class Config:
     """Turns of either."""
     quick: bool = False
     """A trial of 2 rounds, whose figures mean little."""
-    out: Path = RESULTS
+    out: Path = FIGURES
     """Folder for the figures."""
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from benchmarks import photos
-from benchmarks.contestants import Ours
-from benchmarks.results import RESULTS, Results
-from benchmarks.rounds import on_last_cores
+from benchmarks.harness import photos
+from benchmarks.harness.results import FIGURES, Results
+from benchmarks.harness.rounds import on_last_cores
+from benchmarks.peers.contestants import Ours
 
 NAME = "breakdown"
 STAGES = ("decode", "preprocess", "inference")
@@ -36,7 +36,7 @@ class Config:
     """Requests with each photo."""
     quick: bool = False
     """A trial of 3, whose figures mean little."""
-    out: Path = RESULTS
+    out: Path = FIGURES
     """Folder for the figures."""
 
 

@@ -1,7 +1,7 @@
 """Bytes that the function brings into the image: packages, code and model, against the workshop's.
 
 What the Dockerfile would put into /var/task is built by its own lines, without Docker
-(benchmarks/task_folders.py). The base image is the same for both and is not counted.
+(benchmarks/harness/task_folders.py). The base image is the same for both and is not counted.
 
     python -m benchmarks.footprint
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks.results import Results, Spread, sides, table
-from benchmarks.task_folders import built
+from benchmarks.harness.results import Results, Spread, sides, table
+from benchmarks.harness.task_folders import built
 
 _SHOWN = 12
 
@@ -68,7 +68,7 @@ def _of(found: Mapping[str, int], name: str) -> int:
 
 
 def main() -> None:
-    """Weigh, print, and write benchmarks/results/footprint.json."""
+    """Weigh, print, and write benchmarks/figures/footprint.json."""
     config = tyro.cli(Config, description=Config.__doc__)
     folders = built(config.python, config.workshop_model)
     ours, workshop = sizes(folders.ours), sizes(folders.workshop)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.handlers [--quick]
 
-Two photos, 400x533 and 12 megapixels, drawn by benchmarks/photos.py. Each contestant runs in its
-own process on the same core with one thread, and they take turns.
+Two photos, 400x533 and 12 megapixels, drawn by benchmarks/harness/photos.py. Each contestant runs
+in its own process on the same core with one thread, and they take turns.
 """
 
 import tempfile
@@ -13,10 +13,11 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks import models, photos
-from benchmarks.contestants import HANDLERS
-from benchmarks.results import RESULTS, Results, latency_ms, ratio_of_medians, sides, table
-from benchmarks.rounds import Seconds, interleave, workers
+from benchmarks.harness import photos
+from benchmarks.harness.results import FIGURES, Results, latency_ms, ratio_of_medians, sides, table
+from benchmarks.harness.rounds import Seconds, interleave, workers
+from benchmarks.peers import models
+from benchmarks.peers.contestants import HANDLERS
 
 NAME, OURS = "handlers", "ours"
 
@@ -31,7 +32,7 @@ class Config:
     """Requests in a turn with the small photo; a large one takes five times as long and gets 3."""
     quick: bool = False
     """A trial of 3 short rounds, whose figures mean little."""
-    out: Path = RESULTS
+    out: Path = FIGURES
     """Folder for the figures."""
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks import models, photos
-from benchmarks.contestants import RUNTIMES
-from benchmarks.results import RESULTS, Results, latency_ms, ratio_of_medians, sides, table
-from benchmarks.rounds import interleave, workers
+from benchmarks.harness import photos
+from benchmarks.harness.results import FIGURES, Results, latency_ms, ratio_of_medians, sides, table
+from benchmarks.harness.rounds import interleave, workers
+from benchmarks.peers import models
+from benchmarks.peers.contestants import RUNTIMES
 from serving.model.classifier import Classifier
 
 NAME, OURS, PEER = "inference", "ONNX Runtime", "OpenVINO"
@@ -34,7 +35,7 @@ class Config:
     """Inferences in a turn."""
     quick: bool = False
     """A trial of 3 short rounds, whose figures mean little."""
-    out: Path = RESULTS
+    out: Path = FIGURES
     """Folder for the figures."""
 
 

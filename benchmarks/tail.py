@@ -2,10 +2,9 @@
 
     python -m benchmarks.tail [--requests 5000] [--quick]
 
-Both answer the same photos of benchmarks/mixture.py in the same run, in turns of 50. The photos of
-a turn are drawn before it and deleted after it. The first five of a turn are asked twice and the
-first time is not counted: after the other's turn caches are cold, and on some virtual machines
-memory is too.
+Both answer the same photos of benchmarks/harness/mixture.py in the same run, in turns of 50. Each
+turn's photos are drawn before it and replaced after it. The first five photos of a turn are sent
+twice, and the first time is not counted: after the other's turn the caches are cold.
 """
 
 import tempfile
@@ -15,9 +14,10 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks import mixture, models
-from benchmarks.results import RESULTS, Results, Spread, latency_ms, sides, table
-from benchmarks.rounds import Seconds, Worker, workers
+from benchmarks.harness import mixture
+from benchmarks.harness.results import FIGURES, Results, Spread, latency_ms, sides, table
+from benchmarks.harness.rounds import Seconds, Worker, workers
+from benchmarks.peers import models
 
 NAME, OURS, WORKSHOP = "tail", "ours", "workshop"
 ROW = "p99"
@@ -32,7 +32,7 @@ class Config:
     """Photos that each answers."""
     quick: bool = False
     """A trial of 100 photos, whose figures mean little."""
-    out: Path = RESULTS
+    out: Path = FIGURES
     """Folder for the figures."""
 
 

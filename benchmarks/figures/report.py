@@ -1,6 +1,6 @@
 """The figures of all benchmarks in, one table of the goals out: met, not met, or unmeasured.
 
-    python -m benchmarks.report
+    python -m benchmarks.figures.report
 
 The table is written into docs/performance.md between two marker lines; the rest of the page is left
 as it is. Goals depend on the processor that a row was measured on: with instructions for int8
@@ -14,15 +14,15 @@ from typing import Any
 
 import tyro
 
-from benchmarks.results import (
-    RESULTS,
+from benchmarks.harness.results import (
+    FIGURES,
     has_vnni,
     processor,
     read,
     read_ratio,
     surroundings,
 )
-from benchmarks.rounds import ROOT
+from benchmarks.harness.rounds import ROOT
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -35,7 +35,7 @@ class Goal:
 
     Attributes:
         what: the figure, and what it is divided by.
-        benchmark, row: where the ratio is: benchmarks/results/BENCHMARK.json, its row.
+        benchmark, row: where the ratio is: benchmarks/figures/BENCHMARK.json, its row.
         vnni, avx2: what the median must reach, or must not exceed where `at_most`, on a processor
             with VNNI and on one with AVX2 only.
     """
@@ -120,7 +120,7 @@ GOALS = (
 class Config:
     """Write the table of the goals into the page that shows it."""
 
-    results: Path = RESULTS
+    results: Path = FIGURES
     """Folder of the benchmarks' figures."""
     document: Path = DOCUMENT
     """The page with the two marker lines."""

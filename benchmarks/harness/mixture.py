@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from benchmarks import photos
+from benchmarks.harness import photos
 from samples import draw as samples
 
 _BASE_PX = (600, 800)  # of the pictures that photos are cropped from

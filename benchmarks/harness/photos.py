@@ -3,7 +3,7 @@
 Nothing is photographed, so they can be drawn on any machine. They share with photos what a JPEG
 decoder's time depends on: soft light, an object with edges, texture at every scale, and a sensor's
 noise, which together make files of a photo's size in bytes. Photos of mixed sizes and formats are
-in benchmarks/mixture.py.
+in benchmarks/harness/mixture.py.
 """
 
 from io import BytesIO

@@ -1,12 +1,12 @@
-"""Seconds of interleaved rounds in, ratios with their spread out: figures, their file, their table.
+"""Figures: ratios with their spread, the JSON file of a benchmark, its table for the terminal.
 
-Each benchmark writes `benchmarks/results/NAME.json`:
+Each benchmark writes `benchmarks/figures/NAME.json`:
 
     {"machine": {…}, "ratios": {ROW: {"median": …, "p10": …, "p90": …, "rounds": N}},
      "sides": {ROW: "OURS / BASELINE UNIT"}, "measured": {…}, "not_measured": {ROW: REASON}}
 
-`benchmarks.report` lists the goals, each of which names a file and a row, and says what its ratio
-divides by what. `measured` is for people.
+`benchmarks.figures.report` lists the goals. Each names a file and a row, and says what is divided
+by what. `measured` is for people.
 """
 
 import os
@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.rounds import ROOT
 from train.runs.folder import read_json, write_json
 
-RESULTS = Path(__file__).parent / "results"
+FIGURES = ROOT / "benchmarks" / "figures"
 _PACKAGES = (
     *("onnxruntime", "numpy", "pillow", "keras-image-helper", "torch", "torchvision"),
     "openvino",
@@ -80,7 +81,7 @@ class Results:
     measured: dict[str, Any] = field(default_factory=dict)
     not_measured: dict[str, str] = field(default_factory=dict)
 
-    def write(self, folder: Path = RESULTS) -> Path:
+    def write(self, folder: Path = FIGURES) -> Path:
         """Write the file of this benchmark, with the machine that it ran on."""
         path = folder / f"{self.name}.json"
         ratios = {row: spread.to_json() for row, spread in self.ratios.items()}
@@ -95,13 +96,13 @@ class Results:
         return path
 
 
-def read(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
+def read(name: str, folder: Path = FIGURES) -> dict[str, Any] | None:
     """A benchmark's file, or None where it has not run."""
     path = folder / f"{name}.json"
     return read_json(path) if path.is_file() else None
 
 
-def read_ratio(name: str, row: str, folder: Path = RESULTS) -> Spread | str:
+def read_ratio(name: str, row: str, folder: Path = FIGURES) -> Spread | str:
     """A row's ratio from a benchmark's file, or why there is none."""
     content = read(name, folder)
     if content is None:

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _END_TIMEOUT_S = 20.0
 
 # One thread each, in every library that reads a variable for it. Sessions and interpreters whose
-# threads are an argument get 1 there (benchmarks/contestants.py).
+# threads are an argument get 1 there (benchmarks/peers/contestants.py).
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TBB_NUM_THREADS")
 ONE_THREAD = dict.fromkeys((*_VARIABLES, "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 ONE_THREAD["ORT_DISABLE_TELEMETRY"] = "1"  # serving turns it off; the others get the same
@@ -43,7 +43,7 @@ class Worker:
         self.name = name
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.worker", name, json.dumps(dict(setup))],
+                [sys.executable, "-m", "benchmarks.harness.worker", name, json.dumps(dict(setup))],
                 cwd=ROOT,
                 env={**os.environ, **ONE_THREAD},
                 stdin=subprocess.PIPE,

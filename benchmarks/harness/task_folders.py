@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.harness.rounds import ROOT
+
 FOLDERS = ROOT / ".cache" / "task-folders"
-WORKSHOP_FUNCTION = Path(__file__).with_name("workshop_function.py")
+WORKSHOP_FUNCTION = ROOT / "benchmarks" / "peers" / "workshop_function.py"
 _WORKSHOP_PACKAGES = ("keras-image-helper", "onnxruntime", "numpy", "pillow")
 _ABSOLUTE_PATH = re.compile(r"(?:^|[\s=])/")
 
@@ -105,7 +106,7 @@ def _install_workshop(folder: Path, python: Path, model: Path | None) -> None:
     subprocess.run([*pip, "--target", str(folder), *packages], check=True)
     shutil.copyfile(WORKSHOP_FUNCTION, folder / "lambda_function.py")
     if model is None:
-        from benchmarks.models import write_workshop  # torch, for those who have no model
+        from benchmarks.peers.models import write_workshop  # torch, for those who have no model
 
         model = FOLDERS / "workshop.onnx"
         write_workshop(model)

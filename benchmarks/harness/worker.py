@@ -1,6 +1,6 @@
 """One contestant in a process: prepares its requests, then times as many as it is asked for.
 
-    python -m benchmarks.worker NAME SETUP
+    python -m benchmarks.harness.worker NAME SETUP
 
 SETUP is JSON: {"core": N, "inputs": {REQUEST: FILE}, "models": {…}}. Whatever a contestant writes
 to standard output goes to the null device, alike for all; the pipe keeps a descriptor of its own.
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contestants import BY_NAME
+from benchmarks.peers.contestants import BY_NAME
 
 _WARM_UP = 3
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-Models = Mapping[str, Any]  # what `benchmarks.models.prepare` returns
+Models = Mapping[str, Any]  # what `benchmarks.peers.models.prepare` returns
 
 
 class Contestant(Protocol):

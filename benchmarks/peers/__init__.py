@@ -1,0 +1,1 @@
+"""What we are compared with: handlers, runtimes, models and training as the workshop has them."""
