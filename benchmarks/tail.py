@@ -1,4 +1,4 @@
-"""How long the slowest requests take: p99 of mixed photos, ours and the workshop's.
+"""The slowest requests: p99 of mixed photos, ours and the workshop's.
 
     python -m benchmarks.tail [--requests 5000] [--quick]
 
@@ -37,7 +37,7 @@ class Config:
 
 
 def measure(config: Config) -> Results:
-    """A ratio is our time divided by the workshop's: below 1 ours is faster."""
+    """The ratio is our p99 divided by the workshop's: below 1 ours is faster."""
     turns = max(1, (100 if config.quick else config.requests) // _TURN)
     results = Results(NAME)
     with tempfile.TemporaryDirectory() as name:
@@ -57,7 +57,7 @@ def measure(config: Config) -> Results:
 
 
 def ask(running: Sequence[Worker], turns: int, folder: Path) -> dict[str, Seconds]:
-    """Each worker's seconds of each of its turns."""
+    """The seconds of each worker's requests, by turn."""
     seconds: dict[str, Seconds] = {worker.name: [] for worker in running}
     files = [folder / f"photo-{number}" for number in range(_TURN)]
     for turn in range(turns):
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and write the JSON."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     results = measure(config)
-    print("Our time divided by the workshop's, on the same mixed photos:")
+    print("Our p99 divided by the workshop's, on the same mixed photos:")
     print(table(results))
     print(f"The figures are in {results.write(config.out)}.")
 

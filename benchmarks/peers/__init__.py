@@ -1,1 +1,1 @@
-"""What we are compared with: handlers, runtimes, models and training as the workshop has them."""
+"""What we are compared with: other handlers and runtimes, their models, the workshop's training."""
