@@ -126,7 +126,7 @@ bench: $(BENCH_VENV)/.bench  ## measure against peers, about 12 minutes; BENCH_Q
 		echo "$$name:"; \
 		$(BENCH_VENV)/bin/python -m benchmarks.$$name $(if $(BENCH_QUICK),--quick) || exit 1; \
 	done
-	@$(BENCH_VENV)/bin/python -m benchmarks.report
+	@$(BENCH_VENV)/bin/python -m benchmarks.figures.report
 
 bench-sweep: $(VENV)/.train  ## time the sweep against the workshop's way: DATA=folder [WEIGHTS=file]
 	$(BIN)/python -m benchmarks.sweep --data "$(DATA)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")

@@ -3,7 +3,7 @@
     python -m benchmarks.batch [--quick]
 
 Both go through AWS's runtime emulator, where each request also pays for the runtime's round trip,
-as in Lambda: with one vCPU, and with two. One process answers both in turn.
+as on Lambda: once with one vCPU, once with two. The same process answers both in turn.
 """
 
 import base64
@@ -20,9 +20,9 @@ from typing import IO, Any
 
 import tyro
 
-from benchmarks import photos
-from benchmarks.results import RESULTS, Results, Spread, latency_ms, sides, table
-from benchmarks.rounds import ONE_THREAD, Seconds, UnavailableError, on_last_cores
+from benchmarks.harness import photos
+from benchmarks.harness.results import FIGURES, Results, Spread, latency_ms, sides, table
+from benchmarks.harness.rounds import ONE_THREAD, Seconds, UnavailableError, on_last_cores
 from local import backends
 from local.backends import Backend, FunctionConfig
 from local.errors import LocalError
@@ -30,7 +30,7 @@ from local.gateway import HttpRequest, answer
 from serving.settings import MEMORY_MB_PER_VCPU
 
 NAME = "batch"
-EMULATOR = {1: "through the emulator", 2: "through the emulator, two vCPUs"}
+ROWS = {1: "one vCPU", 2: "two vCPUs"}
 IMAGES = 16
 SIZE = "400x533"
 _JSON = (("Content-Type", "application/json"),)
@@ -42,20 +42,20 @@ class Config:
     """Compare one request of 16 photos with 16 requests of one."""
 
     rounds: int = 30
-    """Turns of either."""
+    """Turns of each."""
     quick: bool = False
     """A trial of 2 rounds, whose figures mean little."""
-    out: Path = RESULTS
+    out: Path = FIGURES
     """Folder for the figures."""
 
 
 def measure(config: Config) -> Results:
-    """A ratio is how many times more photos a second the batch gets through."""
+    """A ratio is the batch's photos per second divided by the single requests'."""
     rounds = 2 if config.quick else config.rounds
     results = Results(NAME)
     photo = photos.jpeg(SIZE)
     with tempfile.TemporaryDirectory() as name:
-        for vcpus, row in EMULATOR.items():
+        for vcpus, row in ROWS.items():
             try:
                 with (Path(name) / "log").open("w") as log, _emulator(log, vcpus) as backend:
                     _record(results, row, *_through(backend, photo, rounds))
@@ -65,13 +65,13 @@ def measure(config: Config) -> Results:
 
 
 def batch_body(photo: bytes) -> bytes:
-    """The JSON body of a request for one photo IMAGES times."""
+    """The JSON body of a request with the same photo IMAGES times."""
     item = {"image": base64.b64encode(photo).decode("ascii")}
     return json.dumps({"images": [item] * IMAGES}).encode()
 
 
 def throughput(ones: Seconds, batches: Seconds) -> Spread:
-    """Photos a second in batches over photos a second one by one, round by round.
+    """Photos per second in a batch, divided by photos per second one by one; for each round.
 
     Args:
         ones: seconds of the IMAGES single requests of each round.
@@ -87,13 +87,13 @@ def _record(results: Results, row: str, ones: Seconds, batches: Seconds) -> None
 
 
 def _median_s(rounds: Seconds) -> float:
-    """Seconds that IMAGES photos take in a round."""
+    """Median seconds for IMAGES photos."""
     return median(sum(one) for one in rounds)
 
 
 @contextmanager
 def _emulator(log: IO[Any], vcpus: int) -> Iterator[Backend]:
-    """The function in the emulator, on a core for each vCPU that its memory brings."""
+    """The function in the emulator, with one core for each vCPU."""
     with on_last_cores(vcpus):
         backend = backends.start("emulator", _config(log, vcpus))
         try:
@@ -105,7 +105,7 @@ def _emulator(log: IO[Any], vcpus: int) -> Iterator[Backend]:
 def _config(log: IO[Any], vcpus: int) -> FunctionConfig:
     environ = {**os.environ, **ONE_THREAD}
     memory_mb = vcpus * MEMORY_MB_PER_VCPU
-    # A busy machine is no fault: hence the timeout.
+    # The timeout is long, so that a busy machine does not fail the benchmark.
     return FunctionConfig(environ, log, timeout_s=_TIMEOUT_S, memory_mb=memory_mb)
 
 
@@ -116,7 +116,7 @@ def _through(backend: Backend, photo: bytes, rounds: int) -> tuple[Seconds, Seco
     batches: Seconds = []
     for number in range(rounds + 1):
         turn = ([_timed(one, backend) for _ in range(IMAGES)], [_timed(batch, backend)])
-        if number:  # the first is a warm-up
+        if number:  # round 0 is a warm-up
             ones.append(turn[0])
             batches.append(turn[1])
     return ones, batches
@@ -127,7 +127,7 @@ def _timed(request: HttpRequest, backend: Backend) -> float:
     response = answer(request, backend)
     seconds = time.perf_counter() - started
     if response.status != 200:
-        raise LocalError(f"the function answered {response.status} in the emulator")
+        raise LocalError(f"The function answered with status {response.status} in the emulator.")
     return seconds
 
 
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and write the JSON."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     results = measure(config)
-    print(f"Throughput of a batch of {IMAGES} over {IMAGES} requests; median (10th to 90th)")
+    print(f"Throughput of a batch of {IMAGES} divided by that of {IMAGES} single requests:")
     print(table(results))
     print(f"The figures are in {results.write(config.out)}.")
 

@@ -1,9 +1,9 @@
-"""Where the milliseconds of our handler go, by stage of a request.
+"""Where our handler spends its time, by stage of a request.
 
     python -m benchmarks.breakdown [--quick]
 
-The stages are those of an answer's `timings_ms`. The rest of the whole is the event, base64, the
-limits and the answer. One core, one thread.
+The stages are those of an answer's `timings_ms`. The rest is reading the event, decoding base64,
+checking limits and writing the answer. One core, one thread.
 """
 
 import json
@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from benchmarks import photos
-from benchmarks.contestants import Ours
-from benchmarks.results import RESULTS, Results
-from benchmarks.rounds import on_last_cores
+from benchmarks.harness import photos
+from benchmarks.harness.results import FIGURES, Results
+from benchmarks.harness.rounds import on_last_cores
+from benchmarks.peers.contestants import Ours
 
 NAME = "breakdown"
 STAGES = ("decode", "preprocess", "inference")
@@ -30,23 +30,23 @@ REST, WHOLE = "all else", "handler"
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Tell where the milliseconds of the handler go."""
+    """Show where the handler spends its time."""
 
     rounds: int = 100
     """Requests with each photo."""
     quick: bool = False
-    """A trial of 3, whose figures mean little."""
-    out: Path = RESULTS
+    """A trial of 3 requests, whose figures mean little."""
+    out: Path = FIGURES
     """Folder for the figures."""
 
 
 def stages(rounds: int) -> dict[str, dict[str, float]]:
-    """For each photo, the median milliseconds of each stage, the rest, and the whole."""
+    """Median milliseconds by photo, then by stage; with the rest and the total."""
     ours = Ours({})
     requests = {kind: ours.request_of(photos.jpeg(kind)) for kind in photos.SIZES_PX}
     found: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in requests}
     for request in requests.values():
-        ours.answer(request)  # the first request loads what is imported late
+        ours.answer(request)  # the first request imports modules late
     for _ in range(rounds):
         for kind, request in requests.items():
             started = time.perf_counter()
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with (
         on_last_cores(),
         Path(os.devnull).open("w") as nowhere,
-        redirect_stdout(nowhere),  # the function's log
+        redirect_stdout(nowhere),  # the function logs to stdout
     ):
         by_photo = stages(3 if config.quick else config.rounds)
     print(stage_table(by_photo))

@@ -1,7 +1,7 @@
-"""Bytes that the function brings into the image: packages, code and model, against the workshop's.
+"""Bytes that the function adds to the base image: packages, code and model, against the workshop's.
 
-What the Dockerfile would put into /var/task is built by its own lines, without Docker
-(benchmarks/task_folders.py). The base image is the same for both and is not counted.
+The contents of /var/task are built from the Dockerfile's own lines, without Docker
+(benchmarks/harness/task_folders.py). The base image is the same for both and is not counted.
 
     python -m benchmarks.footprint
 """
@@ -14,26 +14,26 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks.results import Results, Spread, sides, table
-from benchmarks.task_folders import built
+from benchmarks.harness.results import Results, Spread, sides, table
+from benchmarks.harness.task_folders import built
 
 _SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Weigh what the image holds beside its base, against the workshop's packages and model."""
+    """Compare the size of our packages, code and model with the workshop's."""
 
     python: Path = Path(sys.executable)
     """The interpreter to install for; the image's is 3.13."""
     workshop_model: Path | None = None
     """The workshop's MobileNetV2 with a float32 input of 224; one is exported if not given."""
     quick: bool = False
-    """As the other benchmarks have it; this one takes the same time with it."""
+    """Changes nothing here; `make bench` passes it to every benchmark."""
 
 
 def sizes(folder: Path) -> Counter[str]:
-    """Bytes of all files by the first folder or file that they lie in; links are not followed."""
+    """Bytes by top-level folder or file. Does not follow links."""
     found: Counter[str] = Counter()
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
@@ -42,7 +42,7 @@ def sizes(folder: Path) -> Counter[str]:
 
 
 def results(ours: Mapping[str, int], workshop: Mapping[str, int]) -> Results:
-    """The ratio of the sums, and the sums by folder."""
+    """The ratio of the totals, and the bytes by folder."""
     made = Results("footprint")
     mine, theirs = sum(ours.values()), sum(workshop.values())
     made.ratios["size"] = Spread.of([mine / theirs])
@@ -52,7 +52,7 @@ def results(ours: Mapping[str, int], workshop: Mapping[str, int]) -> Results:
 
 
 def by_folder(ours: Mapping[str, int], workshop: Mapping[str, int]) -> str:
-    """The largest of what either holds, in megabytes."""
+    """A table of the largest folders in megabytes."""
     names = sorted(
         ours.keys() | workshop.keys(), key=lambda n: -max(_of(ours, n), _of(workshop, n))
     )
@@ -68,7 +68,7 @@ def _of(found: Mapping[str, int], name: str) -> int:
 
 
 def main() -> None:
-    """Weigh, print, and write benchmarks/results/footprint.json."""
+    """Measure, print, and write footprint.json."""
     config = tyro.cli(Config, description=Config.__doc__)
     folders = built(config.python, config.workshop_model)
     ours, workshop = sizes(folders.ours), sizes(folders.workshop)

@@ -1,9 +1,9 @@
-"""A JPEG in, an answer out: our handler against the workshop's and torch's.
+"""From a JPEG to the answer: our handler against the workshop's and torch's.
 
     python -m benchmarks.handlers [--quick]
 
-Two photos, 400x533 and 12 megapixels, drawn by benchmarks/photos.py. Each contestant runs in its
-own process on the same core with one thread, and they take turns.
+Two photos, 400x533 and 12 megapixels, drawn by benchmarks/harness/photos.py. Each contestant runs
+in its own process on the same core with one thread, and they take turns.
 """
 
 import tempfile
@@ -13,30 +13,31 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks import models, photos
-from benchmarks.contestants import HANDLERS
-from benchmarks.results import RESULTS, Results, latency_ms, ratio_of_medians, sides, table
-from benchmarks.rounds import Seconds, interleave, workers
+from benchmarks.harness import photos
+from benchmarks.harness.results import FIGURES, Results, latency_ms, ratio_of_medians, sides, table
+from benchmarks.harness.rounds import Seconds, interleave, workers
+from benchmarks.peers import models
+from benchmarks.peers.contestants import HANDLERS
 
 NAME, OURS = "handlers", "ours"
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Time handlers from the bytes of a JPEG to the answer."""
+    """Time handlers from a JPEG's bytes to the answer."""
 
     rounds: int = 40
     """Turns of each contestant with each photo."""
     count: int = 10
-    """Requests in a turn with the small photo; a large one takes five times as long and gets 3."""
+    """Requests in a turn with the small photo; the large one gets a third as many."""
     quick: bool = False
     """A trial of 3 short rounds, whose figures mean little."""
-    out: Path = RESULTS
+    out: Path = FIGURES
     """Folder for the figures."""
 
 
 def measure(config: Config) -> Results:
-    """All contestants with all photos."""
+    """Each contestant with each photo."""
     rounds, count = (3, 2) if config.quick else (config.rounds, config.count)
     results = Results(NAME)
     with tempfile.TemporaryDirectory() as name:
@@ -54,7 +55,7 @@ def measure(config: Config) -> Results:
 
 
 def compare(results: Results, seconds: dict[str, Seconds], size: str) -> None:
-    """Note how many times longer each takes than ours with one of the photos."""
+    """Add the ratios for one photo: each contestant's time divided by ours."""
     latencies = {who: latency_ms(all_) for who, all_ in seconds.items()}
     results.measured[size] = latencies
     for who, theirs in seconds.items():
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and write the JSON."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     results = measure(config)
-    print("How many times longer each takes than ours; median (10th to 90th percentile of rounds)")
+    print("Each one's time divided by ours; median (10th to 90th percentile of rounds):")
     print(table(results))
     print(f"The figures are in {results.write(config.out)}.")
 

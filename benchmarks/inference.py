@@ -2,8 +2,8 @@
 
     python -m benchmarks.inference [--quick]
 
-One picture, one thread each, in turns. If the bundled model is float32, the row says so and the row
-of the goal, which is for int8, is not measured.
+One picture, one thread each, in turns. The goal is for int8: if the bundled model is float32, its
+row is unmeasured and the ratio stands in a row of its own.
 """
 
 import tempfile
@@ -13,10 +13,11 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks import models, photos
-from benchmarks.contestants import RUNTIMES
-from benchmarks.results import RESULTS, Results, latency_ms, ratio_of_medians, sides, table
-from benchmarks.rounds import interleave, workers
+from benchmarks.harness import photos
+from benchmarks.harness.results import FIGURES, Results, latency_ms, ratio_of_medians, sides, table
+from benchmarks.harness.rounds import interleave, workers
+from benchmarks.peers import models
+from benchmarks.peers.contestants import RUNTIMES
 from serving.model.classifier import Classifier
 
 NAME, OURS, PEER = "inference", "ONNX Runtime", "OpenVINO"
@@ -34,7 +35,7 @@ class Config:
     """Inferences in a turn."""
     quick: bool = False
     """A trial of 3 short rounds, whose figures mean little."""
-    out: Path = RESULTS
+    out: Path = FIGURES
     """Folder for the figures."""
 
 
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and write the JSON."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     results = measure(config)
-    print("Our time divided by OpenVINO's; median (10th to 90th percentile of rounds)")
+    print("Our time divided by OpenVINO's; median (10th to 90th percentile of rounds):")
     print(table(results))
     print(f"The figures are in {results.write(config.out)}.")
 

@@ -3,9 +3,9 @@
     python -m benchmarks.start [--rounds 30]
 
 Both run in a folder like the image's /var/task, with compiled bytecode
-(benchmarks/task_folders.py), take turns and are pinned to one core. Both fetch the same photo from
-a server on loopback. ONNX Runtime's telemetry is off on both sides. Ratios are ours divided by the
-workshop's: below 1 is better.
+(benchmarks/harness/task_folders.py). They take turns, are pinned to one core, and fetch the same
+photo from a server on loopback. ONNX Runtime's telemetry is off on both sides. Ratios are ours
+divided by the workshop's: below 1 is better.
 """
 
 import json
@@ -24,11 +24,11 @@ from typing import Any
 
 import tyro
 
-from benchmarks import photos
-from benchmarks.results import Results, Spread, sides, table
-from benchmarks.task_folders import built
+from benchmarks.harness import photos
+from benchmarks.harness.results import Results, Spread, sides, table
+from benchmarks.harness.task_folders import built
 
-FIRST_ANSWER = Path(__file__).with_name("first_answer.py")
+FIRST_ANSWER = Path(__file__).parent / "harness" / "first_answer.py"
 _TIMEOUT_S = 60.0
 
 

@@ -1,11 +1,10 @@
-"""How long the slowest requests take: p99 of mixed photos, ours and the workshop's.
+"""The slowest requests: p99 of mixed photos, ours and the workshop's.
 
     python -m benchmarks.tail [--requests 5000] [--quick]
 
-Both answer the same photos of benchmarks/mixture.py in the same run, in turns of 50. The photos of
-a turn are drawn before it and deleted after it. The first five of a turn are asked twice and the
-first time is not counted: after the other's turn caches are cold, and on some virtual machines
-memory is too.
+Both answer the same photos of benchmarks/harness/mixture.py in the same run, in turns of 50. Each
+turn's photos are drawn before it and replaced after it. The first five photos of a turn are sent
+twice, and the first time is not counted: after the other's turn the caches are cold.
 """
 
 import tempfile
@@ -15,9 +14,10 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks import mixture, models
-from benchmarks.results import RESULTS, Results, Spread, latency_ms, sides, table
-from benchmarks.rounds import Seconds, Worker, workers
+from benchmarks.harness import mixture
+from benchmarks.harness.results import FIGURES, Results, Spread, latency_ms, sides, table
+from benchmarks.harness.rounds import Seconds, Worker, workers
+from benchmarks.peers import models
 
 NAME, OURS, WORKSHOP = "tail", "ours", "workshop"
 ROW = "p99"
@@ -32,12 +32,12 @@ class Config:
     """Photos that each answers."""
     quick: bool = False
     """A trial of 100 photos, whose figures mean little."""
-    out: Path = RESULTS
+    out: Path = FIGURES
     """Folder for the figures."""
 
 
 def measure(config: Config) -> Results:
-    """A ratio is our time divided by the workshop's: below 1 ours is faster."""
+    """The ratio is our p99 divided by the workshop's: below 1 ours is faster."""
     turns = max(1, (100 if config.quick else config.requests) // _TURN)
     results = Results(NAME)
     with tempfile.TemporaryDirectory() as name:
@@ -57,7 +57,7 @@ def measure(config: Config) -> Results:
 
 
 def ask(running: Sequence[Worker], turns: int, folder: Path) -> dict[str, Seconds]:
-    """Each worker's seconds of each of its turns."""
+    """The seconds of each worker's requests, by turn."""
     seconds: dict[str, Seconds] = {worker.name: [] for worker in running}
     files = [folder / f"photo-{number}" for number in range(_TURN)]
     for turn in range(turns):
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and write the JSON."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     results = measure(config)
-    print("Our time divided by the workshop's, on the same mixed photos:")
+    print("Our p99 divided by the workshop's, on the same mixed photos:")
     print(table(results))
     print(f"The figures are in {results.write(config.out)}.")
 

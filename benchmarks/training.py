@@ -1,13 +1,13 @@
-"""Photos a second of fine-tuning a whole network: `fit` against the workshop's loop, in turns.
+"""Photos per second of fine-tuning a whole network: `fit` against the workshop's loop, in turns.
 
     python -m benchmarks.training [--quick]
     python -m benchmarks.training --gpu
 
-Same network, batch, size and kinds of augmentation; decoding is part of both. The workshop opens
-and decodes each file whenever it comes up; ours decodes it once, into the cache. Drawn photos of
-400x533. The rates are of the steady state: what comes first (filling the cache, compiling) is in
-the JSON. On a GPU `fit` is also compared with its own step fed from memory: what is lost to that is
-spent on reading and augmenting.
+Both use the same network, batch size, input size and kinds of augmentation, on drawn photos of
+400x533, and both decode. The workshop decodes each file in every epoch; `fit` decodes it once, into
+the cache. What happens once (filling the cache, compiling) is not in the rates but in the JSON. On
+a GPU `fit` is also compared with its own training step fed from memory: the difference is the cost
+of reading and augmenting.
 """
 
 import os
@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import chain, islice, repeat
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,17 +25,14 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-import torchvision
 import tyro
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
-from torchvision import transforms
-from torchvision.datasets import ImageFolder
 
-from benchmarks import mixture
-from benchmarks.photos import QUALITY, SIZES_PX
-from benchmarks.results import RESULTS, Results, Spread, sides, table
+from benchmarks.harness import mixture
+from benchmarks.harness.photos import QUALITY, SIZES_PX
+from benchmarks.harness.results import FIGURES, Results, Spread, sides, table
+from benchmarks.peers.workshop_training import fine_tuning_per_s
 from samples.draw import GARMENTS
 from serving.model.preprocess import PreprocessSpec
 from train.config import DataConfig, FitConfig, NetworkConfig
@@ -50,8 +46,6 @@ from train.photos.pixels import cached_pixels
 from train.runs.folder import RECORD
 
 WORKSHOP, FROM_MEMORY = "workshop's loop", "the step fed from memory"
-_WARM_UP_STEPS = 1
-_MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,38 +53,38 @@ class Config:
     """Time fine-tuning against the workshop's loop."""
 
     gpu: bool = False
-    """Measure on the GPU, also against the step fed from memory; without it, on the processor."""
+    """Measure on the GPU, and also against the step fed from memory. Default: on the CPU."""
     rounds: int = 3
-    """Measurements of each, taking turns."""
+    """Measurements of each, in turns."""
     batch: int = 32
     """Photos in a step."""
     backbone: str = "mobilenet_v2"
-    """Any torchvision classification model; its weights are random, which costs no time."""
+    """A torchvision classification model; its weights are random."""
     input_px: int = 224
     """Height and width of the network's input."""
     quick: bool = False
     """A trial of one round at 64 pixels without compiling, whose figures mean little."""
-    out: Path = RESULTS
+    out: Path = FIGURES
     """Folder for the figures."""
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch of ours, and of a measurement of the workshop's loop."""
+        """Steps in an epoch of `fit`, and in a measurement of the workshop's loop."""
         return 100 if self.gpu else 3
 
     @property
     def epochs(self) -> int:
-        """Epochs of ours, the first of which is not counted."""
+        """Epochs of `fit`; the first is not counted."""
         return 2 if self.quick else 3
 
     @property
     def compiled(self) -> bool:
-        """Whether ours compiles its step: where it can."""
+        """Whether `fit` compiles its step: only where there is a C++ compiler."""
         return not self.quick and any(shutil.which(name) for name in ("g++", "clang++"))
 
 
 class FromMemory:
-    """A loader's first batch, already on the device, as often as the loader has one."""
+    """A loader's first batch, already on the GPU, repeated for the length of the loader."""
 
     def __init__(self, loader: DataLoader[tuple[Tensor, Tensor]]) -> None:
         self._length = len(loader)
@@ -105,7 +99,7 @@ class FromMemory:
 
 
 def draw_photos(root: Path, count: int) -> None:
-    """Write ROOT/train/CLASS/N.jpg, so many in all."""
+    """Write `count` photos as ROOT/train/CLASS/N.jpg."""
     for number in range(count):
         folder = root / "train" / sorted(GARMENTS)[number % len(GARMENTS)]
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,56 +108,34 @@ def draw_photos(root: Path, count: int) -> None:
 
 
 def workshop_per_s(config: Config, photos: Path) -> float:
-    """Photos a second of the workshop's loop: one process opens the files, float32, Adam."""
-    torch.manual_seed(0)
-    device = torch.device("cuda" if config.gpu else "cpu")
-    transform = transforms.Compose(
-        [
-            transforms.RandomRotation(10),
-            transforms.RandomResizedCrop(config.input_px, scale=(0.9, 1.0)),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize(_MEAN, _STD),
-        ]
+    """Photos per second of the workshop's loop."""
+    return fine_tuning_per_s(
+        photos / "train",
+        backbone=config.backbone,
+        input_px=config.input_px,
+        batch=config.batch,
+        steps=config.steps,
+        device="cuda" if config.gpu else "cpu",
     )
-    folder = ImageFolder(photos / "train", transform)
-    model = torchvision.models.get_model(
-        config.backbone, weights=None, num_classes=len(folder.classes)
-    )
-    model.to(device).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    loader = DataLoader(folder, batch_size=config.batch, shuffle=True)
-    epochs = chain.from_iterable(repeat(loader))
-    seen, started = 0, 0.0
-    for step, (images, labels) in enumerate(islice(epochs, _WARM_UP_STEPS + config.steps)):
-        if step == _WARM_UP_STEPS:
-            seen, started = 0, time.perf_counter()
-        optimizer.zero_grad()
-        loss = cross_entropy(model(images.to(device)), labels.to(device))
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        loss.item()  # the workshop adds it up, which waits for a GPU
-        seen += len(labels)
-    return seen / (time.perf_counter() - started)
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A run of `fit`: its later epochs' photos a second, and what its first one took on top."""
+    """A run of `fit`: photos per second after the first epoch, and the first one's extra time."""
 
     per_s: float
     compiling_s: float
 
 
 def fit_per_s(config: Config, photos: Path, *, from_memory: bool = False) -> Fitted:
-    """Train with `fit` on photos that are in the cache, by its own record of its epochs."""
+    """Train with `fit` on photos that are in the cache; the rate is from the run's own record."""
     photo_loader: Callable[..., Any] = loaders.photo_loader
 
     def held(*arguments: Any) -> FromMemory:
         return FromMemory(photo_loader(*arguments))
 
     fed = patch.object(loaders, "photo_loader", held) if from_memory else nullcontext()
-    torch._dynamo.reset()  # each run compiles as a process of its own would
+    torch._dynamo.reset()  # each run compiles, as a new process would
     with tempfile.TemporaryDirectory() as folder, fed:
         fit(
             FitConfig(
@@ -186,7 +158,7 @@ def fit_per_s(config: Config, photos: Path, *, from_memory: bool = False) -> Fit
 
 
 def fill_cache(config: Config, photos: Path) -> float:
-    """Seconds that decoding every photo once takes."""
+    """Seconds to decode every photo once."""
     spec = base_spec(PreprocessSpec.square(config.input_px))
     manifest = scan(photos, ("train",))
     started = time.perf_counter()
@@ -195,7 +167,7 @@ def fill_cache(config: Config, photos: Path) -> float:
 
 
 def measure(config: Config) -> Results:
-    """All rounds, and the ratios within each: above 1 ours is faster."""
+    """All rounds, and the ratios within each: above 1 `fit` is faster."""
     others: dict[str, list[float]] = {WORKSHOP: []}
     if config.gpu:
         others[FROM_MEMORY] = []
@@ -228,19 +200,19 @@ def measure(config: Config) -> Results:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, and write benchmarks/results/training.json, or training_gpu.json."""
+    """Measure, print, and write training.json or training_gpu.json."""
     config = tyro.cli(Config, args=arguments, description=Config.__doc__)
     if config.quick:
         config = replace(config, rounds=1, batch=8, input_px=64)
     if not config.gpu:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch has not looked for one yet
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch has not initialised CUDA yet
     elif not torch.cuda.is_available():
-        sys.exit("--gpu: torch finds no GPU here.")
+        sys.exit("--gpu: torch finds no GPU. Run without --gpu to measure on the CPU.")
     try:
         results = measure(config)
     except TrainError as error:
         sys.exit(str(error))
-    print(f"Photos a second of fit on {'the GPU' if config.gpu else 'the processor'}, divided by:")
+    print(f"Photos per second of fit on the {'GPU' if config.gpu else 'CPU'}, divided by:")
     print(table(results))
     print(f"The figures are in {results.write(config.out)}.")
 

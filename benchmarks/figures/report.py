@@ -1,10 +1,10 @@
-"""The figures of all benchmarks in, one table of the goals out: met, not met, or unmeasured.
+"""The table of goals in docs/performance.md: each is met, not met, or unmeasured.
 
-    python -m benchmarks.report
+    python -m benchmarks.figures.report
 
-The table is written into docs/performance.md between two marker lines; the rest of the page is left
-as it is. Goals depend on the processor that a row was measured on: with instructions for int8
-products (VNNI) or with AVX2 only, both of which Lambda has.
+It is made from the JSON files beside this module and written between two marker lines of the page.
+Goals depend on the processor that measured the row: Lambda has processors with instructions for
+int8 products (VNNI) and some with AVX2 only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,15 +14,15 @@ from typing import Any
 
 import tyro
 
-from benchmarks.results import (
-    RESULTS,
+from benchmarks.harness.results import (
+    FIGURES,
     has_vnni,
     processor,
     read,
     read_ratio,
     surroundings,
 )
-from benchmarks.rounds import ROOT
+from benchmarks.harness.rounds import ROOT
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -31,13 +31,13 @@ _HEADINGS = ("row", "ours / baseline", "ratio (10th to 90th percentile)", "goal"
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a ratio must be.
+    """What a ratio must reach, or stay below.
 
     Attributes:
-        what: the figure, and what it is divided by.
-        benchmark, row: where the ratio is: benchmarks/results/BENCHMARK.json, its row.
-        vnni, avx2: what the median must reach, or must not exceed where `at_most`, on a processor
-            with VNNI and on one with AVX2 only.
+        what: the figure and what it is divided by, for the table.
+        benchmark, row: the ratio is in benchmarks/figures/BENCHMARK.json, under this row.
+        vnni, avx2: the goal for the median on a processor with VNNI, and with AVX2 only.
+        at_most: the median must not exceed the goal; otherwise it must reach it.
     """
 
     what: str
@@ -48,7 +48,7 @@ class Goal:
     at_most: bool = False
 
     def bound(self, machine: Mapping[str, Any] | None) -> str:
-        """The goal on a machine in words; both goals where the machine is not known."""
+        """The goal on a machine for the table; both goals if the machine is unknown."""
         word = "≤" if self.at_most else "≥"
         if machine is not None:
             return f"{word} {self.on(machine):g}"
@@ -61,66 +61,78 @@ class Goal:
         return self.vnni if has_vnni(machine) else self.avx2
 
     def is_met(self, value: float, machine: Mapping[str, Any]) -> bool:
-        """Whether a median reaches the goal on the machine that it was measured on."""
+        """Whether a median that was measured on `machine` meets the goal."""
         return value <= self.on(machine) if self.at_most else value >= self.on(machine)
 
 
 def at_least(what: str, benchmark: str, row: str, vnni: float, avx2: float | None = None) -> Goal:
-    """A ratio that must reach a goal, which is the same on both processors by default."""
+    """A goal that the ratio must reach. `avx2` defaults to the same as `vnni`."""
     return Goal(what, benchmark, row, vnni, vnni if avx2 is None else avx2)
 
 
 def at_most(what: str, benchmark: str, row: str, vnni: float, avx2: float | None = None) -> Goal:
-    """A ratio that must not exceed a goal, which is the same on both processors by default."""
+    """A goal that the ratio must not exceed. `avx2` defaults to the same as `vnni`."""
     return Goal(what, benchmark, row, vnni, vnni if avx2 is None else avx2, at_most=True)
 
 
 GOALS = (
     at_least(
-        *("handler, 400×533 JPEG: workshop's time / ours", "handlers", "workshop, 400x533"),
-        *(2.0, 1.8),
+        "handler, 400×533 JPEG: workshop's time / ours", "handlers", "workshop, 400x533", 2, 1.8
     ),
     at_least(
         "handler, 12-megapixel JPEG: workshop's time / ours", "handlers", "workshop, 12mp", 2.3
     ),
     at_least(
-        *("handler, 400×533 JPEG: torch eager's time / ours", "handlers", "torch eager, 400x533"),
-        *(4.5, 3.3),
+        "handler, 400×533 JPEG: torch eager's time / ours",
+        "handlers",
+        "torch eager, 400x533",
+        4.5,
+        3.3,
     ),
     at_most("p99 of 5,000 mixed photos: ours / workshop's", "tail", "p99", 0.65, 0.7),
     at_most("process to first answer: our time / workshop's", "start", "time", 0.65, 0.75),
-    at_most("its peak memory: ours / workshop's", "start", "peak memory", 0.68),
+    at_most("peak memory until then: ours / workshop's", "start", "peak memory", 0.68),
     at_most("size in the image: ours / workshop's", "footprint", "size", 0.64),
     at_most("inference: our time / OpenVINO int8's", "inference", "OpenVINO int8", 1.1, 1.0),
     at_least(
-        *("batch of 16 through the emulator, one vCPU: throughput / 16 requests'", "batch"),
-        *("through the emulator", 1.3),
+        "16 photos through the emulator, one vCPU: one request's throughput / 16 requests'",
+        "batch",
+        "one vCPU",
+        1.3,
     ),
     at_least(
-        *("batch of 16 through the emulator, two vCPUs: throughput / 16 requests'", "batch"),
-        *("through the emulator, two vCPUs", 1.9),
+        "16 photos through the emulator, two vCPUs: one request's throughput / 16 requests'",
+        "batch",
+        "two vCPUs",
+        1.9,
     ),
     at_least(
-        *("fine-tuning on two cores, photos a second: ours / workshop's loop", "training"),
-        *("workshop's loop", 1.5),
+        "fine-tuning on two cores, photos per second: ours / workshop's loop",
+        "training",
+        "workshop's loop",
+        1.5,
     ),
     at_least("frozen-backbone sweep: workshop's time / ours", "sweep", "all settings", 50),
     at_least(
-        *("fine-tuning on a GPU, photos a second: ours / workshop's loop", "training_gpu"),
-        *("workshop's loop", 10),
+        "fine-tuning on a GPU, photos per second: ours / workshop's loop",
+        "training_gpu",
+        "workshop's loop",
+        10,
     ),
     at_least(
-        *("fine-tuning on a GPU, photos a second: ours / the step fed from memory", "training_gpu"),
-        *("the step fed from memory", 0.9),
+        "fine-tuning on a GPU, photos per second: ours / the step fed from memory",
+        "training_gpu",
+        "the step fed from memory",
+        0.9,
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Write the table of the goals into the page that shows it."""
+    """Write the table of goals into docs/performance.md."""
 
-    results: Path = RESULTS
+    results: Path = FIGURES
     """Folder of the benchmarks' figures."""
     document: Path = DOCUMENT
     """The page with the two marker lines."""
@@ -138,7 +150,7 @@ def row_of(goal: Goal, folder: Path) -> str:
 
 
 def table(goals: Iterable[Goal], folder: Path) -> str:
-    """The goals as a Markdown table, and what else the figures depend on."""
+    """The goals as a Markdown table, then the cores and versions of each run."""
     goals = tuple(goals)
     lines = [_line(*_HEADINGS), _line(*("---" for _ in _HEADINGS))]
     lines += [row_of(goal, folder) for goal in goals]
@@ -160,7 +172,7 @@ def insert(text: str, figures: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"the page must have the lines {BEGIN} and {END}, in this order")
+        raise ValueError(f"The page must have the lines {BEGIN} and {END}, in this order.")
     return f"{before}{BEGIN}\n{figures}\n{END}{after}"
 
 

@@ -1,9 +1,17 @@
-"""Drawn photos of mixed content, size and format, as people send them; seeded, one at a time.
+"""Drawn photos with the contents, sizes and formats that people send; each from its seed.
 
-Two in three are JPEG of web size, the longer side 200 to 1,600 pixels, one in ten of these
-progressive; 4 % are JPEG as phones take them, 2,000 to 4,000 pixels; the rest are PNG, WebP and
-greyscale JPEG of 200 to 800. Sizes are spread evenly on a logarithmic scale. Contents are the
-garments of samples/draw.py, cropped, mirrored, lit and with noise, different in each photo.
+| share | format | longer side, pixels |
+| --- | --- | --- |
+| 60 % | JPEG | 200 to 1,600 |
+| 7 % | progressive JPEG | 200 to 1,600 |
+| 4 % | JPEG from a phone | 2,000 to 4,000 |
+| 4 % | greyscale JPEG | 200 to 800 |
+| 15 % | PNG | 200 to 800 |
+| 10 % | WebP | 200 to 800 |
+
+The logarithm of the size is uniform. The 4 % from phones are the largest, so the p99 is mostly of
+these. Contents are the garments of samples/draw.py, cropped, mirrored, lit and with noise,
+different in each photo.
 """
 
 from dataclasses import dataclass
@@ -14,17 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from benchmarks import photos
+from benchmarks.harness import photos
 from samples import draw as samples
 
-_BASE_PX = (600, 800)  # of the pictures that photos are cropped from
+_BASE_PX = (600, 800)  # size of the pictures that photos are cropped from
 _NOISE = 6.0  # standard deviation, of 255
-_LEAST_CROP = 0.6  # of the picture's width and height
+_LEAST_CROP = 0.6  # smallest part of the picture's width and height
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A format: its share of the photos, the range of its longer side, how Pillow writes it."""
+    """A kind of photo: its share, the range of its longer side, how Pillow writes it."""
 
     share: float
     longer_px: tuple[int, int]
@@ -42,11 +50,11 @@ KINDS = (
     Kind(0.10, (200, 800), "WEBP", options=(("method", 0),)),
 )
 _LARGEST_PX = max(kind.longer_px[1] for kind in KINDS)
-_SHIFT_PX = 400  # by which a photo's part of the field of noise is moved at most
+_SHIFT_PX = 400  # how far a photo's part of the noise field is moved at most
 
 
 def photo(seed: int) -> bytes:
-    """An image file, the same bytes for the same seed and Pillow."""
+    """An image file's bytes: the same for the same seed and Pillow version."""
     random = np.random.default_rng(seed)
     kind = KINDS[int(random.choice(len(KINDS), p=[kind.share for kind in KINDS]))]
     longer_px = round(float(np.exp(random.uniform(*np.log(kind.longer_px)))))
@@ -60,7 +68,7 @@ def photo(seed: int) -> bytes:
 
 
 def picture(random: np.random.Generator, size_px: tuple[int, int]) -> Image.Image:
-    """An RGB picture of a size: a part of a drawn garment, mirrored or not, lit, with noise."""
+    """An RGB picture of this size: part of a drawn garment, perhaps mirrored, lit, with noise."""
     base = _base(int(random.integers(len(samples.GARMENTS))))
     if random.random() < 0.5:
         base = ImageOps.mirror(base)
@@ -89,7 +97,7 @@ def _field() -> NDArray[np.int16]:
 
 
 def _grain(random: np.random.Generator, size_px: tuple[int, int]) -> NDArray[np.int16]:
-    """(H, W, 1): a part of one field of noise, which is cheaper than noise of its own."""
+    """(H, W, 1): part of one field of noise, which is cheaper than new noise for each photo."""
     width_px, height_px = size_px
     field = _field()
     top, left = random.integers(0, _SHIFT_PX, 2)

@@ -1,9 +1,8 @@
-"""Drawn photos: of 400x533 and of 12 megapixels, as the handlers are measured on.
+"""Drawn photos of 400x533 and of 12 megapixels.
 
-Nothing is photographed, so they can be drawn on any machine. They share with photos what a JPEG
-decoder's time depends on: soft light, an object with edges, texture at every scale, and a sensor's
-noise, which together make files of a photo's size in bytes. Photos of mixed sizes and formats are
-in benchmarks/mixture.py.
+They are drawn, so that every machine can measure without a data set. They have what a JPEG
+decoder's time depends on: soft light, edges, texture at every scale and a sensor's noise, and files
+as large as a photo's. Photos of mixed sizes and formats are in benchmarks/harness/mixture.py.
 """
 
 from io import BytesIO
@@ -18,19 +17,19 @@ from samples import draw as samples
 from serving.model.contract import Contract
 from serving.model.preprocess import Preprocessor
 
-QUALITY = 87  # what phones and web shops write lies between 80 and 95
+QUALITY = 87  # phones and web shops write 80 to 95
 _SUBSAMPLING = "4:2:0"
-_LIGHT = 0.35  # of the clouds' strength
-# Standard deviation, of 255, for files of about 50 kB and 3 MB, as photos of these sizes have.
+_LIGHT = 0.35  # strength of the clouds
+# Standard deviation, of 255. Files get about 50 kB and 2.5 MB, like photos of these sizes.
 _NOISE = 6.0
 
 
 SIZES_PX = {"400x533": (400, 533), "12mp": (3000, 4000)}
-"""Width and height by the name that the rows have."""
+"""Width and height, by the name that rows use."""
 
 
 def jpeg(size: str, *, seed: int = 0) -> bytes:
-    """A JPEG of one of SIZES_PX, 4:2:0, the same bytes for the same seed and Pillow."""
+    """A 4:2:0 JPEG of one of SIZES_PX: the same bytes for the same seed and Pillow version."""
     buffer = BytesIO()
     image = draw(*SIZES_PX[size], noise=_NOISE, seed=seed)
     image.save(buffer, "JPEG", quality=QUALITY, subsampling=_SUBSAMPLING)
@@ -49,12 +48,12 @@ def draw(
     sample = samples.draw(garment).resize((width_px, height_px), Image.Resampling.BICUBIC)
     picture = np.asarray(sample, np.float32) + _LIGHT * _clouds(random, width_px, height_px)
     grain = random.standard_normal((height_px, width_px, 1), np.float32)
-    picture += noise * grain  # the same in all channels: 4:2:0 keeps little of noise in colour
+    picture += noise * grain  # the same in all channels: 4:2:0 keeps little colour noise
     return Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
 
 
 def _clouds(random: np.random.Generator, width_px: int, height_px: int) -> NDArray[np.float32]:
-    """(H, W, 3) around 0: noise of every scale, each octave half as strong as the coarser one."""
+    """(H, W, 3) around 0: noise of every scale; each octave is half as strong as the last."""
     total = np.zeros((height_px, width_px, 3), np.float32)
     cells, strength = 2, 60.0
     while cells < max(width_px, height_px) // 4:

@@ -1,12 +1,12 @@
-"""Seconds of interleaved rounds in, ratios with their spread out: figures, their file, their table.
+"""Figures: ratios with their spread, a benchmark's JSON file, its table for the terminal.
 
-Each benchmark writes `benchmarks/results/NAME.json`:
+Each benchmark writes `benchmarks/figures/NAME.json`:
 
     {"machine": {…}, "ratios": {ROW: {"median": …, "p10": …, "p90": …, "rounds": N}},
      "sides": {ROW: "OURS / BASELINE UNIT"}, "measured": {…}, "not_measured": {ROW: REASON}}
 
-`benchmarks.report` lists the goals, each of which names a file and a row, and says what its ratio
-divides by what. `measured` is for people.
+`benchmarks.figures.report` lists the goals. Each names a file and a row, and says what is divided
+by what. `measured` is for people.
 """
 
 import os
@@ -21,20 +21,21 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness.rounds import ROOT
 from train.files import read_json, write_json
 
-RESULTS = Path(__file__).parent / "results"
+FIGURES = ROOT / "benchmarks" / "figures"
 _PACKAGES = (
     *("onnxruntime", "numpy", "pillow", "keras-image-helper", "torch", "torchvision"),
     "openvino",
 )
-# What decides how fast int8 and float32 arithmetic is on x86-64 and arm64.
+# The flags that matter for int8 and float32 arithmetic on x86-64 and arm64.
 _FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A figure over rounds: the median, and where the middle 80 % of the rounds lie."""
+    """A figure over rounds: the median, and the 10th and 90th percentile."""
 
     median: float
     p10: float
@@ -43,13 +44,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """The spread of one value a round."""
+        """The spread of `values`, one for each round."""
         p10, median, p90 = np.percentile(values, (10, 50, 90))
         return cls(float(median), float(p10), float(p90), len(values))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Spread":
-        """Read what `to_json` gave."""
+        """The spread that `to_json` wrote."""
         return cls(value["median"], value["p10"], value["p90"], value["rounds"])
 
     def to_json(self) -> dict[str, Any]:
@@ -67,11 +68,11 @@ class Results:
     """What one benchmark found.
 
     Attributes:
-        name: of its file.
-        ratios: by row.
-        sides: of a row, our figure and the baseline's with their unit.
-        measured: what else a person may want to know.
-        not_measured: of a row that is missing, the reason.
+        name: the name of its file.
+        ratios: the ratio of each row.
+        sides: for each row, our figure and the baseline's with their unit.
+        measured: what else a reader may want to know.
+        not_measured: for each row that is missing, the reason.
     """
 
     name: str
@@ -80,8 +81,8 @@ class Results:
     measured: dict[str, Any] = field(default_factory=dict)
     not_measured: dict[str, str] = field(default_factory=dict)
 
-    def write(self, folder: Path = RESULTS) -> Path:
-        """Write the file of this benchmark, with the machine that it ran on."""
+    def write(self, folder: Path = FIGURES) -> Path:
+        """Write NAME.json with the machine that measured it; returns its path."""
         path = folder / f"{self.name}.json"
         ratios = {row: spread.to_json() for row, spread in self.ratios.items()}
         content = {
@@ -95,14 +96,14 @@ class Results:
         return path
 
 
-def read(name: str, folder: Path = RESULTS) -> dict[str, Any] | None:
-    """A benchmark's file, or None where it has not run."""
+def read(name: str, folder: Path = FIGURES) -> dict[str, Any] | None:
+    """A benchmark's file, or None if it has not run."""
     path = folder / f"{name}.json"
     return read_json(path) if path.is_file() else None
 
 
-def read_ratio(name: str, row: str, folder: Path = RESULTS) -> Spread | str:
-    """A row's ratio from a benchmark's file, or why there is none."""
+def read_ratio(name: str, row: str, folder: Path = FIGURES) -> Spread | str:
+    """A row's ratio from a benchmark's file, or the reason why there is none."""
     content = read(name, folder)
     if content is None:
         return "its benchmark has not run"
@@ -118,12 +119,12 @@ def sides(ours: float, baseline: float, unit: str, digits: int = 1) -> str:
 
 
 def has_vnni(machine: Mapping[str, Any]) -> bool:
-    """Whether a processor has instructions for int8 products: VNNI, AMX, or arm64's dot product."""
+    """Whether the processor multiplies int8 directly: VNNI, AMX, or arm64's dot product."""
     return bool({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"}.intersection(machine["flags"]))
 
 
 def processor(machine: Mapping[str, Any]) -> str:
-    """A processor's name and what it has for int8 products."""
+    """A processor's name and its instructions for int8."""
     names = {
         "amx_int8": "AMX",
         "avx512_vnni": "VNNI",
@@ -136,7 +137,7 @@ def processor(machine: Mapping[str, Any]) -> str:
 
 
 def surroundings(machine: Mapping[str, Any]) -> str:
-    """What else figures depend on, in one line: cores, system, versions, date."""
+    """Cores, system, versions and date in one line."""
     packages = ", ".join(f"{package} {known}" for package, known in machine["packages"].items())
     return (
         f"{machine['cores']} cores, {machine['system']}, Python {machine['python']}, {packages}, "
@@ -145,24 +146,24 @@ def surroundings(machine: Mapping[str, Any]) -> str:
 
 
 def ratio_of_medians(other: Sequence[Sequence[float]], ours: Sequence[Sequence[float]]) -> Spread:
-    """How many times slower `other` is than `ours`: the median of each round, compared in it.
+    """How many times slower `other` is than `ours`: the ratio of the medians of each round.
 
     Args:
-        other, ours: seconds of the requests of each round; the same rounds in both.
+        other, ours: seconds of each request, by round; the same rounds in both.
     """
     pairs = zip(other, ours, strict=True)
     return Spread.of([float(np.median(theirs) / np.median(mine)) for theirs, mine in pairs])
 
 
 def latency_ms(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
-    """p50 and p99 in milliseconds over the requests of all rounds, and how many these were."""
+    """p50 and p99 in milliseconds over all requests, and their number."""
     seconds = np.concatenate([np.asarray(one) for one in rounds])
     p50, p99 = np.percentile(seconds * 1000, (50, 99))
     return {"p50_ms": float(p50), "p99_ms": float(p99), "requests": len(seconds)}
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on: processor, its flags that matter, cores, versions, date, load."""
+    """What the figures depend on: processor and its flags, cores, load, versions, date."""
     processor, flags = _processor()
     return {
         "processor": processor,
@@ -177,7 +178,7 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> tuple[str, frozenset[str]]:
-    """Its name and flags as Linux tells them; elsewhere what Python knows."""
+    """Its name and flags from /proc/cpuinfo; elsewhere the name that Python knows."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -190,7 +191,7 @@ def _processor() -> tuple[str, frozenset[str]]:
 
 
 def _versions() -> dict[str, str]:
-    """The versions of those of _PACKAGES that are installed."""
+    """The versions of the installed ones of _PACKAGES."""
     found = {}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
@@ -199,7 +200,7 @@ def _versions() -> dict[str, str]:
 
 
 def table(results: Results) -> str:
-    """The ratios, the median with the 10th to 90th percentile of the rounds, for a terminal."""
+    """The ratios with their spread, for the terminal."""
     width = max([len(row) for row in (*results.ratios, *results.not_measured)], default=0)
     lines = [f"{row:<{width}}  {spread}" for row, spread in results.ratios.items()]
     lines += [f"{row:<{width}}  not measured: {why}" for row, why in results.not_measured.items()]

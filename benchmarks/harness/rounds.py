@@ -1,11 +1,11 @@
-"""Contestants in processes of their own, asked in turn: worker A for n requests, then B, and again.
+"""Contestants in their own processes, which take turns: n requests by A, n by B, and again.
 
-What disturbs the machine for a while disturbs all of them in the same round, so ratios are formed
-within a round. All workers are pinned to one core and have one thread in every library; the driver
-sleeps while a worker works, so nothing of ours competes with it.
+A disturbance of the machine affects all contestants of the same round, so ratios are formed within
+a round. All workers are pinned to one core and use one thread in every library. The driver sleeps
+while a worker works, so it does not compete for the core.
 
-    {"request": NAME, "count": N} or {"files": [FILE, …]} goes in, {"seconds": […]} comes out, one
-    JSON line each
+A worker reads and writes lines of JSON: {"request": NAME, "count": N} or {"files": [FILE, …]} in,
+{"seconds": […]} out.
 """
 
 import json
@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 _END_TIMEOUT_S = 20.0
 
-# One thread each, in every library that reads a variable for it. Sessions and interpreters whose
-# threads are an argument get 1 there (benchmarks/contestants.py).
+# One thread in each library that reads it from a variable. The others are given it as an argument
+# (benchmarks/peers/contestants.py).
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TBB_NUM_THREADS")
 ONE_THREAD = dict.fromkeys((*_VARIABLES, "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
-ONE_THREAD["ORT_DISABLE_TELEMETRY"] = "1"  # serving turns it off; the others get the same
-Seconds = list[list[float]]  # of each request of each round
+ONE_THREAD["ORT_DISABLE_TELEMETRY"] = "1"  # serving turns it off, so the others do too
+Seconds = list[list[float]]  # of each request, by round
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class UnavailableError(Exception):
 
 
 class Worker:
-    """One contestant in its process."""
+    """One contestant in its own process."""
 
     def __init__(self, name: str, setup: Mapping[str, Any], log: Path) -> None:
         self.name = name
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.worker", name, json.dumps(dict(setup))],
+                [sys.executable, "-m", "benchmarks.harness.worker", name, json.dumps(dict(setup))],
                 cwd=ROOT,
                 env={**os.environ, **ONE_THREAD},
                 stdin=subprocess.PIPE,
@@ -63,7 +63,7 @@ class Worker:
         return self._order({"request": request, "count": count})
 
     def ask_files(self, files: Sequence[Path]) -> list[float]:
-        """Seconds of each of these photos; reading the file is not timed."""
+        """Seconds of a request with each of these photos; reading the file is not timed."""
         return self._order({"files": [str(file) for file in files]})
 
     def _order(self, order: Mapping[str, Any]) -> list[float]:
@@ -77,14 +77,14 @@ class Worker:
         line = self._process.stdout.readline()
         if not line:
             said = self._log.read_text(errors="replace").strip().splitlines()
-            raise UnavailableError(f"its process died: {said[-1] if said else 'without a word'}")
+            raise UnavailableError(f"its process died: {said[-1] if said else 'it wrote no error'}")
         reply: dict[str, Any] = json.loads(line)
         if "unavailable" in reply:
             raise UnavailableError(reply["unavailable"])
         return reply
 
     def close(self) -> None:
-        """End the process: it leaves when its input ends, else it is killed."""
+        """End the process by closing its input; kill it if it stays."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -99,7 +99,7 @@ class Worker:
 def workers(
     names: Sequence[str], setup: Mapping[str, Any], folder: Path
 ) -> Iterator[tuple[list[Worker], dict[str, str]]]:
-    """Start contestants one after another; yields those that run, and why the others do not."""
+    """Start contestants; yields those that run, and why the others do not, by name."""
     missing: dict[str, str] = {}
     with ExitStack() as ending:
         running = []
@@ -117,9 +117,9 @@ def workers(
 def interleave(
     running: Sequence[Worker], request: str, *, rounds: int, count: int
 ) -> dict[str, Seconds]:
-    """Ask each worker for `count` requests, in turn, `rounds` times, after a turn not counted.
+    """Ask each worker in turn for `count` requests, `rounds` times, after a warm-up turn.
 
-    The order is reversed in every other round, so that nobody always follows the same one.
+    The order is reversed in every other round, so that none always follows the same one.
     """
     seconds: dict[str, Seconds] = {worker.name: [] for worker in running}
     for worker in running:
@@ -132,17 +132,19 @@ def interleave(
 
 @contextmanager
 def on_last_cores(count: int = 1) -> Iterator[None]:
-    """This process, and what it starts meanwhile, on so many cores.
+    """Pin this process, and those that it starts meanwhile, to the last `count` cores.
 
     Raises:
-        UnavailableError: this process may not use as many.
+        UnavailableError: this process may not use that many cores.
     """
     if not hasattr(os, "sched_getaffinity"):
         yield
         return
     before = os.sched_getaffinity(0)
     if len(before) < count:
-        raise UnavailableError(f"it takes {count} cores, and this process may use {len(before)}")
+        raise UnavailableError(
+            f"it needs {count} cores, but this process may use only {len(before)}"
+        )
     os.sched_setaffinity(0, sorted(before)[-count:])
     try:
         yield
@@ -151,5 +153,5 @@ def on_last_cores(count: int = 1) -> Iterator[None]:
 
 
 def last_core() -> int | None:
-    """The core that workers are pinned to: the last that this process may use; None if unknown."""
+    """The core for the workers: the last that this process may use, or None if unknown."""
     return max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None

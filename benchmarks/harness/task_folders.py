@@ -1,8 +1,7 @@
-"""The Dockerfile in, a folder with what the image's /var/task would hold out; the workshop's beside
-it. Docker is not needed: the Dockerfile's own COPY and RUN lines are carried out here, so that what
-is measured cannot drift from what is deployed.
+"""Folders with the contents of the image's /var/task: ours and the workshop's, without Docker.
 
-Refused: a RUN line that names an absolute path, since it would be run on this machine.
+Ours is made by running the Dockerfile's own COPY and RUN lines here, so that what is measured is
+what is deployed. A RUN line that names an absolute path is refused: it would change this machine.
 """
 
 import hashlib
@@ -14,27 +13,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.harness.rounds import ROOT
+
 FOLDERS = ROOT / ".cache" / "task-folders"
-WORKSHOP_FUNCTION = Path(__file__).with_name("workshop_function.py")
+WORKSHOP_FUNCTION = ROOT / "benchmarks" / "peers" / "workshop_function.py"
 _WORKSHOP_PACKAGES = ("keras-image-helper", "onnxruntime", "numpy", "pillow")
 _ABSOLUTE_PATH = re.compile(r"(?:^|[\s=])/")
 
 
 @dataclass(frozen=True, slots=True)
 class TaskFolders:
-    """What either function finds in its current folder; both hold `lambda_function.py`."""
+    """The current folder of each function, with its `lambda_function.py`."""
 
     ours: Path
     workshop: Path
 
 
 def built(python: Path, workshop_model: Path | None = None) -> TaskFolders:
-    """Both folders, built anew if anything that they are made of has changed.
+    """Both folders. They are built again if anything that they are made of has changed.
 
     Args:
         python: the interpreter to install for; the image's is 3.13.
-        workshop_model: the workshop's model; None exports one, for which torch must be installed.
+        workshop_model: the workshop's model; None exports one, which needs torch.
     """
     folders = TaskFolders(FOLDERS / "ours", FOLDERS / "workshop")
     stamp, known = FOLDERS / "stamp", _stamp(python, workshop_model)
@@ -50,7 +50,7 @@ def built(python: Path, workshop_model: Path | None = None) -> TaskFolders:
 
 
 def instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
-    """Each instruction's name and its arguments on one line; comments fall out."""
+    """Each instruction's name and its arguments on one line, without comments."""
     lines = [line for line in dockerfile.splitlines() if not line.lstrip().startswith("#")]
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
         name, _, arguments = line.strip().partition(" ")
@@ -59,7 +59,7 @@ def instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
 
 
 def let_through(source: str) -> list[Path]:
-    """The files of a COPY's source that .dockerignore, which lists what it takes, lets through."""
+    """The files of a COPY's source that .dockerignore does not exclude."""
     rules = (ROOT / ".dockerignore").read_text(encoding="utf-8").split("\n")
     taken = [ROOT / rule.removeprefix("!") for rule in rules if rule.startswith("!")]
     whole = ROOT / source
@@ -91,13 +91,16 @@ def _follow_dockerfile(folder: Path, python: Path) -> None:
 
 def _run_in(folder: Path, tools: Path, command: str) -> None:
     if _ABSOLUTE_PATH.search(command):
-        raise ValueError(f"The Dockerfile's RUN line names an absolute path: {command}")
+        raise ValueError(
+            "A RUN line of the Dockerfile names an absolute path, so it is not run outside Docker: "
+            f"{command}"
+        )
     environ = {"PATH": f"{tools}:/usr/bin:/bin", "PIP_QUIET": "1"}
     subprocess.run(["/bin/sh", "-c", command], cwd=folder, env=environ, check=True)
 
 
 def _install_workshop(folder: Path, python: Path, model: Path | None) -> None:
-    """The same versions as ours, installed as pip does it, with the handler and its model."""
+    """The same versions as ours, installed by plain pip, with the handler and its model."""
     pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     versions = dict(re.findall(r"^([a-z-]+)==(\S+)", pins, flags=re.MULTILINE))
     packages = [f"{name}=={versions[name]}" for name in _WORKSHOP_PACKAGES]
@@ -105,7 +108,7 @@ def _install_workshop(folder: Path, python: Path, model: Path | None) -> None:
     subprocess.run([*pip, "--target", str(folder), *packages], check=True)
     shutil.copyfile(WORKSHOP_FUNCTION, folder / "lambda_function.py")
     if model is None:
-        from benchmarks.models import write_workshop  # torch, for those who have no model
+        from benchmarks.peers.models import write_workshop  # needs torch
 
         model = FOLDERS / "workshop.onnx"
         write_workshop(model)

@@ -1,9 +1,9 @@
-"""One contestant in a process: prepares its requests, then times as many as it is asked for.
+"""The process of one contestant: prepares its requests, then times as many as it is asked for.
 
-    python -m benchmarks.worker NAME SETUP
+    python -m benchmarks.harness.worker NAME SETUP
 
-SETUP is JSON: {"core": N, "inputs": {REQUEST: FILE}, "models": {…}}. Whatever a contestant writes
-to standard output goes to the null device, alike for all; the pipe keeps a descriptor of its own.
+SETUP is JSON: {"core": N, "inputs": {REQUEST: FILE}, "models": {…}}. Replies go to standard output;
+what a contestant prints goes to the null device, for all alike.
 """
 
 import json
@@ -14,13 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contestants import BY_NAME
+from benchmarks.peers.contestants import BY_NAME
 
 _WARM_UP = 3
 
 
 def main() -> None:
-    """Say that it is ready or why it cannot be, then answer orders until the input ends."""
+    """Report that it is ready, or why it is not; then follow orders until the input ends."""
     name, setup = sys.argv[1], json.loads(sys.argv[2])
     pipe = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     null = os.open(os.devnull, os.O_WRONLY)
@@ -37,7 +37,7 @@ def main() -> None:
             for _ in range(_WARM_UP):
                 contestant.answer(prepared)
         ready = contestant.facts()
-    except Exception as error:  # noqa: BLE001 - one that cannot run is a row, not a crash
+    except Exception as error:  # noqa: BLE001 - becomes a row that says why
         _reply(pipe, {"unavailable": f"{type(error).__name__}: {str(error)[:200]}"})
         return
     _reply(pipe, ready)

@@ -1,11 +1,11 @@
 """Who is measured: handlers that take a JPEG, and runtimes that take a batch of one.
 
-Each is a class that loads itself from the files that it is given and prepares a request from a
-file's bytes, which is not timed. Each has one thread. Libraries are imported inside, so that one
-that is not installed is the only one missing.
+Each class loads its model files and prepares a request from a file's bytes; neither is timed. Each
+uses one thread. Libraries are imported inside the classes, so that a library that is not installed
+only costs its own row.
 
-The workshop's handler and torch's get the JPEG as the bytes that a download would have given them:
-only ours also pays for decoding base64, reading an event and writing a log line.
+The workshop's and torch's handlers get the JPEG's bytes, as after a download. Only ours also
+decodes base64, reads an event and writes a log line.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,27 +15,27 @@ from typing import Any, Protocol
 
 import numpy as np
 
-Models = Mapping[str, Any]  # what `benchmarks.models.prepare` returns
+Models = Mapping[str, Any]  # what `benchmarks.peers.models.prepare` returns
 
 
 class Contestant(Protocol):
-    """One way of answering."""
+    """One way to answer a request."""
 
     def request_of(self, data: bytes) -> Any:
-        """What `answer` takes, from a file's bytes; not timed."""
+        """Prepare what `answer` takes from a file's bytes; not timed."""
         ...
 
     def answer(self, request: Any) -> Any:
-        """What is timed."""
+        """Answer the request; this is timed."""
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What to note of it beside its times."""
+        """What to record beside the times."""
         ...
 
 
 class _Plain:
-    """A contestant that takes the bytes as they are and has nothing to tell."""
+    """A contestant that takes the file's bytes and records nothing else."""
 
     def request_of(self, data: bytes) -> Any:
         return data
@@ -45,7 +45,7 @@ class _Plain:
 
 
 class _Context:
-    """What Lambda tells the handler of an invocation."""
+    """Lambda's context of an invocation."""
 
     aws_request_id = "00000000-0000-0000-0000-000000000000"
 
@@ -54,9 +54,9 @@ class _Context:
 
 
 class Ours(_Plain):
-    """lambda_function.lambda_handler with the bundled model and everything on.
+    """lambda_function.lambda_handler with the bundled model and default settings.
 
-    The event is API Gateway's (payload format 2.0), whose body is the photo.
+    The event is API Gateway's (payload format 2.0) with the photo as its body.
     """
 
     def __init__(self, models: Models) -> None:
@@ -80,9 +80,9 @@ class Ours(_Plain):
 class Workshop(_Plain):
     """The workshop's handler: ONNX Runtime, keras-image-helper, raw scores.
 
-    Its session has default options but for the threads: by default ONNX Runtime starts two on two
-    cores, also for a process pinned to one, where each then waits for the other and an inference
-    takes twice the time. One thread is the better case for it.
+    Its session has default options except for the threads. By default ONNX Runtime starts a thread
+    for each core of the machine; pinned to one core, they wait for each other, and inference takes
+    twice the time. One thread is faster for it.
     """
 
     def __init__(self, models: Models) -> None:
@@ -114,7 +114,7 @@ class Workshop(_Plain):
 
 
 class TorchHandler(_Plain):
-    """What torch alone would serve with: PIL, torchvision's transforms, the network eagerly."""
+    """Serving with torch: PIL, torchvision's transforms, the network in eager mode."""
 
     def __init__(self, models: Models) -> None:
         import torch

@@ -16,8 +16,8 @@ import onnx
 import torch
 from torch import nn
 
-from benchmarks.photos import pictures
-from benchmarks.rounds import ROOT
+from benchmarks.harness.photos import pictures
+from benchmarks.harness.rounds import ROOT
 from serving.model.classifier import Classifier
 from serving.model.contract import Contract
 from train.config import NetworkConfig
@@ -33,8 +33,8 @@ def prepare() -> dict[str, Any]:
     """The files that contestants load. The workshop's are made once and cached.
 
     Returns:
-        What `benchmarks.contestants` takes: "bundled", "workshop" and "workshop_weights" are files,
-        "classes" the class names, "px" the bundled model's height and width.
+        What contestants take: "bundled", "workshop" and "workshop_weights" are files, "classes" the
+        class names, "px" the bundled model's height and width.
     """
     contract = Classifier.load(BUNDLED).contract
     folder = CACHE / _key()

@@ -1,7 +1,7 @@
-"""The workshop's handler in our own words: {"url": URL} in, {class: raw score} out.
+"""The workshop's handler, rewritten: {"url": URL} in, {class: raw score} out.
 
-It is copied into a folder of its own with the packages that it needs, beside model.onnx, and knows
-nothing of this repository.
+It is copied into its own folder, with the packages that it needs and model.onnx, and imports
+nothing from this repository.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ CLASSES = (
 
 
 def preprocess_pytorch_style(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(1, H, W, 3) of 0..255 -> (1, 3, H, W) with ImageNet's mean and deviation taken out."""
+    """(1, H, W, 3) of 0..255 -> (1, 3, H, W), with ImageNet's mean and deviation."""
     scaled = pixels / 255.0
     mean = np.array([0.485, 0.456, 0.406]).reshape(1, 1, 1, 3)
     deviation = np.array([0.229, 0.224, 0.225]).reshape(1, 1, 1, 3)

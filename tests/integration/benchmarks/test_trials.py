@@ -1,18 +1,18 @@
-"""Each benchmark that needs no installation of its own runs as a trial and finds its rows."""
+"""Each benchmark that needs no extra installation runs as a trial and measures its rows."""
 
 import importlib
 from pathlib import Path
 
 import pytest
 
-from benchmarks.report import GOALS
-from benchmarks.results import read
+from benchmarks.figures.report import GOALS
+from benchmarks.harness.results import read
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("name", ["handlers", "inference", "tail", "batch", "training"])
-def test_a_benchmarks_trial_measures_the_rows_that_have_goals(name: str, tmp_path: Path):
+def test_a_trial_measures_each_row_that_has_a_goal(name: str, tmp_path: Path):
     importlib.import_module(f"benchmarks.{name}").main(["--quick", "--out", str(tmp_path)])
     found = read(name, tmp_path)
     assert found is not None
@@ -22,7 +22,7 @@ def test_a_benchmarks_trial_measures_the_rows_that_have_goals(name: str, tmp_pat
     assert all(ratio["median"] > 0 for ratio in found["ratios"].values())
 
 
-def test_the_breakdowns_stages_make_the_whole(tmp_path: Path):
+def test_no_stage_of_the_handler_takes_longer_than_the_whole(tmp_path: Path):
     importlib.import_module("benchmarks.breakdown").main(["--quick", "--out", str(tmp_path)])
     found = read("breakdown", tmp_path)
     assert found is not None

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import photos
+from benchmarks.harness import photos
 from local.backends import MALLOC
 from tests.drawn import encoded, picture
 from tests.tiny_model import write_tiny_model

@@ -5,8 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.report import BEGIN, DOCUMENT, END, GOALS, at_least, at_most, insert, main, table
-from benchmarks.results import RESULTS, Results, Spread
+from benchmarks.figures.report import (
+    BEGIN,
+    DOCUMENT,
+    END,
+    GOALS,
+    at_least,
+    at_most,
+    insert,
+    main,
+    table,
+)
+from benchmarks.harness.results import FIGURES, Results, Spread
 
 FASTER = at_least("their time / ours", "one", "a row", 2.0, 1.8)
 SMALLER = at_most("our size / theirs", "one", "a row", 0.65, 0.75)
@@ -54,4 +64,4 @@ def test_the_report_replaces_only_the_table_of_the_page(tmp_path):
 
 def test_the_page_shows_the_committed_figures():
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert insert(text, table(GOALS, RESULTS)) == text
+    assert insert(text, table(GOALS, FIGURES)) == text

@@ -1,0 +1,1 @@
+"""The figures of the last runs as JSON, and the table of goals made from them."""
