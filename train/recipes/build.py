@@ -124,15 +124,16 @@ class Building:
 
     def _print_plan(self) -> None:
         stopwatch, todo, total_s = Stopwatch(self._photos), set[str](), 0.0
+        width = max(len(step.name) for step in self._recipe.steps)
         for step in self._recipe.steps:
             if self._is_done(step) and not todo & set(step.uses):
                 done_s = self._records[step.name]["seconds"]
-                print(f"  {step.name:<12} {step.verb:<10} done before, {duration(done_s)}")
+                print(f"  {step.name:<{width}} {step.verb:<10} done before, {duration(done_s)}")
                 continue
             todo.add(step.name)
             seconds = self._estimate(step, stopwatch)
             total_s += seconds
-            print(f"  {step.name:<12} {step.verb:<10} about {duration(seconds)}")
+            print(f"  {step.name:<{width}} {step.verb:<10} about {duration(seconds)}")
         if todo:
             print(
                 f"About {duration(total_s)} in all. Ctrl+C stops it; the same command continues.\n"

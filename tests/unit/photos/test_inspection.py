@@ -102,7 +102,7 @@ def test_an_unreadable_photo_is_named_with_its_fault(folder, content):
     (folder / "train/red/broken.jpg").write_bytes(content)
     finding = the_finding(folder)
     assert finding.kind == "an unreadable photo"
-    assert finding.found.startswith("train/red/broken.jpg: The ")
+    assert finding.found.startswith("train/red/broken.jpg: The")
 
 
 def test_two_empty_files_are_unreadable_and_not_the_same_photo(folder):
@@ -246,7 +246,7 @@ def test_a_file_that_is_not_a_photo_is_named(tmp_path, capsys):
     notes = tmp_path / "notes.md"
     notes.write_text("no photo")
     assert main(["inspect", "--image", str(notes)]) == 2
-    assert capsys.readouterr().err.startswith(f"train inspect: {notes}: The 8 bytes are not")
+    assert capsys.readouterr().err.startswith(f"train inspect: {notes}: These 8 bytes are not")
 
 
 def test_an_empty_folder_says_where_photos_are_looked_for(tmp_path, capsys):

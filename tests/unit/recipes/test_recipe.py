@@ -98,7 +98,7 @@ def test_the_last_step_is_the_bundle(tmp_path: Path, steps: Tables):
 @pytest.mark.parametrize("name", ["../up", "has space", "3", CHECKPOINT])
 def test_a_steps_name_is_a_folders(tmp_path: Path, steps: Tables, name: str):
     named = {f'"{name}"': steps["student"]} | {k: v for k, v in steps.items() if k != "student"}
-    assert f"steps.{name} is not a valid name for a step" in refusal(tmp_path, named)
+    assert f"steps.{name} is not a name for a step" in refusal(tmp_path, named)
 
 
 @pytest.mark.parametrize(
