@@ -11,7 +11,7 @@ Tables = dict[str, dict[str, Any]]
 
 _FIT = {"backbone": "resnet18", "input_px": 32, "epochs": 2, "batch": 10, "workers": 0}
 _SMALL: Tables = {
-    "fit": _FIT | {"threads": 1, "precision": "no"},
+    "fit": _FIT | {"threads": 1, "precision": "no", "compile": False},
     "frontier": {"sizes": [32, 48]},
     "export": {},
     # The time of a network as small as this one is chance.
