@@ -49,6 +49,8 @@ KINDS = (
     Kind(0.15, (200, 800), "PNG", options=(("compress_level", 1),)),
     Kind(0.10, (200, 800), "WEBP", options=(("method", 0),)),
 )
+# What a request can carry: Lambda takes 6 MB of event, in which the photo is base64.
+_MAX_BYTES = 4_400_000
 _LARGEST_PX = max(kind.longer_px[1] for kind in KINDS)
 _SHIFT_PX = 400  # how far a photo's part of the noise field is moved at most
 
@@ -61,9 +63,16 @@ def photo(seed: int) -> bytes:
     shorter_px = round(longer_px * random.uniform(0.6, 1.0))
     size_px = (shorter_px, longer_px) if random.random() < 0.8 else (longer_px, shorter_px)
     image = picture(random, size_px).convert(kind.mode)
+    quality = int(random.integers(75, 95))
+    while len(data := _written(image, kind, quality)) > _MAX_BYTES:
+        quality -= 5
+    return data
+
+
+def _written(image: Image.Image, kind: Kind, quality: int) -> bytes:
     buffer = BytesIO()
-    quality = {} if kind.file_format == "PNG" else {"quality": int(random.integers(75, 95))}
-    image.save(buffer, kind.file_format, **quality, **dict(kind.options))
+    lossy = {} if kind.file_format == "PNG" else {"quality": quality}
+    image.save(buffer, kind.file_format, **lossy, **dict(kind.options))
     return buffer.getvalue()
 
 

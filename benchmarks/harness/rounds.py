@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,12 @@ ONE_THREAD["ORT_DISABLE_TELEMETRY"] = "1"  # serving turns it off, so the others
 Seconds = list[list[float]]  # of each request, by round
 
 
-@dataclass(frozen=True, slots=True)
 class UnavailableError(Exception):
     """A contestant cannot take part; `reason` says why."""
 
-    reason: str
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Worker:
