@@ -14,7 +14,7 @@ def test_a_contestant_that_dies_while_asked_says_why(tmp_path: Path):
 
 
 def test_a_drawn_photo_fits_into_a_request(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(mixture, "KINDS", (mixture.Kind(1.0, (200, 400), "JPEG"),))
     whole = len(mixture.photo(1))
     monkeypatch.setattr(mixture, "_MAX_BYTES", whole - 1)
-    monkeypatch.setattr(mixture, "KINDS", (mixture.Kind(1.0, (200, 400), "JPEG"),))
     assert len(mixture.photo(1)) < whole
