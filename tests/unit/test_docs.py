@@ -17,7 +17,7 @@ from tests.invocations import event
 
 ROOT = Path(__file__).parents[2]
 DOCS, README = ROOT / "docs", ROOT / "README.md"
-PAGES = (README, ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md")))
+PAGES = (README, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")))
 
 
 def test_every_field_of_a_log_line_is_documented(classifier, capsys, red_jpeg):
