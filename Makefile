@@ -121,7 +121,7 @@ model: $(VENV)/.train  ## from photos to model/: DATA=folder [RECIPE=frozen] [WE
 	@$(BIN)/python -m train build --data "$(DATA)" $(if $(RECIPE),--recipe "$(RECIPE)") \
 		$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(OUT),--out "$(OUT)")
 
-bench: $(BENCH_VENV)/.bench  ## measure against peers, about 12 minutes; BENCH_QUICK=1 is a short trial
+bench: $(BENCH_VENV)/.bench  ## measure against peers, about 7 minutes; BENCH_QUICK=1 is a short trial
 	@for name in $(BENCHMARKS); do \
 		echo "$$name:"; \
 		$(BENCH_VENV)/bin/python -m benchmarks.$$name $(if $(BENCH_QUICK),--quick) || exit 1; \
