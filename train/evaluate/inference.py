@@ -17,8 +17,7 @@ from serving.model.classifier import Classifier
 from serving.model.contract import Contract
 from serving.model.preprocess import PreprocessSpec, normalize
 from train.errors import UsageError
-from train.networks.backbones import preprocessing
-from train.networks.transfer import require_size
+from train.networks.backbones import preprocessing, require_size
 from train.photos.manifest import Manifest
 from train.photos.pixels import Pixels, cached_pixels, file_pixels
 from train.runs.model import TrainedModel, load_model

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from train.config import FitConfig
 from train.errors import UsageError
-from train.networks.transfer import Network, load_weights, require_size
+from train.networks.backbones import require_size
+from train.networks.transfer import Network, load_weights
 from train.photos.manifest import Manifest
 from train.runs.model import SavedModel, TrainedModel, load_model, read_model
 

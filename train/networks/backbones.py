@@ -10,7 +10,7 @@ Weights are `default`, which downloads the library's own, a state-dict file, or 
 import pickle
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -40,11 +40,6 @@ class Pretraining:
     classes: tuple[str, ...] = ()
     """Class names of its own classifier; empty if the library does not give them."""
 
-    def at(self, input_px: int) -> PreprocessSpec:
-        """The same rules for a square input of `input_px` pixels."""
-        spec = self.spec
-        return PreprocessSpec(input_px, input_px, spec.mean, spec.std, spec.resample)
-
 
 def preprocessing(backbone: str, input_px: int) -> PreprocessSpec:
     """The backbone's own mean, std and resampling, for a square input.
@@ -52,7 +47,7 @@ def preprocessing(backbone: str, input_px: int) -> PreprocessSpec:
     Raises:
         UsageError: no library has the backbone.
     """
-    return pretraining(backbone).at(input_px)
+    return replace(pretraining(backbone).spec, height_px=input_px, width_px=input_px)
 
 
 def pretraining(backbone: str) -> Pretraining:
@@ -126,7 +121,13 @@ def open_backbone(name: str, weights: str, input_px: int) -> tuple[nn.Module, in
     """
     if name.startswith(TIMM):
         model = _timm_model(name, weights)
-        return model, _width(model, name, input_px)
+        given = f"--input-px {input_px}"
+        features = require_size(model, f"--backbone {name}", input_px, given)  # (1, F)
+        if features.ndim != 2:
+            raise UsageError(
+                f"--backbone {name} does not give a vector of features for each photo."
+            )
+        return model, features.shape[1]
     return _without_classifier(whole_model(name, weights), name)
 
 
@@ -175,21 +176,25 @@ def _timm_model(name: str, weights: str) -> nn.Module:
     return model
 
 
-def _width(model: nn.Module, name: str, input_px: int) -> int:
-    """F of the features, by sending one image through."""
-    was_training = model.training
+def require_size(network: nn.Module, backbone: str, input_px: int, given: str) -> Tensor:
+    """Send a black image of this size through the network, and leave its mode as it was.
+
+    Raises:
+        UsageError: the network does not support the size; the message names `backbone` and the
+            `given` flag.
+    """
+    before = network.training
     try:
         with torch.no_grad():
-            features = model.eval()(torch.zeros(1, 3, input_px, input_px))
+            output: Tensor = network.eval()(torch.zeros(1, 3, input_px, input_px))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise UsageError(
-            f"--backbone {name} does not support --input-px {input_px}: {_last_line(error)}"
+            f"{backbone} does not support {given}: {_last_line(error)} Try the size of its "
+            "pre-training, often 224."
         ) from error
     finally:
-        model.train(was_training)
-    if not isinstance(features, Tensor) or features.ndim != 2:
-        raise UsageError(f"--backbone {name} does not give a vector of features for each photo.")
-    return int(features.shape[1])
+        network.train(before)
+    return output
 
 
 def _without_classifier(model: nn.Module, name: str) -> tuple[nn.Module, int]:
@@ -229,7 +234,7 @@ def _downloaded(name: str) -> dict[str, Tensor]:
 
 
 def read_state_dict(file: Path) -> Mapping[str, Tensor]:
-    """The tensors of a file that `torch.save` or safetensors wrote.
+    """The tensors of a file that `torch.save` wrote.
 
     Raises:
         UsageError: it is missing, or not such a file.

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from train.config import FitConfig, NetworkConfig
 from train.errors import UsageError
-from train.networks.backbones import open_backbone
+from train.networks.backbones import open_backbone, require_size
 
 
 class Network(nn.Module):
@@ -102,26 +102,6 @@ def require_trainable(network: Network, config: FitConfig, batch: int) -> None:
     require_size(network, name, config.network.input_px, f"--input-px {config.network.input_px}")
     for size in config.progressive_px:
         require_size(network, name, size, f"--progressive-px {size}")
-
-
-def require_size(network: nn.Module, backbone: str, input_px: int, given: str) -> None:
-    """Check that the network takes images of this size, and leave its mode as it was.
-
-    Raises:
-        UsageError: it does not; the message names the `given` flag.
-    """
-    before = network.training
-    try:
-        with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, input_px, input_px))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1:]
-        raise UsageError(
-            f"{backbone} does not support {given}: {''.join(reason)} Try the size of its "
-            "pre-training, often 224."
-        ) from error
-    finally:
-        network.train(before)
 
 
 def _require_stages(config: NetworkConfig, backbone: nn.Module) -> None:

@@ -23,9 +23,9 @@ from tqdm import tqdm
 from train.config import DataConfig, require_px, to_json
 from train.errors import require
 from train.files import require_writable, write_bytes, write_json, write_whole
-from train.networks.backbones import open_backbone, preprocessing
+from train.networks.backbones import open_backbone, preprocessing, require_size
 from train.networks.features import cached_features
-from train.networks.transfer import make_head, require_size
+from train.networks.transfer import make_head
 from train.photos import splits
 from train.photos.manifest import Manifest
 from train.sweep import report as sweep_report
