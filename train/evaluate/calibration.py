@@ -10,7 +10,8 @@ from scipy.optimize import minimize_scalar
 
 from serving.model.classifier import softmax
 from train.evaluate import metrics
-from train.evaluate.inference import TorchModel, contract_of, split_logits
+from train.evaluate.inference import contract_of, split_logits
+from train.networks.torch_model import TorchModel
 from train.photos.manifest import Labels, Manifest
 from train.runs.model import TrainedModel
 
@@ -55,7 +56,7 @@ def calibrate(
 
     `input_px` is the input size that will be served; None is the run's own.
     """
-    model = TorchModel(trained, contract_of(trained, input_px))
+    model = TorchModel(trained.network, contract_of(trained, input_px))
     return fit_calibration(split_logits(model, photos, cache), photos.labels())
 
 

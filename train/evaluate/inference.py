@@ -18,6 +18,7 @@ from serving.model.contract import Contract
 from serving.model.preprocess import PreprocessSpec, normalize
 from train.errors import UsageError
 from train.networks.backbones import preprocessing, require_size
+from train.networks.torch_model import TorchModel
 from train.photos.manifest import Manifest
 from train.photos.pixels import Pixels, cached_pixels, file_pixels
 from train.runs.model import TrainedModel, load_model
@@ -39,20 +40,6 @@ class Model(Protocol):
         ...
 
 
-class TorchModel:
-    """A run's network, with the interface of the ONNX file that is exported from it."""
-
-    def __init__(self, trained: TrainedModel, contract: Contract) -> None:
-        self._network = trained.network
-        self.contract = contract
-
-    @torch.inference_mode()
-    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, 3, H, W) float32 -> (N, C) float32."""
-        output: NDArray[np.float32] = self._network(torch.from_numpy(batch)).numpy()
-        return output
-
-
 def open_model(path: Path, input_px: int | None = None) -> Model:
     """Open a run's folder or an ONNX file; a run can also be opened at another input size.
 
@@ -62,7 +49,7 @@ def open_model(path: Path, input_px: int | None = None) -> Model:
     """
     if path.is_dir():
         trained = load_model(path)
-        return TorchModel(trained, contract_of(trained, input_px))
+        return TorchModel(trained.network, contract_of(trained, input_px))
     if path.suffix == ".onnx" and path.is_file():
         if input_px is not None:
             raise UsageError(f"--input-px is for a run: the input size of {path} is fixed.")

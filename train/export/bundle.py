@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from serving.model.classifier import Classifier
 from train.errors import UsageError
-from train.evaluate.inference import TorchModel, split_logits
+from train.evaluate.inference import split_logits
 from train.evaluate.report import summary
 from train.evaluate.verb import REPORT_JSON, make_report
 from train.export.card import CARD, model_card
@@ -33,6 +33,7 @@ from train.export.golden import (
 )
 from train.export.onnx import ONNX_FILE
 from train.files import require_writable, write_bytes, write_json, write_whole
+from train.networks.torch_model import TorchModel
 from train.photos.manifest import Manifest
 from train.photos.splits import labelled_split
 from train.runs.model import load_model
@@ -100,7 +101,7 @@ def bundle(config: BundleConfig) -> None:
         for name in config.splits or _splits_of(root)
     }
     report = _report(config, classifier, float32, splits)
-    checkpoint = TorchModel(trained, float32.contract)
+    checkpoint = TorchModel(trained.network, float32.contract)
     int8 = LiteralModel(shipped, classifier) if config.int8 else None
     pictures = sorted(config.pictures.glob("*.jpg"))
     expected, tolerance = _expectations(config, checkpoint, float32, int8, pictures)

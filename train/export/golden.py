@@ -19,8 +19,9 @@ from serving.model.classifier import Classifier
 from serving.model.contract import Contract
 from serving.model.preprocess import PreprocessSpec
 from train.errors import CheckFailedError, UsageError
-from train.evaluate.inference import TorchModel, image_logits, pixels_of_files
+from train.evaluate.inference import image_logits, pixels_of_files
 from train.files import read_json, write_json, write_whole
+from train.networks.torch_model import TorchModel
 from train.photos.folders import is_photo
 from train.photos.pixels import MAX_PIXELS, Pixels
 

@@ -23,8 +23,9 @@ from train.config import require_px
 from train.errors import CheckFailedError, UsageError
 from train.evaluate import metrics
 from train.evaluate.calibration import SURE_ACCURACY, Calibration, calibrate
-from train.evaluate.inference import TorchModel, contract_of, split_logits
+from train.evaluate.inference import contract_of, split_logits
 from train.files import draft_folder, require_writable, write_bytes, writing_drafts
+from train.networks.torch_model import TorchModel
 from train.networks.transfer import Network
 from train.photos.splits import labelled_split
 from train.runs.model import TrainedModel, load_model
@@ -90,7 +91,7 @@ def export(config: ExportConfig) -> None:
     photos = labelled_split(root, config.split, config.cache, trained.classes)
     calibration = _calibration(config, trained)
     contract = _contract(config, trained, calibration)
-    expected = split_logits(TorchModel(trained, contract), photos, config.cache)
+    expected = split_logits(TorchModel(trained.network, contract), photos, config.cache)
     # Torch's accuracy is the file's too: the file is refused unless every top-1 is the same.
     figures = {
         **(calibration.figures() if calibration else {}),

@@ -1,30 +1,12 @@
 """A pretrained network with its own classifier: the 1,000 classes of ImageNet, by name."""
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import nn
-
 from serving.model.contract import Contract
 from train.errors import UsageError
 from train.networks.backbones import TIMM, pretraining, whole_model
+from train.networks.torch_model import TorchModel
 
 
-class PretrainedModel:
-    """A whole pretrained network, answering like an exported one."""
-
-    def __init__(self, network: nn.Module, contract: Contract) -> None:
-        self._network = network.eval()
-        self.contract = contract
-
-    @torch.inference_mode()
-    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, 3, H, W) float32 -> (N, C) float32."""
-        output: NDArray[np.float32] = self._network(torch.from_numpy(batch)).numpy()
-        return output
-
-
-def open_pretrained(backbone: str, weights: str) -> PretrainedModel:
+def open_pretrained(backbone: str, weights: str) -> TorchModel:
     """A network with its own classifier, and the contract of the input that it was trained for.
 
     Args:
@@ -42,4 +24,4 @@ def open_pretrained(backbone: str, weights: str) -> PretrainedModel:
         )
     network, usual = whole_model(backbone, weights), pretraining(backbone)
     contract = Contract(name=backbone, classes=usual.classes, preprocess=usual.spec)
-    return PretrainedModel(network, contract)
+    return TorchModel(network, contract)
