@@ -215,6 +215,8 @@ def require_used(config: FitConfig) -> None:
     usual = FitConfig(out=config.out, data=config.data)
     if config.teacher_weight != usual.teacher_weight and not config.teacher:
         raise UsageError("--teacher-weight needs a teacher: add --teacher RUN.")
+    if config.mix_share != usual.mix_share and not (config.mixup or config.cutmix):
+        raise UsageError("--mix-share needs something to mix with: add --mixup or --cutmix.")
     if config.teacher and config.on_features:
         raise UsageError(
             "--teacher needs photos, not cached features: add --train-backbone or --augment."
