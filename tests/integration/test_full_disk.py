@@ -16,7 +16,7 @@ from train.evaluate.inference import contract_of
 from train.export import onnx as export
 from train.photos.manifest import scan
 from train.photos.pixels import cached_pixels
-from train.runs import folder as runs
+from train.runs.folder import load_checkpoint, save_checkpoint
 from train.runs.model import load_model
 
 SPEC = PreprocessSpec(height_px=32, width_px=24)
@@ -32,12 +32,12 @@ import torch
 
 from train.errors import TrainError
 from train.files import write_whole
-from train.runs import folder as runs
+from train.runs.folder import load_checkpoint, save_checkpoint
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 folder = Path(sys.argv[1])
 for write in (
-    lambda: runs.save_checkpoint(folder / "last.pt", {"weights": torch.zeros(100_000)}),
+    lambda: save_checkpoint(folder / "last.pt", {"weights": torch.zeros(100_000)}),
     lambda: write_whole(folder / "x.npy", lambda file: np.save(file, np.zeros(100_000))),
 ):
     try:
@@ -53,7 +53,7 @@ def full(*_: object, **__: object) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of files are Linux's here")
 def test_what_the_kernel_says_is_told_also_where_a_library_hides_it(tmp_path: Path):
-    runs.save_checkpoint(tmp_path / "last.pt", {"weights": torch.zeros(1)})
+    save_checkpoint(tmp_path / "last.pt", {"weights": torch.zeros(1)})
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=True
     )
@@ -61,7 +61,7 @@ def test_what_the_kernel_says_is_told_also_where_a_library_hides_it(tmp_path: Pa
     assert f"{tmp_path / 'last.pt'} could not be written: File too large. The" in checkpoint
     assert f"{tmp_path / 'x.npy'} could not be written: only a part was written" in array
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
-    assert torch.equal(runs.load_checkpoint(tmp_path / "last.pt")["weights"], torch.zeros(1))
+    assert torch.equal(load_checkpoint(tmp_path / "last.pt")["weights"], torch.zeros(1))
 
 
 def test_a_cache_that_does_not_fit_on_the_disk_is_refused_before_it_is_mapped(

@@ -22,16 +22,15 @@ from tqdm import tqdm
 from serving.model.preprocess import scale_and_offset
 from train.config import FitConfig, require_used
 from train.errors import UsageError
-from train.fit import earlier_runs, loaders, optim
-from train.fit import state as checkpoints
+from train.fit import checkpoints, earlier_runs, loaders, optim
 from train.fit.augmentation import at_size, batch_mixing, normalize_on_device
 from train.fit.distillation import distillation_loss, joint_teacher, renormalized
 from train.fit.loaders import Batches, EpochOrder, mixed_seed
-from train.networks import transfer as network
 from train.networks.backbones import preprocessing
+from train.networks.transfer import build, require_trainable
 from train.photos import splits
 from train.photos.manifest import Labels
-from train.runs import folder as runs
+from train.runs.folder import MODEL
 from train.runs.model import save_model
 
 
@@ -57,12 +56,12 @@ def fit(config: FitConfig) -> None:
     # The network: only its head, on features computed once, or all of it, on photos.
     torch.manual_seed(config.seed)
     shape = replace(config.network, weights="none") if config.start else config.network
-    whole = network.build(shape, len(classes))
+    whole = build(shape, len(classes))
     if config.start:
         earlier_runs.take_start(config, manifest, whole)
     teachers = earlier_runs.open_teachers(config, manifest)
     _set_batchnorm_momentum(whole, config.batchnorm_momentum)
-    network.require_trainable(whole, config, config.batch // accelerator.num_processes)
+    require_trainable(whole, config, config.batch // accelerator.num_processes)
     on_features = config.on_features
     trained: nn.Module = whole.head if on_features else whole
     with accelerator.main_process_first():
@@ -177,7 +176,7 @@ def fit(config: FitConfig) -> None:
             checkpoints.save_record(config, manifest, training, choosing, history)
         accelerator.wait_for_everyone()
     accelerator.end_training()
-    say(f"The model is {config.out / runs.MODEL}; export it: python -m train export {config.out}")
+    say(f"The model is {config.out / MODEL}; export it: python -m train export {config.out}")
 
 
 def _accelerator(config: FitConfig) -> Accelerator:

@@ -38,7 +38,9 @@ def measure(run: Path, place: Place, *, int8: bool) -> list[dict[str, Any]]:
 
 def _right(report: dict[str, Any]) -> dict[str, dict[str, list[int]]]:
     """The photos that each file classifies correctly, and the number of photos, by split."""
-    bundled = {name: [split["correct"], split["photos"]] for name, split in report["splits"].items()}
+    bundled = {
+        name: [split["correct"], split["photos"]] for name, split in report["splits"].items()
+    }
     if "int8" not in report:
         return {"float32": bundled}
     float32 = {

@@ -24,8 +24,7 @@ from train.fit import optim
 from train.fit.augmentation import augmentation, base_spec
 from train.fit.distillation import distillation_loss, joint_teacher
 from train.fit.loop import precision_of
-from train.networks import transfer as network
-from train.networks.transfer import Network
+from train.networks.transfer import Network, build, require_trainable
 from train.recipes.photos import Part, Photos
 
 # Time to measure one kind of work; a fit has up to three: training, augmentation, evaluation.
@@ -53,8 +52,8 @@ class Stopwatch:
             UsageError: its weights cannot be loaded, or its network does not support its size.
         """
         shape = _untrained(config.network) if config.start else config.network
-        whole = network.build(shape, len(self._photos.classes))
-        network.require_trainable(whole, config, config.batch)
+        whole = build(shape, len(self._photos.classes))
+        require_trainable(whole, config, config.batch)
         whole = whole.to(self._device)
         if config.on_features:
             once = (part.photos + part.choosing) * self.inference(config.network)
@@ -149,7 +148,7 @@ class Stopwatch:
         return self._seconds(lambda: transform(photo))
 
     def _built(self, config: NetworkConfig) -> nn.Module:
-        whole = network.build(_untrained(config), len(self._photos.classes))
+        whole = build(_untrained(config), len(self._photos.classes))
         return whole.eval().to(self._device)
 
     def _images(self, px: int) -> Tensor:

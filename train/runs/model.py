@@ -17,7 +17,7 @@ from train.errors import UsageError
 from train.networks.backbones import preprocessing
 from train.networks.transfer import Network, build, load_weights
 from train.photos.manifest import Manifest
-from train.runs import folder as runs
+from train.runs.folder import MODEL, load_checkpoint, save_checkpoint
 
 FORMAT = 1
 
@@ -60,8 +60,8 @@ def save_model(
     weights = whole.state_dict()
     prefix = "head." if _same_keys(kept, whole.head) else ""
     weights |= {prefix + name: value for name, value in kept.state_dict().items()}
-    runs.save_checkpoint(
-        config.out / runs.MODEL,
+    save_checkpoint(
+        config.out / MODEL,
         {
             "format": FORMAT,
             "weights": {name: value.cpu() for name, value in weights.items()},
@@ -84,8 +84,8 @@ def read_model(run: Path) -> SavedModel:
         UsageError: it is missing or damaged, was made by a verb that no longer exists, or was
             trained with settings that no longer exist.
     """
-    file = run / runs.MODEL
-    saved = runs.load_checkpoint(file)
+    file = run / MODEL
+    saved = load_checkpoint(file)
     if saved.get("format") != FORMAT:
         raise UsageError(f"{file} was written by another version of this code: train again.")
     refuse_old_kinds(file, saved)

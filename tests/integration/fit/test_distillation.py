@@ -18,7 +18,7 @@ from train.files import read_json, write_json
 from train.fit.augmentation import at_size
 from train.fit.distillation import Teacher, distillation_loss, joint_teacher, renormalized
 from train.fit.loop import fit
-from train.runs import folder as runs
+from train.runs.folder import CONFIG, MODEL
 from train.runs.model import load_model
 
 WHOLE_NETWORK = {
@@ -30,7 +30,7 @@ WHOLE_NETWORK = {
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
-    weights: dict[str, torch.Tensor] = torch.load(run / runs.MODEL, weights_only=True)["weights"]
+    weights: dict[str, torch.Tensor] = torch.load(run / MODEL, weights_only=True)["weights"]
     return weights
 
 
@@ -182,9 +182,9 @@ def test_a_run_of_a_version_without_teachers_is_resumed(
 ):
     config = tiny_config(drawn_data, photo_cache, tmp_path / "old", epochs=1)
     fit(config)
-    saved = read_json(config.out / runs.CONFIG)
+    saved = read_json(config.out / CONFIG)
     for name in ("teacher", "teacher_weight", "teacher_px"):
         del saved[name]
-    write_json(config.out / runs.CONFIG, saved)
+    write_json(config.out / CONFIG, saved)
     fit(replace(config, resume=True))
     assert load_model(config.out).epoch["epoch"] == 1

@@ -10,7 +10,7 @@ import torch
 from tests.training import tiny_config
 from train.errors import CheckFailedError
 from train.fit.loop import fit
-from train.runs import folder as runs
+from train.runs.folder import LAST, MODEL, RECORD
 
 DIVERGING = {
     "network": {"backbone": "resnet18", "train_backbone": True},
@@ -26,8 +26,8 @@ def test_a_training_that_diverges_at_once_says_so_and_leaves_no_model(
     with pytest.raises(CheckFailedError, match=r"epoch 1, .* lower --lr") as ended:
         fit(tiny_config(drawn_data, photo_cache, run, **DIVERGING, lr=1e30))
     assert "No model was written" in str(ended.value)
-    assert not (run / runs.MODEL).exists()
-    assert not (run / runs.LAST).exists()
+    assert not (run / MODEL).exists()
+    assert not (run / LAST).exists()
 
 
 def test_a_training_without_a_split_to_choose_on_stops_for_its_own_loss(
@@ -46,9 +46,9 @@ def test_the_best_model_before_a_divergence_is_kept(
     run = tmp_path / "run"
     with pytest.raises(CheckFailedError, match=r"model\.pt is the best before it"):
         fit(tiny_config(drawn_data, photo_cache, run, **growing))
-    kept = torch.load(run / runs.MODEL, weights_only=True)
+    kept = torch.load(run / MODEL, weights_only=True)
     assert all(weight.isfinite().all() for weight in kept["weights"].values())
-    epochs = json.loads((run / runs.RECORD).read_text())["epochs"]
+    epochs = json.loads((run / RECORD).read_text())["epochs"]
     assert 1 <= len(epochs) < 9
     assert kept["epoch"] in epochs
     assert np.isfinite([entry["validation_loss"] for entry in epochs]).all()

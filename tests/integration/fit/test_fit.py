@@ -18,10 +18,10 @@ import torch
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
 from train.errors import TrainError, UsageError
-from train.fit import state as checkpoints
+from train.fit import checkpoints
 from train.fit.loop import fit
 from train.networks.transfer import build
-from train.runs import folder as runs
+from train.runs.folder import LAST, MODEL, RECORD, load_checkpoint, save_checkpoint
 
 FINE_TUNING = {
     "network": {"train_backbone": True, "dropout": 0.2},
@@ -37,7 +37,7 @@ FINE_TUNING = {
 
 
 def weights_of(run: Path) -> dict[str, torch.Tensor]:
-    weights: dict[str, torch.Tensor] = torch.load(run / runs.MODEL, weights_only=True)["weights"]
+    weights: dict[str, torch.Tensor] = torch.load(run / MODEL, weights_only=True)["weights"]
     return weights
 
 
@@ -47,7 +47,7 @@ def same_bits(one: Path, other: Path) -> bool:
 
 
 def epochs_of(run: Path) -> list[dict[str, Any]]:
-    epochs: list[dict[str, Any]] = json.loads((run / runs.RECORD).read_text())["epochs"]
+    epochs: list[dict[str, Any]] = json.loads((run / RECORD).read_text())["epochs"]
     return epochs
 
 
@@ -128,7 +128,7 @@ def wait_for_epochs(run: Path, count: int, process: subprocess.Popen[str]) -> No
     """Watch the run's record, which appears whole, until `count` epochs are in it."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if (run / runs.RECORD).is_file() and len(epochs_of(run)) >= count:
+        if (run / RECORD).is_file() and len(epochs_of(run)) >= count:
             return
         if process.poll() is not None:
             raise AssertionError(f"fit ended early: {process.communicate()[1]}")
@@ -156,7 +156,7 @@ def test_a_run_killed_and_resumed_ends_with_the_same_bits(
 
 def test_a_full_disk_is_named_and_leaves_the_last_good_checkpoint(tmp_path: Path):
     file = tmp_path / "last.pt"
-    runs.save_checkpoint(file, {"epoch": 1})
+    save_checkpoint(file, {"epoch": 1})
 
     class FullDisk:
         """Pickles into a disk that fills up after a while."""
@@ -165,8 +165,8 @@ def test_a_full_disk_is_named_and_leaves_the_last_good_checkpoint(tmp_path: Path
             raise OSError(28, "No space left on device")
 
     with pytest.raises(TrainError, match="No space left on device"):
-        runs.save_checkpoint(file, {"epoch": 2, "rest": FullDisk()})
-    assert runs.load_checkpoint(file) == {"epoch": 1}
+        save_checkpoint(file, {"epoch": 2, "rest": FullDisk()})
+    assert load_checkpoint(file) == {"epoch": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
 
@@ -176,8 +176,8 @@ def test_a_truncated_checkpoint_is_named_and_the_run_is_left_as_it_is(
 
     run = tmp_path / "run"
     shutil.copytree(fine_tuned, run)
-    whole = (run / runs.LAST).read_bytes()
-    (run / runs.LAST).write_bytes(whole[: len(whole) // 2])
+    whole = (run / LAST).read_bytes()
+    (run / LAST).write_bytes(whole[: len(whole) // 2])
     config = tiny_config(drawn_data, photo_cache, run, **FINE_TUNING)
     with pytest.raises(UsageError, match=r"last\.pt is damaged"):
         fit(replace(config, resume=True))
@@ -214,7 +214,7 @@ def test_the_kept_model_is_the_best_epoch_not_the_newest(
 ):
     fit(tiny_config(drawn_data, photo_cache, tmp_path / "run", lr=0.3, epochs=6))
     history = epochs_of(tmp_path / "run")
-    kept = torch.load(tmp_path / "run" / runs.MODEL, weights_only=True)["epoch"]
+    kept = torch.load(tmp_path / "run" / MODEL, weights_only=True)["epoch"]
     assert kept == checkpoints.best_epoch(history)
     assert kept["validation_accuracy"] == max(e["validation_accuracy"] for e in history)
 
@@ -227,7 +227,7 @@ def test_choosing_on_a_held_out_share_never_reads_the_validation_split(
         photo.unlink()
     reading = {"choose_on": "holdout", "holdout": 0.2}
     fit(tiny_config(data, photo_cache, tmp_path / "run", reading=reading))
-    record = json.loads((tmp_path / "run" / runs.RECORD).read_text())
+    record = json.loads((tmp_path / "run" / RECORD).read_text())
     assert record["photos"] == {"train": 24, "chosen_on": "holdout", "choosing": 6}
 
 
@@ -239,7 +239,7 @@ def test_an_unreadable_photo_is_left_out_or_stops_a_strict_run(
     broken.write_bytes((data / "train/red/0.jpg").read_bytes()[:300])
     fit(tiny_config(data, photo_cache, tmp_path / "run", epochs=1))
     assert str(broken) in capsys.readouterr().out
-    record = json.loads((tmp_path / "run" / runs.RECORD).read_text())
+    record = json.loads((tmp_path / "run" / RECORD).read_text())
     assert record["photos"]["train"] == 30
 
     with pytest.raises(UsageError, match=r"broken\.jpg"):

@@ -13,9 +13,9 @@ from tests.training import tiny_config
 from train.config import FitConfig
 from train.errors import UsageError
 from train.files import read_json
-from train.fit import state as checkpoints
+from train.fit import checkpoints
 from train.fit.loop import fit
-from train.runs import folder as runs
+from train.runs.folder import LAST, MODEL, RECORD, load_checkpoint, save_checkpoint
 from train.runs.model import load_model
 
 
@@ -46,7 +46,7 @@ def test_a_run_does_not_go_on_with_other_photos(
 ):
     config = replace(config, data=replace(config.data, choose_on="holdout", holdout=0.2))
     stop_after(config, 1, monkeypatch)
-    before = (config.out / runs.MODEL).read_bytes()
+    before = (config.out / MODEL).read_bytes()
     added = config.data.data / photo
     added.parent.mkdir(exist_ok=True)
     added.write_bytes(encoded(picture("red", seed=12_345)))
@@ -54,25 +54,23 @@ def test_a_run_does_not_go_on_with_other_photos(
         UsageError, match=r"photos in .*data are not those that .*run was started with"
     ):
         fit(replace(config, resume=True))
-    assert (config.out / runs.MODEL).read_bytes() == before
+    assert (config.out / MODEL).read_bytes() == before
 
     added.unlink()
     if not any(added.parent.iterdir()):  # an empty class folder is refused
         added.parent.rmdir()
     fit(replace(config, resume=True))
-    assert len(read_json(config.out / runs.RECORD)["epochs"]) == 3
+    assert len(read_json(config.out / RECORD)["epochs"]) == 3
 
 
 def test_a_run_that_did_not_note_its_photos_goes_on(
     config: FitConfig, monkeypatch: pytest.MonkeyPatch
 ):
     stop_after(config, 1, monkeypatch)
-    last = runs.load_checkpoint(config.out / runs.LAST)
-    runs.save_checkpoint(
-        config.out / runs.LAST, {k: v for k, v in last.items() if k != "manifest_sha256"}
-    )
+    last = load_checkpoint(config.out / LAST)
+    save_checkpoint(config.out / LAST, {k: v for k, v in last.items() if k != "manifest_sha256"})
     fit(replace(config, resume=True))
-    assert len(read_json(config.out / runs.RECORD)["epochs"]) == 3
+    assert len(read_json(config.out / RECORD)["epochs"]) == 3
 
 
 def cut_short(file: Path) -> None:
@@ -86,10 +84,10 @@ def test_a_lost_model_is_written_again_from_the_last_epoch(
 ):
     config = replace(config, keep="last", ema=ema)
     fit(config)
-    before = runs.load_checkpoint(config.out / runs.MODEL)
-    damage(config.out / runs.MODEL)
+    before = load_checkpoint(config.out / MODEL)
+    damage(config.out / MODEL)
     fit(replace(config, resume=True))
-    after = runs.load_checkpoint(config.out / runs.MODEL)
+    after = load_checkpoint(config.out / MODEL)
     before["config"]["resume"] = True
     weights = before.pop("weights"), after.pop("weights")
     assert before == after
@@ -102,17 +100,17 @@ def test_a_lost_model_of_an_earlier_epoch_is_named_with_what_to_do(
     config: FitConfig, damage: Callable[[Path], None]
 ):
     fit(config)
-    last = runs.load_checkpoint(config.out / runs.LAST)
+    last = load_checkpoint(config.out / LAST)
     last["history"][1]["validation_accuracy"] = 2.0
-    runs.save_checkpoint(config.out / runs.LAST, last)
-    damage(config.out / runs.MODEL)
+    save_checkpoint(config.out / LAST, last)
+    damage(config.out / MODEL)
     with pytest.raises(UsageError, match=r"model\.pt .* epoch 3, .*epoch 2, .* another --out"):
         fit(replace(config, resume=True))
 
 
 def test_a_damaged_model_is_named_with_what_writes_it_again(tiny_run: Path, tmp_path: Path):
-    shutil.copy(tiny_run / runs.MODEL, tmp_path)
-    cut_short(tmp_path / runs.MODEL)
+    shutil.copy(tiny_run / MODEL, tmp_path)
+    cut_short(tmp_path / MODEL)
     with pytest.raises(UsageError, match=r"model\.pt is damaged.*fit --resume") as raised:
         load_model(tmp_path)
     assert "Delete" not in str(raised.value)
@@ -120,7 +118,7 @@ def test_a_damaged_model_is_named_with_what_writes_it_again(tiny_run: Path, tmp_
 
 def test_a_run_that_lost_what_going_on_needs_is_not_trained_over(config: FitConfig):
     fit(config)
-    (config.out / runs.LAST).unlink()
+    (config.out / LAST).unlink()
     with pytest.raises(UsageError, match=r"last\.pt .*another --out"):
         fit(replace(config, resume=True))
 
@@ -137,4 +135,4 @@ def test_a_run_killed_between_the_files_of_its_first_epoch_begins_anew(
             fit(config)
     assert sorted(path.name for path in config.out.iterdir()) == ["config.json", "model.pt"]
     fit(replace(config, resume=True))
-    assert len(read_json(config.out / runs.RECORD)["epochs"]) == 3
+    assert len(read_json(config.out / RECORD)["epochs"]) == 3

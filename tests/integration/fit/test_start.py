@@ -14,7 +14,7 @@ from train.config import FitConfig
 from train.errors import UsageError
 from train.files import read_json, write_json
 from train.fit.loop import fit
-from train.runs import folder as runs
+from train.runs.folder import CONFIG
 from train.runs.model import load_model
 
 NETWORK = {"backbone": "resnet18"}
@@ -73,8 +73,8 @@ def test_a_run_with_a_start_is_resumed(first: FitConfig, tmp_path: Path):
     fit(whole)
     fit(replace(parts, epochs=1, out=tmp_path / "begun"))
     shutil.copytree(tmp_path / "begun", parts.out)
-    saved = read_json(parts.out / runs.CONFIG)
-    write_json(parts.out / runs.CONFIG, saved | {"epochs": 2})
+    saved = read_json(parts.out / CONFIG)
+    write_json(parts.out / CONFIG, saved | {"epochs": 2})
     fit(replace(parts, resume=True))
     one, other = (load_model(config.out).network for config in (whole, parts))
     assert all(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from train.runs import folder as runs
+from train.runs.folder import RECORD
 from train.runs.model import load_model
 
 pytestmark = pytest.mark.slow
@@ -80,6 +80,6 @@ def test_fit_trains_in_two_processes_and_leaves_one_run(
     ).split()
     where = ["--data", str(drawn_data), "--cache", str(photo_cache), "--out", str(tmp_path / "run")]
     torchrun(2, "-m", "train", "fit", *where, *flags)
-    epochs = json.loads((tmp_path / "run" / runs.RECORD).read_text())["epochs"]
+    epochs = json.loads((tmp_path / "run" / RECORD).read_text())["epochs"]
     assert [entry["epoch"] for entry in epochs] == [1, 2]
     assert load_model(tmp_path / "run").classes == ("blue", "green", "red")

@@ -16,7 +16,7 @@ from train.config import DataConfig, FitConfig, NetworkConfig
 from train.networks.imagenet import open_pretrained
 from train.networks.transfer import build
 from train.photos.manifest import Manifest
-from train.runs import folder as runs
+from train.runs.folder import MODEL
 from train.runs.model import save_model
 
 
@@ -34,7 +34,7 @@ def run_folder(tmp_path_factory):
     torch.manual_seed(0)
     whole = build(network, 2)
     save_model(config, Manifest(folder, ("hat", "shoe"), ()), whole, whole, {})
-    assert (folder / runs.MODEL).is_file()
+    assert (folder / MODEL).is_file()
     return folder
 
 

@@ -12,7 +12,7 @@ from train.errors import UsageError
 from train.files import write_json
 from train.fit.loop import fit
 from train.photos.manifest import Manifest
-from train.runs import folder as runs
+from train.runs.folder import MODEL, RECORD, load_checkpoint, save_checkpoint
 from train.runs.model import load_model, save_model
 
 
@@ -28,8 +28,8 @@ def run(tmp_path: Path) -> Path:
 
 
 def change_model(run: Path, **changes: Any) -> None:
-    model = runs.load_checkpoint(run / runs.MODEL)
-    runs.save_checkpoint(run / runs.MODEL, model | changes)
+    model = load_checkpoint(run / MODEL)
+    save_checkpoint(run / MODEL, model | changes)
 
 
 @pytest.mark.parametrize(
@@ -47,19 +47,19 @@ def test_a_model_of_a_verb_that_is_gone_is_refused(field: str, verb: str, run: P
 def test_fit_does_not_go_on_with_a_run_of_a_verb_that_is_gone(
     field: str, resume: bool, run: Path, tmp_path: Path
 ):
-    write_json(run / runs.RECORD, {field: 1})
-    before = (run / runs.MODEL).read_bytes()
+    write_json(run / RECORD, {field: 1})
+    before = (run / MODEL).read_bytes()
     config = tiny_config(tmp_path / "photos", tmp_path / "cache", run)
     with pytest.raises(UsageError, match=rf"run\.json has a field `{field}`.* another --out"):
         fit(replace(config, resume=resume))
-    assert (run / runs.MODEL).read_bytes() == before
+    assert (run / MODEL).read_bytes() == before
 
 
 @pytest.mark.parametrize(("setting", "value"), [("hidden", [16, 8]), ("head_seed", 7)])
 def test_a_model_trained_with_a_setting_that_is_gone_is_refused(
     setting: str, value: Any, run: Path
 ):
-    config = runs.load_checkpoint(run / runs.MODEL)["config"]
+    config = load_checkpoint(run / MODEL)["config"]
     config["network"][setting] = value
     change_model(run, config=config)
     with pytest.raises(UsageError, match=rf"model\.pt .* unknown fields: {setting}"):
@@ -67,7 +67,7 @@ def test_a_model_trained_with_a_setting_that_is_gone_is_refused(
 
 
 def test_a_model_that_notes_the_runs_before_it_is_refused(run: Path):
-    config = runs.load_checkpoint(run / runs.MODEL)["config"]
+    config = load_checkpoint(run / MODEL)["config"]
     change_model(run, config=config | {"started_from": []})
     with pytest.raises(UsageError, match="unknown fields: started_from"):
         load_model(run)

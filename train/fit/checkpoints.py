@@ -15,8 +15,8 @@ from train.config import FitConfig, from_json, to_json
 from train.errors import CheckFailedError, UsageError
 from train.files import read_json, require_writable, write_json
 from train.photos.manifest import Manifest
-from train.runs import folder as runs
 from train.runs.command import fit_command
+from train.runs.folder import CONFIG, LAST, MODEL, RECORD, load_checkpoint, save_checkpoint
 from train.runs.model import FORMAT, Epoch, refuse_old_kinds
 
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow", "onnx", "onnxruntime")
@@ -63,9 +63,9 @@ def open_run(config: FitConfig, *, first: bool) -> None:
             different settings.
     """
     require_writable(config.out, "--out")
-    saved = config.out / runs.CONFIG
+    saved = config.out / CONFIG
     settings = to_json(replace(config, resume=False))
-    begun = (config.out / runs.LAST).is_file() or (config.out / runs.MODEL).is_file()
+    begun = (config.out / LAST).is_file() or (config.out / MODEL).is_file()
     if begun:
         _refuse_to_train_over(config.out)
     if begun and not config.resume:
@@ -82,12 +82,12 @@ def open_run(config: FitConfig, *, first: bool) -> None:
 
 def _refuse_to_train_over(run: Path) -> None:
     """Raise UsageError if a trained run has lost the checkpoint that resuming needs."""
-    if (run / runs.LAST).is_file() or not (run / runs.RECORD).is_file():
+    if (run / LAST).is_file() or not (run / RECORD).is_file():
         return  # without a record, it was stopped in its first epoch
-    refuse_old_kinds(run / runs.RECORD, read_json(run / runs.RECORD))
+    refuse_old_kinds(run / RECORD, read_json(run / RECORD))
     raise UsageError(
-        f"{run / runs.LAST} is missing, so training would start again and replace the run's "
-        f"{runs.MODEL}. Restore it from a copy, or give another --out."
+        f"{run / LAST} is missing, so training would start again and replace the run's "
+        f"{MODEL}. Restore it from a copy, or give another --out."
     )
 
 
@@ -119,7 +119,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def save_last(run: Path, state: TrainingState, manifest: Manifest) -> None:
     """Write the checkpoint that resuming needs, whole or not at all."""
     photos = {"manifest_sha256": manifest.sha256()}
-    runs.save_checkpoint(run / runs.LAST, state.state_dict() | photos)
+    save_checkpoint(run / LAST, state.state_dict() | photos)
 
 
 def load_last(run: Path, state: TrainingState, manifest: Manifest) -> None:
@@ -128,13 +128,11 @@ def load_last(run: Path, state: TrainingState, manifest: Manifest) -> None:
     Raises:
         UsageError: the checkpoint is damaged, has another format, or belongs to other photos.
     """
-    if not (run / runs.LAST).is_file():
+    if not (run / LAST).is_file():
         return
-    saved = runs.load_checkpoint(run / runs.LAST)
+    saved = load_checkpoint(run / LAST)
     if saved.get("format") != FORMAT:
-        raise UsageError(
-            f"{run / runs.LAST} was written by another version of this code: train again."
-        )
+        raise UsageError(f"{run / LAST} was written by another version of this code: train again.")
     # With other photos, others would be held out: training photos would be measured on.
     if saved.get("manifest_sha256", manifest.sha256()) != manifest.sha256():
         raise UsageError(
@@ -158,7 +156,7 @@ def require_finite(entry: dict[str, Any], kept: nn.Module, out: Path) -> None:
     if all(map(math.isfinite, losses.values())) and all(bool(v.isfinite().all()) for v in floats):
         return
     found = ", ".join(f"{name} {loss:.4g}" for name, loss in losses.items())
-    before = out / runs.MODEL
+    before = out / MODEL
     left = f"{before} is the best before it" if before.is_file() else "No model was written"
     raise CheckFailedError(
         f"the training has diverged: after epoch {entry['epoch']}, losses or weights are not "
@@ -187,12 +185,12 @@ def is_model_lost(config: FitConfig, history: list[Epoch]) -> bool:
     if not history:
         return False
     try:
-        runs.load_checkpoint(config.out / runs.MODEL)
+        load_checkpoint(config.out / MODEL)
     except UsageError as error:
         if is_kept(config, history):
             return True
         raise UsageError(
-            f"{config.out / runs.MODEL} is missing or damaged, and {runs.LAST} has the weights of "
+            f"{config.out / MODEL} is missing or damaged, and {LAST} has the weights of "
             f"epoch {history[-1]['epoch']}, not those of epoch {best_epoch(history)['epoch']}, "
             "which was the best. Restore it from a copy, or train again with another --out."
         ) from error
@@ -215,7 +213,7 @@ def save_record(
 ) -> None:
     """Write run.json: command, photos, versions, seed, and every epoch's figures."""
     write_json(
-        config.out / runs.RECORD,
+        config.out / RECORD,
         {
             "command": fit_command(config),
             "classes": list(manifest.classes),
