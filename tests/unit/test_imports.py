@@ -8,9 +8,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Room -> the rooms of this project that it may import.
 BASE = ("serving.errors", "serving.settings")
 WORK = ("serving.fetch", "serving.images", "serving.model")
+# What every room of train/ may import; only evaluate/predict.py may import serving.fetch as well.
+TRAIN_BASE = ("train", "train.config", "train.errors", "train.files")
+SERVING = (*BASE, "serving.images", "serving.model")
+FETCHING = Path("train/evaluate/predict.py")
+BEFORE_FIT = ("train.photos", "train.networks", "train.runs")
+AFTER_FIT = (*BEFORE_FIT, "train.fit", "train.evaluate")
+
+# Room -> the rooms of this project that it may import.
 MAY_IMPORT = {
     "serving.errors": (),
     "serving.settings": ("serving.errors",),
@@ -20,14 +27,24 @@ MAY_IMPORT = {
     "serving.predict": (*BASE, *WORK, "serving.http"),
     "serving.app": (*BASE, *WORK, "serving.http", "serving.telemetry", "serving.predict"),
     "lambda_function": ("serving.settings", "serving.model", "serving.fetch", "serving.app"),
+    **dict.fromkeys(TRAIN_BASE[1:], TRAIN_BASE),
+    "train.__main__": (*TRAIN_BASE, "serving.errors"),
+    "train.photos": (*TRAIN_BASE, *SERVING),
+    "train.networks": (*TRAIN_BASE, *SERVING, "train.photos"),
+    "train.runs": (*TRAIN_BASE, *SERVING, "train.photos", "train.networks"),
+    "train.fit": (*TRAIN_BASE, *SERVING, *BEFORE_FIT),
+    "train.evaluate": (*TRAIN_BASE, *SERVING, *BEFORE_FIT, "serving.fetch"),
+    "train.sweep": (*TRAIN_BASE, *SERVING, *AFTER_FIT),
+    "train.export": (*TRAIN_BASE, *SERVING, *AFTER_FIT),
+    "train.recipes": (*TRAIN_BASE, *SERVING, *AFTER_FIT, "train.sweep", "train.export"),
 }
 OURS = ("serving", "train", "local", "ops", "samples", "benchmarks", "tests", "lambda_function")
 
 
 def room_of(module: str) -> str:
-    """`serving.http.events` -> `serving.http`; a module outside of serving is its package's."""
+    """`serving.http.events` -> `serving.http`; a module of another package is its package's."""
     package, *rest = module.split(".")
-    return f"{package}.{rest[0]}" if package == "serving" and rest else package
+    return f"{package}.{rest[0]}" if package in ("serving", "train") and rest else package
 
 
 def files_of(room: str) -> list[Path]:
@@ -42,6 +59,7 @@ def imported(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import; write it in full"
             # `from serving import errors` names a module, too.
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         yield from (name for name in names if name.split(".")[0] in OURS)
@@ -59,12 +77,26 @@ def test_a_room_imports_only_the_rooms_below_it(room):
     assert wrong == []
 
 
-def test_every_module_of_serving_is_in_a_room():
+def test_in_train_only_predict_fetches():
+    fetching = {
+        path.relative_to(ROOT)
+        for path in (ROOT / "train").rglob("*.py")
+        if any(room_of(module) == "serving.fetch" for module in imported(path))
+    }
+    assert fetching == {FETCHING}
+
+
+@pytest.mark.parametrize(
+    ("package", "elsewhere"),
+    [("serving", {"lambda_function"}), ("train", set())],
+)
+def test_every_module_is_in_a_room(package, elsewhere):
     rooms = {
         room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
-        for path in (ROOT / "serving").rglob("*.py")
+        for path in (ROOT / package).rglob("*.py")
     }
-    assert rooms - {"serving.__init__"} == MAY_IMPORT.keys() - {"lambda_function"}
+    listed = {room for room in MAY_IMPORT if room.split(".")[0] in {package, *elsewhere}}
+    assert rooms - {f"{package}.__init__"} == listed - elsewhere
 
 
 def environment_reads(path: Path) -> list[str]:
