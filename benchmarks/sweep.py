@@ -38,7 +38,7 @@ class Config:
     data: Path
     """Folder with {train,validation}/CLASS/*.jpg."""
     weights: str = "default"
-    """A torchvision weights name or a state-dict file."""
+    """`default`, which downloads them, or a state-dict file."""
     repeats: int = 1
     """Whole sweeps; the workshop's way is measured before, between and after them."""
     steps: int = 8

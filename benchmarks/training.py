@@ -34,13 +34,13 @@ from benchmarks.harness.photos import QUALITY, SIZES_PX
 from benchmarks.harness.results import FIGURES, Results, Spread, sides, table
 from benchmarks.peers.workshop_training import fine_tuning_per_s
 from samples.draw import GARMENTS
-from serving.model.preprocess import PreprocessSpec
 from train.config import DataConfig, FitConfig, NetworkConfig
 from train.errors import TrainError
 from train.files import read_json
 from train.fit import loaders
 from train.fit.augmentation import base_spec
 from train.fit.loop import fit
+from train.networks.backbones import preprocessing
 from train.photos.manifest import scan
 from train.photos.pixels import cached_pixels
 from train.runs.folder import RECORD
@@ -159,7 +159,7 @@ def fit_per_s(config: Config, photos: Path, *, from_memory: bool = False) -> Fit
 
 def fill_cache(config: Config, photos: Path) -> float:
     """Seconds to decode every photo once."""
-    spec = base_spec(PreprocessSpec.square(config.input_px))
+    spec = base_spec(preprocessing(config.backbone, config.input_px))
     manifest = scan(photos, ("train",))
     started = time.perf_counter()
     cached_pixels(manifest, spec, photos / "cache")

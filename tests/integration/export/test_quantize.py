@@ -145,24 +145,30 @@ def test_report_and_card_give_both_accuracies_and_what_was_gated(config):
     assert "It passed the gate on 24 photos of holdout" in card
 
 
+def change(file: Path) -> None:
+    """Make another file of a model, which answers alike."""
+    model = onnx.load(str(file))
+    model.doc_string = "changed"
+    onnx.save(model, str(file))
+
+
+def copy_int8(run: Path, copied_run: Path) -> None:
+    for name in ("classifier.int8.onnx", "quantize.json"):
+        (copied_run / name).write_bytes((run / name).read_bytes())
+
+
 def test_only_the_file_that_passed_is_bundled(config, copied_run):
     with pytest.raises(UsageError, match="is missing: write it first, python -m train quantize"):
         bundle(replace(config, run=copied_run))
-    for name in ("classifier.int8.onnx", "quantize.json"):
-        (copied_run / name).write_bytes((config.run / name).read_bytes())
-    int8 = onnx.load(str(copied_run / "classifier.int8.onnx"))
-    int8.doc_string = "changed"
-    onnx.save(int8, str(copied_run / "classifier.int8.onnx"))
+    copy_int8(config.run, copied_run)
+    change(copied_run / "classifier.int8.onnx")
     with pytest.raises(UsageError, match="is not the file that passed the gate"):
         bundle(replace(config, run=copied_run))
     assert not config.out.exists()
 
 
 def test_an_int8_file_of_another_export_is_not_bundled(config, copied_run):
-    for name in ("classifier.int8.onnx", "quantize.json"):
-        (copied_run / name).write_bytes((config.run / name).read_bytes())
-    exported = onnx.load(str(copied_run / "classifier.onnx"))
-    exported.doc_string = "exported again"
-    onnx.save(exported, str(copied_run / "classifier.onnx"))
+    copy_int8(config.run, copied_run)
+    change(copied_run / "classifier.onnx")
     with pytest.raises(UsageError, match="was made from another export"):
         bundle(replace(config, run=copied_run))

@@ -134,9 +134,7 @@ def test_int8_that_the_gate_refuses_leaves_float32_and_says_why(
     steps = small_steps("frozen")
     steps["quantize"]["max_time_ratio"] = 1e-9
     write_recipe(Path(copied.recipe), steps)
-    flags = ["--recipe", copied.recipe, "--out", str(copied.out), "--model", str(copied.model)]
-    flags += ["--data", str(copied.data), "--cache", str(copied.cache), "--weights", "none"]
-    assert main(["build", *flags]) == 0
+    assert main(command_of(copied)[3:]) == 0
     told = capsys.readouterr().out
     assert "The float32 file is bundled. No int8 file passes the gate" in told
     exported = copied.out / "student" / "classifier.onnx"
@@ -197,6 +195,12 @@ def test_a_folder_without_photos_ends_a_build_before_its_first_step(tmp_path: Pa
         build(config)
 
 
+def command_of(config: BuildConfig) -> list[str]:
+    flags = ["--recipe", config.recipe, "--out", str(config.out), "--model", str(config.model)]
+    flags += ["--data", str(config.data), "--cache", str(config.cache), "--weights", "none"]
+    return [sys.executable, "-m", "train", "build", *flags]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_build_killed_at_random_ends_with_the_same_bits(
@@ -209,19 +213,21 @@ def test_a_build_killed_at_random_ends_with_the_same_bits(
     whole.mkdir()
     killed.mkdir()
     started = time.perf_counter()
-    build(config_in(whole, photos, photo_cache, small_steps(name)))
+    subprocess.run(command_of(config_in(whole, photos, photo_cache, small_steps(name))), check=True)
     took_s = time.perf_counter() - started
 
     config = config_in(killed, photos, killed / "cache", small_steps(name))
-    flags = ["--recipe", config.recipe, "--out", str(config.out), "--model", str(config.model)]
-    flags += ["--data", str(config.data), "--cache", str(config.cache), "--weights", "none"]
-    command = [sys.executable, "-m", "train", "build", *flags]
+    command = command_of(config)
+    kills = 0
     for _ in range(3):
         try:  # ends it by SIGKILL
-            subprocess.run(command, timeout=randomly.uniform(1, took_s), capture_output=True)
+            subprocess.run(command, timeout=randomly.uniform(0.2, 0.9) * took_s)
         except subprocess.TimeoutExpired:
-            continue
-    subprocess.run(command, check=True, capture_output=True)
+            kills += 1
+    assert config.out is not None
+    assert kills, "no kill came before the end"
+    assert list(config.out.glob("*.json")), "every kill came before the first step"
+    subprocess.run(command, check=True)
     for file in ("model/classifier.onnx", "ops/hook/golden/expectations.json"):
         assert (killed / file).read_bytes() == (whole / file).read_bytes(), file
     runs = [path.parent.name for path in whole.glob("runs/*/model.pt")]

@@ -19,6 +19,7 @@ from tests.drawn import encoded, picture
 from tests.tiny_model import write_tiny_model
 
 ROOT = Path(__file__).parents[3]
+Completed = subprocess.CompletedProcess[str]
 _SILENCING = ("ORT_DISABLE_TELEMETRY", "CI")  # either keeps ONNX Runtime's telemetry quiet
 
 WATCHED = """
@@ -50,6 +51,19 @@ print(json.dumps(events), file=sys.stderr)
 """
 
 
+def run(script: str, *words: str, environ: dict[str, str], given: str = "") -> Completed:
+    """Run a script in a new process, in the repository's root."""
+    return subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=ROOT,
+        env=environ,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
 def test_requests_of_every_kind_write_nothing_and_start_nothing(tmp_path):
     made: list[dict[str, Any]] = [
         {"image": base64.b64encode(encoded(picture("red"), file_format)).decode()}
@@ -65,15 +79,8 @@ def test_requests_of_every_kind_write_nothing_and_start_nothing(tmp_path):
         "PATH": os.environ["PATH"],
         "PYTHONDONTWRITEBYTECODE": "1",  # as in the image, whose code is compiled already
     }
-    result = subprocess.run(
-        [sys.executable, "-c", WATCHED],
-        cwd=ROOT,
-        env=environment,
-        input="".join(json.dumps(event) + "\n" for event in made),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    given = "".join(json.dumps(event) + "\n" for event in made)
+    result = run(WATCHED, environ=environment, given=given)
     assert json.loads(result.stderr) == []
     assert len(result.stdout.splitlines()) == len(made)  # one line of log for each request
 
@@ -102,14 +109,7 @@ def test_native_code_starts_no_thread_and_writes_no_file(tmp_path):
         "OPENBLAS_NUM_THREADS": "1",  # numpy's own, for matrices that are never multiplied
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    result = subprocess.run(
-        [sys.executable, "-c", ALONE],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    result = run(ALONE, environ=environment)
     assert result.stdout.splitlines()[-1] == "1 []"
 
 
@@ -125,14 +125,7 @@ def test_onnx_runtime_sends_nothing_to_its_makers(room, tmp_path):
     environment = {key: value for key, value in os.environ.items() if key not in _SILENCING}
     environment["MODEL_PATH"] = str(write_tiny_model(tmp_path / "tiny.onnx"))
     script = f"import os, {room}; print(os.environ['ORT_DISABLE_TELEMETRY'])"
-    result = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    result = run(script, environ=environment)
     assert result.stdout.strip() == "1"
 
 
@@ -153,9 +146,7 @@ print(loaded - resident_bytes())
 
 @pytest.mark.skipif(libc_ver()[0] != "glibc", reason="of memory allocators glibc's has the call")
 def test_a_loaded_model_keeps_no_memory_that_is_free():
-    result = subprocess.run(
-        [sys.executable, "-c", FREED], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    result = run(FREED, environ=dict(os.environ))
     assert int(result.stdout) < 500_000  # it was 2.7 MB
 
 
@@ -180,9 +171,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, file=sys.__st
 def test_a_batch_finds_the_memory_of_the_one_before_it(tmp_path: Path):
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(photos.jpeg("400x533"))
-    command = [sys.executable, "-c", BATCHES, str(photo)]
-    environ = {**os.environ, **MALLOC}
-    result = subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True
-    )
+    result = run(BATCHES, str(photo), environ={**os.environ, **MALLOC})
     assert int(result.stdout) < 500  # page faults; they were 5,800
