@@ -27,6 +27,8 @@ from serving.settings import Settings
 # Kept from the invocation's remaining time for decoding, inference and the answer.
 _RESERVE_S = 1.0
 _PARALLEL_FETCHES = 8
+# Why an answer is `unsure`: the photo is unlike those of training, or no class is likely enough.
+UNFAMILIAR, UNDECIDED = "unfamiliar", "undecided"
 _UNREADABLE = "unreadable"  # in the log, the kind of a malformed reference
 
 
@@ -40,6 +42,7 @@ class _Item:
     data: bytes = b""  # the file, until it is decoded
     error: ServingError | None = None
     predictions: list[Prediction] = field(default_factory=list)  # the most likely first
+    familiarity: float | None = None  # None if the model does not compute it
 
 
 class Predictor:
@@ -136,8 +139,12 @@ class Predictor:
         item.data = b""
         if batch is not None:
             with _Stage(item, "inference"):
-                probabilities = self._classifier.probabilities(self._classifier.logits(batch))
+                logits, distances = self._classifier.infer(batch)
+                probabilities = self._classifier.probabilities(logits)
                 item.predictions = self._classifier.top_k(probabilities[0], top_k)
+                known = self._classifier.contract.familiarity
+                if known is not None and distances is not None:
+                    item.familiarity = known.of(float(distances[0]))
 
     def _prepared(self, item: _Item) -> NDArray[np.float32] | None:
         """The image as a (1, 3, H, W) batch; None if that failed and the item has its error."""
@@ -155,13 +162,15 @@ class Predictor:
         return batch
 
     def _answer(self, item: _Item, options: Options) -> dict[str, Any]:
-        top = item.predictions[0]
+        because = self._unsure_because(item, options.unsure_below)
         return {
             "predictions": [
                 {"label": p.label, "probability": round(p.probability, 6)} for p in item.predictions
             ],
-            "label": top.label,
-            "unsure": top.probability < options.unsure_below,
+            "label": item.predictions[0].label,
+            "unsure": because is not None,
+            **({"unsure_because": because} if because else {}),
+            **_rounded(item.familiarity),
             "model": identity(self._classifier),
             "timings_ms": item.timings_ms,
         }
@@ -169,8 +178,8 @@ class Predictor:
     def _logged(self, item: _Item) -> dict[str, Any]:
         """An image's facts for the log.
 
-        `unsure` follows the contract's threshold, not the request's: the share of unsure images
-        shows whether they resemble the training photos.
+        `unsure` follows the contract's threshold, not the request's. The share of unfamiliar
+        images shows whether they resemble the training photos.
         """
         if item.kind == _UNREADABLE:
             facts: dict[str, Any] = {"kind": item.kind}
@@ -179,12 +188,27 @@ class Predictor:
         if item.error is not None:
             return facts | {"code": item.error.code}
         top = item.predictions[0]
+        because = self._unsure_because(item, self._classifier.contract.unsure_below)
+        unfamiliar = {} if item.familiarity is None else {"unfamiliar": because == UNFAMILIAR}
         return facts | {
             "label": top.label,
             "probability": round(top.probability, 6),
-            "unsure": top.probability < self._classifier.contract.unsure_below,
+            "unsure": because is not None,
+            **unfamiliar,
+            **_rounded(item.familiarity),
             "timings_ms": item.timings_ms,
         }
+
+    def _unsure_because(self, item: _Item, unsure_below: float) -> str | None:
+        """Why an answer is `unsure`, or None if it is not; the photo comes before its classes."""
+        known = self._classifier.contract.familiarity
+        if known and item.familiarity is not None and item.familiarity < known.unsure_below:
+            return UNFAMILIAR
+        return UNDECIDED if item.predictions[0].probability < unsure_below else None
+
+
+def _rounded(familiarity: float | None) -> dict[str, float]:
+    return {} if familiarity is None else {"familiarity": round(familiarity, 4)}
 
 
 def identity(classifier: Classifier) -> dict[str, str]:

@@ -112,6 +112,7 @@ def _measured(images: Sequence[Mapping[str, Any]], metrics: dict[str, str]) -> d
     by_image = {
         # One value for each image, so that averages are a share and a mean.
         "unsure": ("Count", [int(i["unsure"]) for i in images if "unsure" in i]),
+        "unfamiliar": ("Count", [int(i["unfamiliar"]) for i in images if "unfamiliar" in i]),
         "confidence": ("None", [i["probability"] for i in images if "probability" in i]),
     }
     for stage in STAGES:

@@ -20,6 +20,7 @@ from typing import Any
 GOLDEN = Path(__file__).with_name("golden")
 EXPECTATIONS = "expectations.json"
 NEW_VERSION = "NEW_VERSION"  # the environment variable that names the version under test
+_FAMILIARITY_TOLERANCE = 0.02  # it changes in steps, one for each validation photo
 _MAX_TOP_K = 20  # the service's TOP_K_MAX, as the template sets it
 
 Answer = Mapping[str, Any]
@@ -34,6 +35,7 @@ class Golden:
         picture: the bytes of an image file.
         probabilities: by class, each 0..1: softmax(logits / temperature).
         tolerance: largest allowed difference of any probability.
+        familiarity: the expected one; None if the model does not compute it.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Golden:
     label: str
     probabilities: Mapping[str, float]
     tolerance: float
+    familiarity: float | None = None
 
     @property
     def event(self) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def load(folder: Path = GOLDEN) -> list[Golden]:
                 )
             ),
             tolerance=expected["tolerance"],
+            familiarity=entry.get("familiarity"),
         )
         for entry in expected["pictures"]
     ]
@@ -106,7 +110,20 @@ def differences(golden: Golden, answer: Any) -> list[str]:
             f"{golden.name}: probability of {label} {answered[label]:.6f}, expected "
             f"{golden.probabilities[label]:.6f} within {golden.tolerance:g}"
         )
-    return found
+    return found + _familiarity(golden, answer.get("familiarity"))
+
+
+def _familiarity(golden: Golden, answered: Any) -> list[str]:
+    """How the answer's familiarity differs, as at most one line."""
+    wanted = golden.familiarity
+    if wanted is None or (
+        isinstance(answered, float | int) and abs(answered - wanted) <= _FAMILIARITY_TOLERANCE
+    ):
+        return []
+    return [
+        f"{golden.name}: familiarity {answered}, expected {wanted:g} within "
+        f"{_FAMILIARITY_TOLERANCE:g}"
+    ]
 
 
 def _is_prediction(answer: Any) -> bool:

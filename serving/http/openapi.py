@@ -9,9 +9,13 @@ from serving.errors import RemoteError, RequestError, ServingError
 from serving.http import options, problems, sources
 from serving.images.formats import FORMATS
 from serving.model.classifier import Classifier
+from serving.model.contract import Contract
 from serving.settings import Settings
 
 _MEDIA_TYPES = (*(known.media_type for known in FORMATS), "application/octet-stream")
+_FAMILIARITY = (
+    "The share of validation photos that were less like the training photos than this one"
+)
 _PROBLEM = {"$ref": "#/components/responses/Problem"}
 
 
@@ -35,7 +39,7 @@ def describe(settings: Settings, classifier: Classifier) -> dict[str, Any]:
             },
         },
         "components": {
-            "schemas": _schemas(settings, list(contract.classes)),
+            "schemas": _schemas(settings, contract),
             "responses": {"Problem": _problem_response()},
         },
     }
@@ -118,11 +122,11 @@ def _object(properties: dict[str, Any], *optional: str) -> dict[str, Any]:
     }
 
 
-def _schemas(settings: Settings, classes: list[str]) -> dict[str, Any]:
+def _schemas(settings: Settings, contract: Contract) -> dict[str, Any]:
     model = _object({"name": {"type": "string"}, "version": {"type": "string"}})
     return {
         **_request_schemas(settings),
-        "Answer": _answer(classes, model),
+        "Answer": _answer(contract, model),
         "Batch": _object(
             {"results": {"type": "array", "items": {"anyOf": [_ref("Answer"), _ref("Problem")]}}}
         ),
@@ -151,20 +155,30 @@ def _request_schemas(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _answer(classes: list[str], model: dict[str, Any]) -> dict[str, Any]:
+def _answer(contract: Contract, model: dict[str, Any]) -> dict[str, Any]:
     """The schema of what serving/predict.py answers for one image."""
-    label = {"type": "string", "enum": classes}
+    label = {"type": "string", "enum": list(contract.classes)}
     probability = {"type": "number", "minimum": 0, "maximum": 1}
     prediction = _object({"label": label, "probability": probability})
+    share = {"type": "number", "minimum": 0, "maximum": 1, "description": _FAMILIARITY}
+    because = {
+        "type": "string",
+        "enum": ["unfamiliar", "undecided"],
+        "description": "Why the answer is unsure: the photo is unlike those that the model learnt "
+        "from, or no class is likely enough",
+    }
     stages = {s: {"type": "number"} for s in ("fetch", "decode", "preprocess", "inference")}
     return _object(
         {
             "predictions": {"type": "array", "minItems": 1, "items": prediction},
             "label": label,
             "unsure": {"type": "boolean"},
+            "unsure_because": because,
+            **({"familiarity": share} if contract.familiarity else {}),
             "model": model,
             "timings_ms": _object(stages),
-        }
+        },
+        "unsure_because",
     )
 
 

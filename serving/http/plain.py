@@ -16,7 +16,8 @@ def render(content: Any) -> str:
 
 
 def _predictions(answer: dict[str, Any]) -> str:
-    heading = answer["label"] + (" (unsure)" if answer["unsure"] else "")
+    because = f", {answer['unsure_because']}" if "unsure_because" in answer else ""
+    heading = answer["label"] + (f" (unsure{because})" if answer["unsure"] else "")
     width = max(len(prediction["label"]) for prediction in answer["predictions"])
     lines = [
         f"  {prediction['label']:<{width}}  {prediction['probability']:7.2%}"

@@ -7,7 +7,7 @@ contract cannot be honoured, or whose input or output shape contradicts its cont
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -26,6 +26,13 @@ class Prediction:
 
     label: str
     probability: float
+
+
+class Inference(NamedTuple):
+    """What a model computes of a batch: (N, C) logits, and (N,) distances or None, float32."""
+
+    logits: NDArray[np.float32]
+    distances: NDArray[np.float32] | None = None
 
 
 class Classifier:
@@ -64,11 +71,14 @@ class Classifier:
         version = f"sha256:{made_from or _sha256(path)}"
         return cls(session, contract, version, is_optimized=made_from is not None)
 
+    def infer(self, batch: NDArray[np.float32]) -> Inference:
+        """(N, 3, H, W) float32 -> (N, C) logits and, if the model computes them, (N,) distances."""
+        outputs: list[Any] = self._session.run(None, {self._input_name: batch})
+        return Inference(*outputs)
+
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, 3, H, W) float32 -> (N, C) float32."""
-        outputs: list[Any] = self._session.run(None, {self._input_name: batch})
-        logits: NDArray[np.float32] = outputs[0]
-        return logits
+        return self.infer(batch).logits
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """(N, C) logits -> (N, C) calibrated probabilities, each row summing to 1."""
@@ -139,8 +149,15 @@ def _check_shapes(session: onnxruntime.InferenceSession, contract: Contract) -> 
             f"The model's input has shape {inputs[0].shape}; the contract's field 'preprocess' "
             f"asks for [N, 3, {spec.height_px}, {spec.width_px}] with a dynamic N."
         )
-    if len(outputs) != 1 or list(outputs[0].shape[1:]) != [len(contract.classes)]:
+    if list(outputs[0].shape[1:]) != [len(contract.classes)]:
         raise ContractError(
             f"The model's output has shape {outputs[0].shape}; the contract's field 'classes' "
             f"names {len(contract.classes)} classes."
+        )
+    wanted_outputs = 1 if contract.familiarity is None else 2
+    if len(outputs) != wanted_outputs or len(outputs[-1].shape) != 3 - wanted_outputs:
+        raise ContractError(
+            f"The model's outputs have shapes {[output.shape for output in outputs]}; with the "
+            f"contract's field 'familiarity' {'absent' if wanted_outputs == 1 else 'given'}, it "
+            f"must have {'logits only' if wanted_outputs == 1 else 'logits and distances (N,)'}."
         )

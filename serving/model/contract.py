@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serving.errors import ContractError
+from serving.model.familiarity import Familiarity
 from serving.model.preprocess import PreprocessSpec
 
 METADATA_KEY = "classifier.contract"
-VERSION = 1
+VERSION = 2
+_READ = (1, 2)  # version 1 has no familiarity
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Contract:
         temperature: the logits are divided by it before the softmax; above 0, and 1 changes nothing
             (Guo et al. 2017, "On Calibration of Modern Neural Networks").
         unsure_below: an answer whose top probability is lower is `unsure`; with 0 none is.
+        familiarity: what the distance, the model's second output, is compared with; None if the
+            model has no such output.
         manifest_sha256: hash of the list of training photos.
         metrics: figures measured on the model, by name; for information only.
     """
@@ -36,11 +40,13 @@ class Contract:
     preprocess: PreprocessSpec
     temperature: float = 1.0
     unsure_below: float = 0.0
+    familiarity: Familiarity | None = None
     manifest_sha256: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The contract as JSON values, its version first."""
+        familiarity = {"familiarity": self.familiarity.to_json()} if self.familiarity else {}
         return {
             "version": VERSION,
             "name": self.name,
@@ -48,6 +54,7 @@ class Contract:
             "preprocess": self.preprocess.to_json(),
             "temperature": self.temperature,
             "unsure_below": self.unsure_below,
+            **familiarity,
             "manifest_sha256": self.manifest_sha256,
             "metrics": dict(self.metrics),
         }
@@ -76,20 +83,23 @@ class Contract:
                 "The contract's field 'second' names another network, and this server runs only "
                 "one: train one network, export it and bundle it again."
             )
-        if value.get("version") != VERSION:
+        if value.get("version") not in _READ:
             raise ContractError(
                 f"The contract's field 'version' is {value.get('version')!r}; this server knows "
-                f"only {VERSION}. Export the model again, or deploy the code that matches it."
+                f"only {' and '.join(map(str, _READ))}. Export the model again, or deploy the code "
+                "that matches it."
             )
         metrics = value.get("metrics", {})
         if not isinstance(metrics, Mapping):
             raise ContractError("The contract's field 'metrics' must be an object.")
+        familiarity = value.get("familiarity")
         return cls(
             name=_text(value, "name"),
             classes=_classes(value.get("classes")),
             preprocess=PreprocessSpec.from_json(value.get("preprocess")),
             temperature=_number(value, "temperature", low=1e-3, high=1e3),
             unsure_below=_number(value, "unsure_below", low=0, high=1),
+            familiarity=None if familiarity is None else Familiarity.from_json(familiarity),
             manifest_sha256=_text(value, "manifest_sha256"),
             metrics=metrics,
         )

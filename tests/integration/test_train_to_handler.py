@@ -18,7 +18,6 @@ from tests.conftest import no_fetch
 from tests.training import tiny_config
 from train.__main__ import main
 from train.errors import UsageError
-from train.evaluate.calibration import Calibration
 from train.evaluate.verb import EvaluateConfig, evaluate
 from train.export.bundle import BundleConfig, bundle
 from train.export.onnx import ExportConfig, export
@@ -211,23 +210,3 @@ def test_the_exported_file_names_no_folder_of_this_machine(tiny_run: Path):
     exported = (tiny_run / "classifier.onnx").read_bytes()
     assert b"site-packages" not in exported
     assert str(Path(__file__).parents[2]).encode() not in exported
-
-
-def test_a_model_whose_every_answer_is_unsure_is_told_of_and_so_is_its_card(
-    tiny_run: Path,
-    photo_cache: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-):
-    def calibrate(*_: object, **__: object) -> Calibration:
-        return Calibration(0.9, 1.0, 18, 0.1, 0.1, coverage=0.0, sure_accuracy=1.0)
-
-    monkeypatch.setattr("train.export.onnx.calibrate", calibrate)
-    run = tmp_path / "run"
-    shutil.copytree(tiny_run, run)
-    export(ExportConfig(run=run, cache=photo_cache))
-    assert "every answer of this model will be unsure" in capsys.readouterr().out
-    bundle(BundleConfig(run=run, out=tmp_path / "model", cache=photo_cache))
-    card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
-    assert "Every answer is `unsure`: no threshold made 95%" in card

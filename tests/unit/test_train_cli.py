@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tyro
 
+from serving.model.classifier import Inference
 from train.__main__ import VERBS, main
 from train.config import FitConfig, from_json, to_json
 from train.errors import CheckFailedError, UsageError
@@ -100,5 +101,6 @@ def test_a_missing_folder_is_one_line_on_standard_error(capsys, tmp_path: Path):
 def test_an_export_that_answers_otherwise_fails(actual):
     expected = np.array([[2.0, 1.0], [0.0, 1.0]], np.float32)
     with pytest.raises(CheckFailedError, match="No file was written"):
-        require_parity(compare(expected, actual), tolerance=1e-3)
-    require_parity(compare(expected, expected + 1e-4), tolerance=1e-3)
+        require_parity(compare(Inference(expected), Inference(actual)), tolerance=1e-3)
+    near = Inference(np.add(expected, 1e-4, dtype=np.float32))
+    require_parity(compare(Inference(expected), near), tolerance=1e-3)

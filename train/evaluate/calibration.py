@@ -1,7 +1,6 @@
-"""Logits of photos that were not trained on in; temperature and threshold of `unsure` out."""
+"""Logits of photos that were not trained on in; the temperature out."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,7 @@ from scipy.optimize import minimize_scalar
 
 from serving.model.classifier import softmax
 from train.evaluate import metrics
-from train.evaluate.inference import contract_of, split_logits
-from train.networks.torch_model import TorchModel
-from train.photos.manifest import Labels, Manifest
-from train.runs.model import TrainedModel
-
-# The threshold of `unsure` is set so that this share of the other answers is right.
-SURE_ACCURACY = 0.95
+from train.photos.manifest import Labels
 
 # Networks are off by a small factor; a temperature outside this range means a failed fit.
 _TEMPERATURES = (0.05, 20.0)
@@ -30,12 +23,9 @@ class Calibration:
     """
 
     temperature: float
-    unsure_below: float
     photos: int
     ece_before: float
     ece_after: float
-    coverage: float
-    sure_accuracy: float
     faultless: bool = False
 
     def figures(self) -> dict[str, Any]:
@@ -44,45 +34,19 @@ class Calibration:
             "calibration_photos": self.photos,
             "calibration_ece_before": round(self.ece_before, 4),
             "calibration_ece_after": round(self.ece_after, 4),
-            "calibration_coverage": round(self.coverage, 4),
-            "calibration_sure_accuracy": round(self.sure_accuracy, 4),
         }
 
 
-def calibrate(
-    trained: TrainedModel, photos: Manifest, cache: Path, input_px: int | None = None
-) -> Calibration:
-    """Fit temperature and threshold on photos that the network was not trained on.
-
-    `input_px` is the input size that will be served; None is the run's own.
-    """
-    model = TorchModel(trained.network, contract_of(trained, input_px))
-    return fit_calibration(split_logits(model, photos, cache), photos.labels())
-
-
 def fit_calibration(logits: NDArray[np.float32], labels: Labels) -> Calibration:
-    """Fit on (N, C) logits of photos that the network was not trained on.
-
-    If no answer is wrong, there is no threshold: the lowest confidence among a few right answers
-    says nothing about answers below it.
-    """
+    """Fit on (N, C) logits of photos that the network was not trained on."""
     wide = logits.astype(np.float64)
     temperature = fit_temperature(wide, labels)
-    probabilities = softmax(wide / temperature)  # (N, C)
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    faultless = bool(right.all())
-    threshold = 0.0 if faultless else sure_threshold(confidence, right)
-    sure = confidence >= threshold
     return Calibration(
         temperature=temperature,
-        unsure_below=threshold,
         photos=len(labels),
         ece_before=metrics.expected_calibration_error(softmax(wide), labels),
-        ece_after=metrics.expected_calibration_error(probabilities, labels),
-        coverage=float(sure.mean()),
-        sure_accuracy=float(right[sure].mean()) if sure.any() else 1.0,
-        faultless=faultless,
+        ece_after=metrics.expected_calibration_error(softmax(wide / temperature), labels),
+        faultless=bool((wide.argmax(axis=1) == labels).all()),
     )
 
 
@@ -101,27 +65,3 @@ def fit_temperature(logits: NDArray[np.float64], labels: Labels) -> float:
         method="bounded",
     )
     return float(np.exp(found.x))
-
-
-def sure_threshold(
-    confidence: NDArray[np.float64],
-    right: NDArray[np.bool_],
-    target: float = SURE_ACCURACY,
-) -> float:
-    """The lowest threshold such that the share `target` of the answers at or above it is right.
-
-    If no threshold reaches the target, 1, the highest value of a contract: every answer is then
-    unsure.
-
-    Args:
-        confidence: (N,), how sure each answer is.
-        right: (N,), whether each answer is right.
-        target: the share, 0..1.
-    """
-    order = np.argsort(-confidence, kind="stable")
-    sorted_confidence = confidence[order]
-    share_right = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    # A threshold includes all answers of the same confidence or none.
-    ends = np.append(sorted_confidence[1:] != sorted_confidence[:-1], True)
-    reached = np.flatnonzero((share_right >= target) & ends)
-    return float(sorted_confidence[reached[-1]]) if len(reached) else 1.0

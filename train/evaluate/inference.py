@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from serving.model.classifier import Classifier
+from serving.model.classifier import Classifier, Inference
 from serving.model.contract import Contract
 from serving.model.preprocess import PreprocessSpec, normalize
 from train.errors import UsageError
@@ -35,8 +35,8 @@ class Model(Protocol):
     @property
     def contract(self) -> Contract: ...
 
-    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, 3, H, W) float32 -> (N, C) float32."""
+    def infer(self, batch: NDArray[np.float32]) -> Inference:
+        """(N, 3, H, W) float32 -> (N, C) logits, and (N,) distances or None, float32."""
         ...
 
 
@@ -79,21 +79,33 @@ def contract_of(trained: TrainedModel, input_px: int | None = None) -> Contract:
     )
 
 
+def infer_split(model: Model, photos: Manifest, cache: Path) -> Inference:
+    """What the model computes of every photo, through serving's preprocessing."""
+    return infer_images(model, cached_pixels(photos, model.contract.preprocess, cache))
+
+
 def split_logits(model: Model, photos: Manifest, cache: Path) -> NDArray[np.float32]:
     """(N, C) float32: the logits of every photo, through serving's preprocessing."""
-    return image_logits(model, cached_pixels(photos, model.contract.preprocess, cache))
+    return infer_split(model, photos, cache).logits
 
 
 def image_logits(model: Model, pixels: Pixels) -> NDArray[np.float32]:
     """(N, C) float32 of N pictures of the model's size, (N, H, W, 3) uint8."""
-    rows = []
+    return infer_images(model, pixels).logits
+
+
+def infer_images(model: Model, pixels: Pixels) -> Inference:
+    """What the model computes of N pictures of its size, (N, H, W, 3) uint8."""
+    parts = []
     few = len(pixels) <= _BATCH
     with tqdm(total=len(pixels), desc="evaluating", unit="img", leave=False, disable=few) as bar:
         for start in range(0, len(pixels), _BATCH):
             batch = normalize(pixels[start : start + _BATCH], model.contract.preprocess)
-            rows.append(model.logits(batch))
+            parts.append(model.infer(batch))
             bar.update(len(batch))
-    return np.concatenate(rows)
+    logits = np.concatenate([part.logits for part in parts])
+    distances = [part.distances for part in parts if part.distances is not None]
+    return Inference(logits, np.concatenate(distances) if distances else None)
 
 
 def pixels_of_files(files: Sequence[bytes], spec: PreprocessSpec, max_pixels: int) -> Pixels:

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-from serving.model.classifier import calibrated, softmax
+from serving.model.classifier import Inference, calibrated, softmax
 from serving.model.contract import Contract
 
 # Bins of the calibration error: Guo et al. 2017, "On Calibration of Modern Neural Networks".
@@ -39,10 +39,9 @@ def accuracy(logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]) -> fl
     return float((logits.argmax(axis=1) == labels).mean())
 
 
-def figures(
-    logits: NDArray[np.floating[Any]], labels: NDArray[np.int64], contract: Contract
-) -> dict[str, Any]:
-    """All figures of a report for (N, C) logits and (N,) labels, as JSON values."""
+def figures(inferred: Inference, labels: NDArray[np.int64], contract: Contract) -> dict[str, Any]:
+    """All figures of a report for what was inferred of N photos and (N,) labels, as JSON values."""
+    logits = inferred.logits
     wide = logits.astype(np.float64)
     probabilities = calibrated(logits, contract)  # (N, C)
     predicted = logits.argmax(axis=1)
@@ -59,7 +58,8 @@ def figures(
         "ece": expected_calibration_error(probabilities, labels),
         "ece_uncalibrated": expected_calibration_error(softmax(wide), labels),
         "ece_by_chance_95": ece_by_chance(probabilities),
-        "unsure": unsure(probabilities, labels, contract.unsure_below),
+        "unsure": unsure(inferred, labels, contract),
+        **familiarity(inferred, contract),
         "reliability": reliability_bins(probabilities, labels),
         "per_class": rows,
         "confusion": confusion_matrix(
@@ -169,18 +169,57 @@ def ece_by_chance(probabilities: NDArray[np.float64], draws: int = 400) -> float
     return float(np.quantile(errors, 0.95) / len(confidence))
 
 
-def unsure(
-    probabilities: NDArray[np.float64], labels: NDArray[np.int64], below: float
-) -> dict[str, Any]:
-    """Coverage and accuracy if answers below a top probability are `unsure`.
+def is_unfamiliar(inferred: Inference, contract: Contract) -> NDArray[np.bool_]:
+    """(N,): the photos that are less familiar than the contract's threshold."""
+    known = contract.familiarity
+    if known is None or inferred.distances is None:
+        return np.zeros(len(inferred.logits), dtype=bool)
+    return np.array([known.of(d) < known.unsure_below for d in inferred.distances.tolist()], bool)
 
-    `accuracy` is that of the other answers; None if there are none.
-    """
-    answered = probabilities.max(axis=1) >= below  # (N,)
-    photos = int(answered.sum())
-    correct = int((answered & (probabilities.argmax(axis=1) == labels)).sum())
+
+def is_unsure(inferred: Inference, contract: Contract) -> NDArray[np.bool_]:
+    """(N,): the photos whose answers are `unsure`, for either reason."""
+    confidence = calibrated(inferred.logits, contract).max(axis=1)
+    return is_unfamiliar(inferred, contract) | (confidence < contract.unsure_below)
+
+
+def familiarity(inferred: Inference, contract: Contract) -> dict[str, Any]:
+    """The share of unfamiliar photos under the name `unfamiliar`; empty without distances."""
+    if contract.familiarity is None or inferred.distances is None:
+        return {}
+    found = int(is_unfamiliar(inferred, contract).sum())
+    return {"unfamiliar": share(found, len(inferred.logits))}
+
+
+def others(inferred: Inference, others: Inference, contract: Contract) -> dict[str, Any]:
+    """How well photos of other things are told from a split's: counts, shares and AUROC."""
+    unsure, unfamiliar = is_unsure(others, contract), is_unfamiliar(others, contract)
+    distances = np.concatenate([inferred.distances, others.distances])  # type: ignore[list-item]
+    is_other = np.arange(len(distances)) >= len(inferred.logits)
     return {
-        "below": below,
+        "photos": len(unsure),
+        "unsure": share(int(unsure.sum()), len(unsure)),
+        "unfamiliar": share(int(unfamiliar.sum()), len(unsure)),
+        "auroc": float(roc_auc_score(is_other, distances)),
+    }
+
+
+def share(successes: int, trials: int) -> dict[str, Any]:
+    """A count, its share and the share's 95 % interval, as JSON values."""
+    return {
+        "photos": successes,
+        "share": successes / trials,
+        "share_interval_95": list(wilson_interval(successes, trials)),
+    }
+
+
+def unsure(inferred: Inference, labels: NDArray[np.int64], contract: Contract) -> dict[str, Any]:
+    """Coverage and accuracy of the answers that are not `unsure`; accuracy is None without any."""
+    answered = ~is_unsure(inferred, contract)  # (N,)
+    photos = int(answered.sum())
+    correct = int((answered & (inferred.logits.argmax(axis=1) == labels)).sum())
+    return {
+        "below": contract.unsure_below,
         "answered": photos,
         "correct": correct,
         "coverage": photos / len(labels),

@@ -4,7 +4,7 @@ Uses matplotlib's Figure objects directly, without pyplot's global state.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Literal
@@ -211,6 +211,36 @@ def coverage(
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("unsure below this probability")
     axes.set_ylabel("share")
+    _legend(axes, palette)
+    return figure
+
+
+def distances(shown: Mapping[str, NDArray[Any]], limit: float, palette: Palette) -> Figure:
+    """Histograms of the distances of some sets of photos, each by its name.
+
+    Args:
+        shown: (N,) squared distances of each set.
+        limit: the squared distance beyond which photos are unfamiliar.
+    """
+    figure, (axes,) = _figure(palette, 6.4, 3.8)
+    roots = {name: np.sqrt(values.clip(min=0)) for name, values in shown.items()}
+    farthest = max(float(np.quantile(values, 0.99)) for values in roots.values())
+    colours = (palette.ink, palette.first, palette.second)
+    for (name, values), colour in zip(roots.items(), colours, strict=False):
+        axes.hist(
+            values.clip(max=farthest),
+            bins=40,
+            range=(0, farthest),
+            weights=np.full(len(values), 1 / len(values)),
+            histtype="step",
+            color=colour,
+            linewidth=1.4,
+            label=f"{name} ({len(values):,})",
+        )
+    if np.isfinite(limit):
+        axes.axvline(limit**0.5, color=palette.ink, linestyle=":", label="threshold in use")
+    axes.set_xlabel("distance to the nearest class")
+    axes.set_ylabel("share of the photos")
     _legend(axes, palette)
     return figure
 

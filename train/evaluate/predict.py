@@ -15,10 +15,12 @@ import tyro
 
 from serving.errors import RemoteError, RequestError
 from serving.fetch.fetcher import Fetcher
-from serving.model.classifier import calibrated
+from serving.model.classifier import Inference, calibrated
+from serving.model.contract import Contract
 from serving.settings import Settings
 from train.errors import CheckFailedError, UsageError, require
-from train.evaluate.inference import Model, image_logits, open_model, pixels_of_files
+from train.evaluate.inference import Model, infer_images, open_model, pixels_of_files
+from train.evaluate.metrics import is_unfamiliar, is_unsure
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +67,24 @@ def _answer(model: Model, source: str, top_k: int) -> list[str]:
     with naming(source):
         files = [read_image(source, settings)]
         pixels = pixels_of_files(files, contract.preprocess, settings.image_max_pixels)
-        logits = image_logits(model, pixels)  # (1, C)
-    probabilities = calibrated(logits, contract)[0]  # (C,)
-    unsure = probabilities.max() < contract.unsure_below
+        inferred = infer_images(model, pixels)  # logits (1, C)
+    probabilities = calibrated(inferred.logits, contract)[0]  # (C,)
     return [
-        f"{source}: unsure, below {contract.unsure_below:g}" if unsure else source,
+        source + _unsure(inferred, contract),
         *(
             f"  {probabilities[index]:7.4f}  {contract.classes[index]}"
             for index in np.argsort(-probabilities, kind="stable")[:top_k]
         ),
     ]
+
+
+def _unsure(inferred: Inference, contract: Contract) -> str:
+    """Why the answer about one image is unsure, to follow its name; empty if it is not."""
+    if is_unfamiliar(inferred, contract).any():
+        return ": unsure, unlike the training photos"
+    if is_unsure(inferred, contract).any():
+        return f": unsure, below {contract.unsure_below:g}"
+    return ""
 
 
 def _model_and_images(config: PredictConfig) -> tuple[Model, tuple[str, ...]]:

@@ -50,6 +50,28 @@ class Mistake:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A photo that is little like the training photos: broken and mislabelled ones are among them.
+
+    `familiarity`: above 0 and at most 1.
+    """
+
+    photo: Path
+    label: str
+    familiarity: float
+
+
+def others_summary(others: dict[str, Any]) -> str:
+    """The figures of photos of other things in one line."""
+    unsure, unfamiliar = others["unsure"], others["unfamiliar"]
+    return (
+        f"other photos: {unsure['photos']} of {others['photos']} unsure "
+        f"({_percent(unsure['share'])}; 95 % interval {_span(unsure['share_interval_95'])}), "
+        f"{unfamiliar['photos']} of them unfamiliar; AUROC of the distance {others['auroc']:.3f}"
+    )
+
+
 def summary(name: str, split: dict[str, Any]) -> str:
     """The figures of a split in one line."""
     return (
@@ -65,6 +87,8 @@ def markdown(report: dict[str, Any], name: str, pictures: Sequence[Picture]) -> 
     lines = [f"# {_plain(report['model'])}: {_plain(name)}", "", *markdown_headlines(split)]
     for each in pictures:
         lines += ["", f"## {each.title}", "", f"![{each.title}]({each.name})", "", each.caption]
+    if "others" in report:
+        lines += ["", "## Photos of other things", "", others_summary(report["others"])]
     lines += ["", "## Each class", "", *markdown_classes(split)]
     lines += ["", "## Most frequent confusions", ""]
     pairs = confused_pairs(split["confusion"], report["classes"], _PAIRS)
@@ -89,7 +113,11 @@ def markdown_classes(split: dict[str, Any]) -> list[str]:
 
 
 def page(
-    report: dict[str, Any], name: str, pictures: Sequence[Picture], mistakes: Sequence[Mistake]
+    report: dict[str, Any],
+    name: str,
+    pictures: Sequence[Picture],
+    mistakes: Sequence[Mistake],
+    strangers: Sequence[Stranger] = (),
 ) -> str:
     """The report of one split as one HTML page.
 
@@ -108,6 +136,7 @@ def page(
         table=_table(split["per_class"]),
         pairs=_pairs(confused_pairs(split["confusion"], report["classes"], _PAIRS)),
         gallery=_gallery(mistakes),
+        strangers=_others(report) + _strangers(strangers),
     )
 
 
@@ -125,14 +154,19 @@ def headlines(split: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("Loss", f"{split['loss']:.3f}", "nats per photo"),
     ]
     unsure = split["unsure"]
-    if unsure["below"] > 0:
+    if "unfamiliar" in split:
+        found = split["unfamiliar"]
+        note = f"{found['photos']:,} photos; {_span(found['share_interval_95'])}"
+        figures.append(("Unfamiliar", _percent(found["share"]), note))
+    if unsure["below"] > 0 or "unfamiliar" in split:
         span = _span(unsure["coverage_interval_95"])
         figures.append(
             ("Answered", f"{_percent(unsure['coverage'])}", f"the rest are unsure; {span}")
         )
         if unsure["accuracy"] is not None:
             span = _span(unsure["accuracy_interval_95"])
-            note = f"probability {unsure['below']:.3g} or more; {span}"
+            note = f"familiar, and probability {unsure['below']:.3g} or more; {span}"
+            note = note if "unfamiliar" in split else note.removeprefix("familiar, and ")
             figures.append(("Accuracy of the answered", f"{_percent(unsure['accuracy'])}", note))
     return figures
 
@@ -218,3 +252,26 @@ def _gallery(mistakes: Sequence[Mistake]) -> str:
         for m in mistakes
     ]
     return f'<ul class="gallery">{"".join(items)}</ul>'
+
+
+def _others(report: dict[str, Any]) -> str:
+    """The section of photos of other things; empty without them."""
+    if "others" not in report:
+        return ""
+    return f"<h2>Photos of other things</h2>\n<p>{escape(others_summary(report['others']))}</p>\n"
+
+
+def _strangers(strangers: Sequence[Stranger]) -> str:
+    """The section of the least familiar photos; empty without familiarity."""
+    if not strangers:
+        return ""
+    items = [
+        f'<li><img src="{thumbnail(s.photo)}" alt="{escape(s.label)}" loading="lazy">'
+        f"<p>familiarity {s.familiarity:.3f}<br>is {escape(s.label)}</p>"
+        f'<p class="soft name">{escape(printable(Path(s.photo.name)))}</p></li>'
+        for s in strangers
+    ]
+    return (
+        "<h2>Least familiar photos</h2>\n<p>Look here for broken and mislabelled photos.</p>\n"
+        f'<ul class="gallery">{"".join(items)}</ul>'
+    )

@@ -12,16 +12,19 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from serving.model.classifier import Classifier, calibrated
+from serving.errors import RequestError
+from serving.model.classifier import Classifier, Inference, calibrated
 from serving.model.contract import Contract
 from train.config import require_px
 from train.errors import UsageError, require
 from train.evaluate import metrics, plots, report
-from train.evaluate.inference import Model, open_model, split_logits
+from train.evaluate.inference import Model, infer_images, infer_split, open_model
 from train.evaluate.plots import Picture
-from train.evaluate.report import Mistake
+from train.evaluate.report import Mistake, Stranger
 from train.files import read_json, require_writable, write_bytes, write_json
+from train.photos.folders import is_photo
 from train.photos.manifest import Manifest
+from train.photos.pixels import MAX_PIXELS, file_pixels
 from train.photos.splits import labelled_split
 from train.runs.folder import RECORD
 from train.runs.model import load_model
@@ -45,8 +48,10 @@ class EvaluateConfig:
     out: Path | None = None
     """Folder for the report; the folder of the run or ONNX file if not given. It must not be a
     bundle's, because the deployment's alarms compare with the report.json there."""
+    others: Path | None = None
+    """Folder of photos of other things: how many of them an ONNX file calls unsure."""
     mistakes: int = 24
-    """Number of mistakes in the report, the most confident first."""
+    """Number of mistakes, and of least familiar photos, in the report."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
@@ -67,22 +72,29 @@ def evaluate(config: EvaluateConfig) -> None:
     _refuse_a_bundles(out / REPORT_JSON)
     model = open_model(config.model, config.input_px)
     photos = _photos(config, model)
-    logits = split_logits(model, photos, config.cache)
-    figures = make_report(model.contract, {config.split: (logits, photos)})
+    inferred = infer_split(model, photos, config.cache)
+    figures = make_report(model.contract, {config.split: (inferred, photos)})
+    others = _others(config, model)
+    if others is not None:
+        figures["others"] = metrics.others(inferred, others, model.contract)
     if isinstance(model, Classifier):
         figures["version"] = model.version
-    probabilities = calibrated(logits, model.contract)
+    probabilities = calibrated(inferred.logits, model.contract)
     mistakes = confident_mistakes(probabilities, photos, config.mistakes)
+    strangers = least_familiar(inferred, photos, model.contract, config.mistakes)
     split = figures["splits"][config.split]
     split["mistakes"] = [mistake.to_json() for mistake in mistakes]
     pictures = draw_learning(config.model) + draw_split(split, probabilities, photos)
+    pictures += draw_familiarity(model.contract, config.split, inferred, others)
     write_json(out / REPORT_JSON, figures)
     for picture in pictures:
         write_bytes(out / picture.name, picture.light)
     write_bytes(out / REPORT_MD, report.markdown(figures, config.split, pictures).encode())
-    page = report.page(figures, config.split, pictures, mistakes)
+    page = report.page(figures, config.split, pictures, mistakes, strangers)
     write_bytes(out / REPORT_HTML, page.encode())
     print(report.summary(config.split, split))
+    if others is not None:
+        print(report.others_summary(figures["others"]))
     print(f"The report is {out / REPORT_HTML}; its figures for programs are {out / REPORT_JSON}")
 
 
@@ -109,17 +121,40 @@ def _photos(config: EvaluateConfig, model: Model) -> Manifest:
     return held_out_photos(load_model(config.model), config.model, config.cache, config.data)
 
 
+def _others(config: EvaluateConfig, model: Model) -> Inference | None:
+    """What the model computes of the photos of other things; unreadable files are left out."""
+    if config.others is None:
+        return None
+    if model.contract.familiarity is None:
+        raise UsageError(
+            f"--others is for an ONNX file that computes familiarity, and {config.model} does not: "
+            "export the run and evaluate RUN/classifier.onnx."
+        )
+    pixels, unread = [], 0
+    for file in sorted(path for path in config.others.rglob("*") if is_photo(path)):
+        try:
+            spec = model.contract.preprocess
+            pixels.append(file_pixels(file.read_bytes(), spec, MAX_PIXELS))
+        except (RequestError, OSError):
+            unread += 1
+    if not pixels:
+        raise UsageError(f"--others {config.others} has no photos that can be read.")
+    if unread:
+        print(f"{unread} of the other photos could not be read")
+    return infer_images(model, np.stack(pixels))
+
+
 def make_report(
-    contract: Contract, splits: dict[str, tuple[NDArray[np.float32], Manifest]]
+    contract: Contract, splits: dict[str, tuple[Inference, Manifest]]
 ) -> dict[str, Any]:
-    """The figures of (N, C) logits on each split's photos, as JSON values."""
+    """The figures of what was inferred of each split's photos, as JSON values."""
     return {
         "model": contract.name,
         "classes": list(contract.classes),
         "manifest_sha256": contract.manifest_sha256,
         "splits": {
-            name: metrics.figures(logits, photos.labels(), contract)
-            for name, (logits, photos) in splits.items()
+            name: metrics.figures(inferred, photos.labels(), contract)
+            for name, (inferred, photos) in splits.items()
         },
     }
 
@@ -142,6 +177,45 @@ def confident_mistakes(
         )
         for i in surest
     )
+
+
+def least_familiar(
+    inferred: Inference, photos: Manifest, contract: Contract, most: int
+) -> tuple[Stranger, ...]:
+    """At most `most` photos, the least familiar first; empty without familiarity."""
+    known, distances = contract.familiarity, inferred.distances
+    if known is None or distances is None:
+        return ()
+    return tuple(
+        Stranger(
+            photo=photos.root / photos.photos[i].path,
+            label=photos.photos[i].label,
+            familiarity=known.of(float(distances[i])),
+        )
+        for i in np.argsort(-distances, kind="stable")[:most]
+    )
+
+
+def draw_familiarity(
+    contract: Contract, name: str, inferred: Inference, others: Inference | None
+) -> list[Picture]:
+    """The histogram of the distances; empty without familiarity."""
+    known, distances = contract.familiarity, inferred.distances
+    if known is None or distances is None:
+        return []
+    shown = {"compared with": np.array(known.distances), name: distances}
+    if others is not None and others.distances is not None:
+        shown["other photos"] = others.distances
+    limit = known.distance_at(known.unsure_below)
+    return [
+        plots.picture(
+            "report-familiarity.png",
+            "Distance to the training photos",
+            "The further to the right, the less familiar. Answers beyond the dotted line are "
+            "unsure because the photo is unfamiliar.",
+            lambda palette: plots.distances(shown, limit, palette),
+        )
+    ]
 
 
 def draw_learning(model: Path) -> list[Picture]:

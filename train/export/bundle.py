@@ -5,7 +5,7 @@ hook. The figures are measured here, on the bundled file: on validation and, if 
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,11 +13,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 
-from serving.model.classifier import Classifier
+from serving.model.classifier import Classifier, Inference, calibrated
+from serving.model.contract import Contract
 from train.errors import UsageError
-from train.evaluate.inference import split_logits
+from train.evaluate import metrics
+from train.evaluate.inference import infer_split, split_logits
 from train.evaluate.report import summary
 from train.evaluate.verb import REPORT_JSON, make_report
 from train.export.card import CARD, model_card
@@ -26,8 +27,8 @@ from train.export.golden import (
     FLOAT32_TOLERANCE,
     INT8_TOLERANCE,
     LiteralModel,
-    golden_logits,
-    int8_golden_logits,
+    golden_answers,
+    int8_golden_answers,
     require_golden_folder,
     write_goldens,
 )
@@ -135,14 +136,18 @@ def _report(
 
     `answers`, over the photos of all splits, are what the drift alarms compare with.
     """
-    logits = {name: split_logits(shipped, photos, config.cache) for name, photos in splits.items()}
-    measured = {name: (logits[name], photos) for name, photos in splits.items()}
+    inferred = {name: infer_split(shipped, photos, config.cache) for name, photos in splits.items()}
+    measured = {name: (inferred[name], photos) for name, photos in splits.items()}
     report = make_report(shipped.contract, measured)
     report["version"] = shipped.version
-    report["answers"] = answers(shipped, np.concatenate(list(logits.values())))
+    report["answers"] = answers(shipped.contract, list(inferred.values()))
     if config.int8:
         compared = {
-            name: (split_logits(float32, photos, config.cache), logits[name], photos.labels())
+            name: (
+                split_logits(float32, photos, config.cache),
+                inferred[name].logits,
+                photos.labels(),
+            )
             for name, photos in splits.items()
         }
         report["int8"] = int8_figures(config.run, compared)
@@ -164,24 +169,27 @@ def _expectations(
     float32: Classifier,
     int8: LiteralModel | None,
     pictures: list[Path],
-) -> tuple[NDArray[np.float32], float]:
-    """The logits that the hook expects from the shipped file, and their tolerance."""
+) -> tuple[Inference, float]:
+    """What the hook expects from the shipped file, and the tolerance."""
     given = config.golden_tolerance
     if int8 is None:
         tolerance = FLOAT32_TOLERANCE if given is None else given
-        return golden_logits(checkpoint, float32, pictures, tolerance), tolerance
+        return golden_answers(checkpoint, float32, pictures, tolerance), tolerance
     # The float32 file that was quantised must match the checkpoint, too.
-    golden_logits(checkpoint, float32, pictures, FLOAT32_TOLERANCE)
+    golden_answers(checkpoint, float32, pictures, FLOAT32_TOLERANCE)
     tolerance = INT8_TOLERANCE if given is None else given
-    return int8_golden_logits(checkpoint, int8, pictures, tolerance), tolerance
+    return int8_golden_answers(checkpoint, int8, pictures, tolerance), tolerance
 
 
-def answers(classifier: Classifier, logits: NDArray[np.float32]) -> dict[str, Any]:
-    """What the drift alarms compare with: mean top probability and share of unsure answers."""
-    top = classifier.probabilities(logits).max(axis=1)  # (N,)
+def answers(contract: Contract, inferred: Sequence[Inference]) -> dict[str, Any]:
+    """What the drift alarms compare with: mean top probability, shares of unsure and unfamiliar."""
+    top = [calibrated(each.logits, contract).max(axis=1) for each in inferred]
+    unsure = [metrics.is_unsure(each, contract) for each in inferred]
+    unfamiliar = [metrics.is_unfamiliar(each, contract) for each in inferred]
     return {
-        "mean_confidence": float(top.mean()),
-        "unsure_share": float((top < classifier.contract.unsure_below).mean()),
+        "mean_confidence": float(np.concatenate(top).mean()),
+        "unsure_share": float(np.concatenate(unsure).mean()),
+        "unfamiliar_share": float(np.concatenate(unfamiliar).mean()),
     }
 
 

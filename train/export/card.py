@@ -6,7 +6,7 @@ What a run cannot know (origin and licence of the photos, misuse) comes from a f
 from typing import Any
 
 from serving.model.contract import Contract
-from train.evaluate.calibration import SURE_ACCURACY
+from train.evaluate.familiarity import UNSURE_SHARE
 from train.evaluate.report import headlines, markdown_classes
 from train.runs.command import fit_command
 from train.runs.model import TrainedModel
@@ -126,14 +126,14 @@ def _calibration(trained: TrainedModel, contract: Contract) -> str:
 
 
 def _unsure(contract: Contract) -> str:
-    coverage = contract.metrics["calibration_coverage"]
-    if not coverage:
-        return (
-            f"Every answer is `unsure`: no threshold made {SURE_ACCURACY:.0%} of the answers on "
-            "those photos right."
-        )
+    known = contract.familiarity
+    undecided = f"its highest probability is below {contract.unsure_below:.3f} (undecided)"
+    if known is None:
+        return f"An answer is `unsure` if {undecided}."
     return (
-        f"An answer is `unsure` below {contract.unsure_below:.3f}: the lowest threshold at which "
-        f"{SURE_ACCURACY:.0%} of the other answers on those photos were right. "
-        f"{coverage:.1%} of the photos had such an answer."
+        "An answer is `unsure` if the photo is unlike the training photos (unfamiliar), or if "
+        f"{undecided}. `familiarity` compares a photo's distance to the nearest class with those "
+        f"of {known.photos:,} photos that the model did not learn from, so its steps are "
+        f"{1 / (known.photos + 1):.2g}; below {known.unsure_below:g} a photo is unfamiliar. "
+        f"Together, the two thresholds call at most {UNSURE_SHARE:.0%} of those photos unsure."
     )

@@ -15,11 +15,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving.model.classifier import Classifier
+from serving.model.classifier import Classifier, Inference
 from serving.model.contract import Contract
 from serving.model.preprocess import PreprocessSpec
 from train.errors import CheckFailedError, UsageError
-from train.evaluate.inference import image_logits, pixels_of_files
+from train.evaluate.inference import image_logits, infer_images, pixels_of_files
 from train.files import read_json, write_json, write_whole
 from train.networks.torch_model import TorchModel
 from train.photos.folders import is_photo
@@ -36,10 +36,12 @@ FLOAT32_TOLERANCE, INT8_TOLERANCE = 1e-3, 2e-2
 _FORMAT = 1
 
 
-def golden_logits(
+def golden_answers(
     model: TorchModel, classifier: Classifier, pictures: Sequence[Path], tolerance: float
-) -> NDArray[np.float32]:
-    """(N, C) float32: the checkpoint's logits for the pictures.
+) -> Inference:
+    """The checkpoint's logits for N pictures, and the exported file's distances.
+
+    `export` has compared these distances with torch's.
 
     Raises:
         UsageError: there are no pictures.
@@ -49,7 +51,8 @@ def golden_logits(
     if not pictures:
         raise UsageError("There are no golden pictures: give a folder of JPEGs, --pictures DIR.")
     pixels = _pixels(pictures, classifier.contract.preprocess)
-    expected, actual = (image_logits(m, pixels) for m in (model, classifier))
+    expected = image_logits(model, pixels)
+    actual, distances = infer_images(classifier, pixels)
     off = np.abs(classifier.probabilities(expected) - classifier.probabilities(actual)).max()
     relabelled = int((expected.argmax(axis=1) != actual.argmax(axis=1)).sum())
     if relabelled or not off <= tolerance:
@@ -59,13 +62,13 @@ def golden_logits(
             f"label on {relabelled}. Export again, or raise --golden-tolerance. Nothing was "
             "written."
         )
-    return expected
+    return Inference(expected, distances)
 
 
-def int8_golden_logits(
+def int8_golden_answers(
     model: TorchModel, int8: "LiteralModel", pictures: Sequence[Path], tolerance: float
-) -> NDArray[np.float32]:
-    """(N, C) float32: an int8 file's logits for the pictures, in float32 arithmetic.
+) -> Inference:
+    """What an int8 file computes of N pictures, in float32 arithmetic.
 
     Raises:
         CheckFailedError: the served file's probability differs by more than `tolerance`, a label
@@ -73,7 +76,8 @@ def int8_golden_logits(
     """
     classifier = int8.served
     pixels = _pixels(pictures, classifier.contract.preprocess)
-    expected = image_logits(int8, pixels)
+    answers = infer_images(int8, pixels)
+    expected = answers.logits
     served = image_logits(classifier, pixels)
     wanted, actual = classifier.probabilities(expected), classifier.probabilities(served)
     off = float(np.abs(wanted - actual).max())
@@ -95,7 +99,7 @@ def int8_golden_logits(
             f"{classifier.contract.classes[labels[index]]}. Ship float32, or give other golden "
             "pictures, --pictures DIR. Nothing was written."
         )
-    return expected
+    return answers
 
 
 class LiteralModel:
@@ -114,11 +118,9 @@ class LiteralModel:
         self.served = served
         self.contract = served.contract
 
-    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, 3, H, W) float32 -> (N, C) float32."""
-        name = self._session.get_inputs()[0].name
-        logits: NDArray[np.float32] = self._session.run(None, {name: batch})[0]
-        return logits
+    def infer(self, batch: NDArray[np.float32]) -> Inference:
+        """(N, 3, H, W) float32 -> (N, C) logits, and (N,) distances or None, float32."""
+        return Inference(*self._session.run(None, {self._session.get_inputs()[0].name: batch}))
 
 
 def _pixels(pictures: Sequence[Path], spec: PreprocessSpec) -> Pixels:
@@ -171,7 +173,7 @@ def write_goldens(
     folder: Path,
     contract: Contract,
     pictures: Sequence[Path],
-    logits: NDArray[np.float32],
+    answers: Inference,
     tolerance: float,
 ) -> None:
     """Replace the pictures and expectations in the folder.
@@ -195,10 +197,21 @@ def write_goldens(
                     "file": path.name,
                     "label": contract.classes[int(row.argmax())],
                     "logits": [float(logit) for logit in row],
+                    **familiarity,
                 }
-                for path, row in zip(pictures, logits, strict=True)
+                for path, row, familiarity in zip(
+                    pictures, answers.logits, _familiarities(contract, answers), strict=True
+                )
             ],
         },
     )
     for name in before - {path.name for path in pictures}:
         (folder / name).unlink(missing_ok=True)
+
+
+def _familiarities(contract: Contract, answers: Inference) -> list[dict[str, float]]:
+    """For each picture, its `familiarity`; nothing if the model does not compute it."""
+    known = contract.familiarity
+    if known is None or answers.distances is None:
+        return [{} for _ in answers.logits]
+    return [{"familiarity": round(known.of(d), 4)} for d in answers.distances.tolist()]

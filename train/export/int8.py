@@ -121,7 +121,10 @@ class Quantizer:
                 reduce_range=recipe.weights != "eight",
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=_kept_in_float(self._graph, recipe.float_first),
+                nodes_to_exclude=[
+                    *_kept_in_float(self._graph, recipe.float_first),
+                    *of_distance(self._graph),
+                ],
                 calibrate_method=_METHODS[recipe.method],
                 calibration_cache_path=self._folder / f"{recipe.method}.json",
                 extra_options={
@@ -163,9 +166,32 @@ class _Photos(CalibrationDataReader):  # type: ignore[misc]
 def _kept_in_float(graph: onnx.GraphProto, first: int) -> list[str]:
     if not first:
         return []
+    aside = set(of_distance(graph))
     convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
-    linear = [node.name for node in graph.node if node.op_type in ("Gemm", "MatMul")]
+    linear = [
+        node.name
+        for node in graph.node
+        if node.op_type in ("Gemm", "MatMul") and node.name not in aside
+    ]
     return convolutions[:first] + linear[-1:]
+
+
+def of_distance(graph: onnx.GraphProto) -> list[str]:
+    """The nodes that only the second output, the distance, needs; they stay float32."""
+    logits, *others = (output.name for output in graph.output)
+    makers = {name: node for node in graph.node for name in node.output}
+
+    def needed(output: str) -> set[str]:
+        found: set[str] = set()
+        names = [output]
+        while names:
+            node = makers.get(names.pop())
+            if node is not None and node.name not in found:
+                found.add(node.name)
+                names += node.input
+        return found
+
+    return sorted(set().union(*map(needed, others)) - needed(logits))
 
 
 def paired_scales(graph: onnx.GraphProto) -> dict[str, list[dict[str, Any]]]:

@@ -15,16 +15,17 @@ import numpy as np
 import onnx
 import torch
 import tyro
-from numpy.typing import NDArray
 
-from serving.model.classifier import Classifier
+from serving.model.classifier import Classifier, Inference
 from serving.model.contract import METADATA_KEY, Contract
 from train.config import require_px
 from train.errors import CheckFailedError, UsageError
 from train.evaluate import metrics
-from train.evaluate.calibration import SURE_ACCURACY, Calibration, calibrate
-from train.evaluate.inference import contract_of, split_logits
+from train.evaluate.calibration import fit_calibration
+from train.evaluate.familiarity import familiar_network, out_of_fold_distances, with_thresholds
+from train.evaluate.inference import contract_of, infer_split
 from train.files import draft_folder, require_writable, write_bytes, writing_drafts
+from train.networks.familiarity import FamiliarNetwork
 from train.networks.torch_model import TorchModel
 from train.networks.transfer import Network
 from train.photos.splits import labelled_split
@@ -35,6 +36,11 @@ ONNX_FILE = "classifier.onnx"
 
 # Torch's exporter writes opset 18 without conversion; ONNX Runtime supports it since 1.14.
 OPSET = 18
+
+DISTANCE = "distance"  # the name of the second output
+
+# Whitening enlarges rounding errors: distances differ by up to about 1e-4 of their value.
+_DISTANCE_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class Parity:
     photos: int
     largest_difference: float
     changed_top_1: int
+    largest_distance_ratio: float
 
 
 def export(config: ExportConfig) -> None:
@@ -89,20 +96,21 @@ def export(config: ExportConfig) -> None:
     if not root.is_dir():
         raise UsageError(f"{root} is missing: give the photos to check the file with, --data DIR.")
     photos = labelled_split(root, config.split, config.cache, trained.classes)
-    calibration = _calibration(config, trained)
-    contract = _contract(config, trained, calibration)
-    expected = split_logits(TorchModel(trained.network, contract), photos, config.cache)
+    contract = contract_of(trained, config.input_px)
+    contract = replace(contract, name=config.name or contract.name)
+    network = familiar_network(trained, contract, config.run, config.cache, config.data)
+    contract = _calibrated(config, trained, TorchModel(network, contract))
+    expected = infer_split(TorchModel(network, contract), photos, config.cache)
     # Torch's accuracy is the file's too: the file is refused unless every top-1 is the same.
     figures = {
-        **(calibration.figures() if calibration else {}),
-        f"{config.split}_accuracy": metrics.accuracy(expected, photos.labels()),
+        f"{config.split}_accuracy": metrics.accuracy(expected.logits, photos.labels()),
         f"{config.split}_photos": len(photos.photos),
     }
-    contract = replace(contract, metrics=figures)
+    contract = replace(contract, metrics={**contract.metrics, **figures})
     with draft_folder() as folder:
         draft = Path(folder) / ONNX_FILE
-        write_onnx(trained.network, contract, draft)
-        actual = split_logits(Classifier.load(draft), photos, config.cache)
+        write_onnx(network, contract, draft)
+        actual = infer_split(Classifier.load(draft), photos, config.cache)
         parity = compare(expected, actual)
         require_parity(parity, config.tolerance)
         content = draft.read_bytes()
@@ -114,46 +122,36 @@ def export(config: ExportConfig) -> None:
     )
 
 
-def _calibration(config: ExportConfig, trained: TrainedModel) -> Calibration | None:
-    """Calibrate on photos that the network was not trained on; None if there are none."""
+def _calibrated(config: ExportConfig, trained: TrainedModel, model: TorchModel) -> Contract:
+    """The contract with the temperature and thresholds, from photos that were not trained on."""
     root = config.data or trained.config.data.data
+    contract = model.contract
     if unseen_split(trained) == VALIDATION and not (root / VALIDATION).is_dir():
-        return None
-    photos = unseen_photos(trained, config.run, config.cache, config.data)
-    return calibrate(trained, photos, config.cache, config.input_px)
-
-
-def _contract(
-    config: ExportConfig, trained: TrainedModel, calibration: Calibration | None
-) -> Contract:
-    contract = contract_of(trained, config.input_px)
-    if config.name is not None:
-        contract = replace(contract, name=config.name)
-    if calibration is None:
         print(
             "not calibrated, because there is no split `validation`: probabilities are the plain "
             "softmax of the logits"
         )
         return contract
+    photos = unseen_photos(trained, config.run, config.cache, config.data)
+    inferred = infer_split(model, photos, config.cache)
+    calibration = fit_calibration(inferred.logits, photos.labels())
     if calibration.faultless:
         print(
             f"all {calibration.photos} answers are right, which is too few mistakes to calibrate "
             "with: probabilities are the plain softmax of the logits. Add validation photos, or "
             "hold more out (fit --holdout)."
         )
-    if not calibration.coverage:
-        print(
-            f"no threshold makes {SURE_ACCURACY:.0%} of the answers on {calibration.photos} photos "
-            "right: every answer of this model will be unsure. Add validation photos, hold more "
-            "out (fit --holdout), or train a better network."
-        )
-    return replace(
-        contract, temperature=calibration.temperature, unsure_below=calibration.unsure_below
+    contract = replace(contract, temperature=calibration.temperature, metrics=calibration.figures())
+    others = out_of_fold_distances(
+        trained, contract, len(photos.photos), config.run, config.cache, config.data
     )
+    return with_thresholds(contract, inferred, others)
 
 
-def write_onnx(network: Network, contract: Contract, path: Path) -> None:
-    """Write the network, in eval mode, with its contract: images (N, 3, H, W) -> logits (N, C).
+def write_onnx(network: Network | FamiliarNetwork, contract: Contract, path: Path) -> None:
+    """Write the network, in eval mode, with its contract.
+
+    images (N, 3, H, W) -> logits (N, C), and of a FamiliarNetwork distances (N,), too.
 
     Raises:
         TrainError: the folder cannot be written into.
@@ -169,7 +167,7 @@ def write_onnx(network: Network, contract: Contract, path: Path) -> None:
             plain.eval(),
             (images,),
             input_names=["images"],
-            output_names=["logits"],
+            output_names=["logits", DISTANCE][: 1 + isinstance(network, FamiliarNetwork)],
             dynamic_shapes={"images": {0: torch.export.Dim("N")}},
             opset_version=OPSET,
             dynamo=True,
@@ -191,17 +189,28 @@ def with_contract(model: onnx.ModelProto, contract: Contract) -> bytes:
     return content
 
 
-def compare(expected: NDArray[np.float32], actual: NDArray[np.float32]) -> Parity:
-    """Compare (N, C) logits row by row."""
+def compare(expected: Inference, actual: Inference) -> Parity:
+    """Compare logits and distances photo by photo."""
+    before, after = expected.logits, actual.logits
+    off = 0.0
+    if expected.distances is not None and actual.distances is not None:
+        off = float((np.abs(expected.distances - actual.distances) / expected.distances).max())
     return Parity(
-        photos=len(expected),
-        largest_difference=float(np.abs(expected - actual).max()),
-        changed_top_1=int((expected.argmax(axis=1) != actual.argmax(axis=1)).sum()),
+        photos=len(before),
+        largest_difference=float(np.abs(before - after).max()),
+        changed_top_1=int((before.argmax(axis=1) != after.argmax(axis=1)).sum()),
+        largest_distance_ratio=off,
     )
 
 
 def require_parity(parity: Parity, tolerance: float) -> None:
-    """Raises CheckFailedError unless top-1 is the same on all and every logit is close."""
+    """Raises CheckFailedError unless top-1 is the same on all, and logits and distances close."""
+    if not parity.largest_distance_ratio <= _DISTANCE_TOLERANCE:
+        raise CheckFailedError(
+            f"ONNX Runtime's distances differ from torch's on {parity.photos} photos by up to "
+            f"{parity.largest_distance_ratio:.1e} of their value (at most {_DISTANCE_TOLERANCE:g} "
+            "allowed). No file was written."
+        )
     if parity.changed_top_1 or not parity.largest_difference <= tolerance:
         raise CheckFailedError(
             f"ONNX Runtime's answers differ from torch's on {parity.photos} photos: largest logit "

@@ -19,7 +19,8 @@ import tyro
 from serving.model.classifier import Classifier
 from serving.model.contract import Contract
 from train.errors import CheckFailedError, UsageError, require
-from train.evaluate.inference import Clock
+from train.evaluate.familiarity import out_of_fold_distances, with_thresholds
+from train.evaluate.inference import Clock, infer_split
 from train.export.gate import (
     INT8_FILE,
     QUANTIZE_JSON,
@@ -41,7 +42,7 @@ from train.photos.manifest import Manifest
 from train.photos.pixels import cached_pixels
 from train.photos.splits import labelled_split
 from train.runs.model import TrainedModel, load_model
-from train.runs.photos import unseen_photos, unseen_split
+from train.runs.photos import unseen_photos, unseen_split, without
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +124,9 @@ def quantize(config: QuantizeConfig, *, clock: Clock = time.thread_time) -> None
         made = None
         if best is not None:
             draft = quantizer.path_of(best.recipe)
-            made = with_contract(
-                onnx.load(str(draft)), contract_of_int8(float32.contract, best.measured)
-            )
+            contract = contract_of_int8(float32.contract, best.measured)
+            contract = _thresholds(config, trained, roles.comparison, draft, contract)
+            made = with_contract(onnx.load(str(draft)), contract)
     _write(config, made, float32.version, _record(config, roles, compared_on, candidates, best))
     if best is None:
         raise CheckFailedError(_nothing_passed(config, closest(candidates)))
@@ -163,13 +164,6 @@ def balanced(manifest: Manifest, count: int, seed: int) -> Manifest:
     return Manifest(manifest.root, manifest.classes, photos)
 
 
-def without(manifest: Manifest, others: Manifest) -> Manifest:
-    """The photos whose content is not among the others'."""
-    known = {photo.sha256 for photo in others.photos}
-    kept = tuple(photo for photo in manifest.photos if photo.sha256 not in known)
-    return Manifest(manifest.root, manifest.classes, kept)
-
-
 def _quantizer(
     config: QuantizeConfig, float32: Classifier, roles: PhotoRoles, folder: Path
 ) -> Quantizer:
@@ -188,6 +182,17 @@ def _try(
         candidates.append(Candidate(recipe, measured, refusals(measured, config.limits)))
         print(candidates[-1].line, flush=True)
     return candidates
+
+
+def _thresholds(
+    config: QuantizeConfig, trained: TrainedModel, photos: Manifest, draft: Path, contract: Contract
+) -> Contract:
+    """The contract with both thresholds of `unsure` measured on the int8 file itself."""
+    inferred = infer_split(Classifier.load(draft), photos, config.cache)
+    others = out_of_fold_distances(
+        trained, contract, len(photos.photos), config.run, config.cache, config.data
+    )
+    return with_thresholds(contract, inferred, others)
 
 
 def contract_of_int8(contract: Contract, measured: Measured) -> Contract:

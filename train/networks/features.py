@@ -22,10 +22,19 @@ _BATCH = 64
 
 
 def cached_features(
-    backbone: nn.Module, manifest: Manifest, spec: PreprocessSpec, cache: Path, device: torch.device
+    backbone: nn.Module,
+    manifest: Manifest,
+    spec: PreprocessSpec,
+    cache: Path,
+    device: torch.device,
+    *,
+    kind: str = "",
 ) -> NDArray[np.float32]:
-    """(N, F) float32: one row for each photo of the manifest, in the same order."""
-    key = hashlib.sha256(f"{pixels.CACHE_VERSION} {spec}\n".encode())
+    """(N, F) float32: one row for each photo of the manifest, in the same order.
+
+    `kind` names what the module computes, where its weights do not determine it.
+    """
+    key = hashlib.sha256(f"{pixels.CACHE_VERSION} {spec}{kind}\n".encode())
     for name, tensor in sorted(backbone.state_dict().items()):
         key.update(name.encode())
         key.update(tensor.cpu().contiguous().numpy().tobytes())

@@ -1,10 +1,11 @@
-"""A torch network with the interface of an ONNX file: a contract, and logits of a batch."""
+"""A torch network with the interface of an ONNX file: a contract, and what it infers of a batch."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from serving.model.classifier import Inference
 from serving.model.contract import Contract
 
 
@@ -16,7 +17,7 @@ class TorchModel:
         self.contract = contract
 
     @torch.inference_mode()
-    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, 3, H, W) float32 -> (N, C) float32."""
-        output: NDArray[np.float32] = self._network(torch.from_numpy(batch)).numpy()
-        return output
+    def infer(self, batch: NDArray[np.float32]) -> Inference:
+        """(N, 3, H, W) float32 -> (N, C) logits and, if the network gives them, (N,) distances."""
+        outputs = self._network(torch.from_numpy(batch))
+        return Inference(*map(Tensor.numpy, outputs if isinstance(outputs, tuple) else (outputs,)))

@@ -68,3 +68,20 @@ def _not_found(folders: Sequence[Path], run: Path) -> UsageError:
         f"{holds} the photos that {run} was trained on, so its held-out photos cannot be found. "
         "If the photos were moved, give their folder, --data DIR."
     )
+
+
+def trained_photos(
+    trained: TrainedModel, run: Path, cache: Path, root: Path | None = None
+) -> Manifest:
+    """The photos of train that the run was trained on: all except its held-out share."""
+    train = labelled_split(root or trained.config.data.data, "train", cache, trained.classes)
+    if unseen_split(trained) != HOLDOUT:
+        return train
+    return without(train, held_out_photos(trained, run, cache, root))
+
+
+def without(manifest: Manifest, others: Manifest) -> Manifest:
+    """The photos whose content is not among the others'."""
+    known = {photo.sha256 for photo in others.photos}
+    kept = tuple(photo for photo in manifest.photos if photo.sha256 not in known)
+    return Manifest(manifest.root, manifest.classes, kept)

@@ -1,10 +1,10 @@
-"""Temperature and threshold, on logits whose right answer is known."""
+"""The temperature, on logits whose right answer is known."""
 
 import numpy as np
 import pytest
 
 from serving.model.classifier import softmax
-from train.evaluate.calibration import fit_calibration, fit_temperature, sure_threshold
+from train.evaluate.calibration import fit_calibration, fit_temperature
 
 
 def sampled(temperature: float, photos: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
@@ -27,27 +27,6 @@ def test_calibration_lowers_the_error_of_an_overconfident_network():
     fitted = fit_calibration(logits.astype(np.float32), labels)
     assert fitted.ece_before > 0.1
     assert fitted.ece_after < 0.02
-    assert fitted.sure_accuracy >= 0.95
-    assert 0 < fitted.coverage < 1
-
-
-def test_the_threshold_is_the_lowest_that_keeps_the_promise():
-    confidence = np.array([0.9, 0.8, 0.7, 0.6])
-    right = np.array([True, True, False, True])
-    # At 0.8: 2 of 2. At 0.7: 2 of 3. At 0.6: 3 of 4.
-    assert sure_threshold(confidence, right, target=0.95) == 0.8
-    assert sure_threshold(confidence, right, target=0.75) == 0.6
-    assert sure_threshold(confidence, right, target=0.70) == 0.6
-
-
-def test_answers_of_the_same_confidence_are_taken_together():
-    confidence = np.array([0.9, 0.8, 0.8])
-    right = np.array([True, True, False])
-    assert sure_threshold(confidence, right, target=0.95) == 0.9
-
-
-def test_a_network_that_is_never_right_is_always_unsure():
-    assert sure_threshold(np.array([0.9, 0.4]), np.array([False, False])) == 1.0
 
 
 def all_right(photos: int = 9) -> tuple[np.ndarray, np.ndarray]:
@@ -62,15 +41,13 @@ def test_without_mistakes_nothing_is_calibrated():
     logits, labels = all_right()
     assert fit_temperature(logits.astype(np.float64), labels) == 1.0
     fitted = fit_calibration(logits, labels)
-    assert (fitted.temperature, fitted.unsure_below) == (1.0, 0.0)
-    assert (fitted.coverage, fitted.sure_accuracy) == (1.0, 1.0)
+    assert fitted.temperature == 1.0
     assert fitted.faultless
 
 
-def test_one_mistake_is_enough_to_fit_temperature_and_threshold():
+def test_one_mistake_is_enough_to_fit_the_temperature():
     logits, labels = all_right(40)
     labels[0] = (labels[0] + 1) % 3
     fitted = fit_calibration(logits, labels)
     assert not fitted.faultless
     assert fitted.temperature < 1  # 39 of 40 are right, and it was about half sure of each
-    assert fitted.unsure_below == softmax(logits / np.float64(fitted.temperature)).max(axis=1).min()

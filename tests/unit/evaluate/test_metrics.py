@@ -2,10 +2,14 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from serving.model.classifier import Inference
+from serving.model.familiarity import Familiarity
 from tests.tiny_model import CONTRACT
 from train.evaluate import metrics
 
@@ -39,18 +43,33 @@ def test_the_ece_by_chance_in_one_bin_is_the_binomials():
     assert metrics.ece_by_chance(even) == pytest.approx(by_normal_approximation, rel=0.15)
 
 
+def unsure(below: float, *, distances: NDArray[np.float32] | None = None) -> dict[str, Any]:
+    """The figures of PROBABILITIES, as the softmax of their logarithms, with a threshold."""
+    inferred = Inference(np.log(PROBABILITIES).astype(np.float32), distances)
+    known = Familiarity(9, tuple(map(float, range(9))), 0.25)
+    classes = CONTRACT.classes[: PROBABILITIES.shape[1]]
+    contract = replace(CONTRACT, classes=classes, unsure_below=below, familiarity=known)
+    return metrics.unsure(inferred, LABELS, contract)
+
+
+def test_unfamiliar_photos_are_unsure_however_probable_their_class_is():
+    far = np.full(len(LABELS), 100, np.float32)
+    far[0] = 1
+    assert unsure(0, distances=far)["answered"] == 1
+
+
 def test_unsure_answers_are_left_out_of_coverage_and_accuracy():
-    found = metrics.unsure(PROBABILITIES, LABELS, 0.6)
+    found = unsure(0.6)
     assert (found["answered"], found["correct"]) == (2, 1)
     assert (found["coverage"], found["accuracy"]) == (0.5, 0.5)
 
 
 def test_a_probability_at_the_threshold_is_an_answer():
-    assert metrics.unsure(PROBABILITIES, LABELS, 0.95)["answered"] == 2
+    assert unsure(0.95)["answered"] == 2
 
 
 def test_without_an_answer_there_is_no_accuracy():
-    found = metrics.unsure(PROBABILITIES, LABELS, 0.99)
+    found = unsure(0.99)
     assert found["accuracy"] is None
     assert found["accuracy_interval_95"] == [0.0, 1.0]
 
@@ -87,8 +106,8 @@ def test_the_interval_of_f1_agrees_with_resampling_the_photos():
 def test_the_temperature_changes_calibration_and_loss_but_no_answer():
     random = np.random.default_rng(2)
     logits, labels = random.normal(size=(60, 3)) * 4, random.integers(0, 3, 60)
-    plain = metrics.figures(logits, labels, CONTRACT)
-    warm = metrics.figures(logits, labels, replace(CONTRACT, temperature=3.0))
+    plain = metrics.figures(Inference(logits), labels, CONTRACT)
+    warm = metrics.figures(Inference(logits), labels, replace(CONTRACT, temperature=3.0))
     assert warm["accuracy"] == plain["accuracy"]
     assert warm["confusion"] == plain["confusion"]
     assert warm["ece"] < plain["ece"]
@@ -99,7 +118,7 @@ def test_the_temperature_changes_calibration_and_loss_but_no_answer():
 
 def test_the_confusion_has_a_row_for_each_true_class():
     logits = np.array([[9.0, 0, 0], [0, 9.0, 0], [0, 9.0, 0]])
-    found = metrics.figures(logits, np.array([0, 0, 1]), CONTRACT)
+    found = metrics.figures(Inference(logits), np.array([0, 0, 1]), CONTRACT)
     assert found["confusion"] == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
 
 

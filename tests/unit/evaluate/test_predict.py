@@ -88,7 +88,7 @@ def test_a_pretrained_network_answers_from_servings_own_preprocessing(tmp_path):
     assert batch.shape == (1, 3, 224, 224)
     with torch.inference_mode():
         expected = network.eval()(torch.from_numpy(batch)).numpy()
-    assert model.logits(batch) == pytest.approx(expected)
+    assert model.infer(batch).logits == pytest.approx(expected)
 
 
 def test_a_backbone_brings_the_input_size_that_it_was_trained_at():

@@ -23,7 +23,7 @@ def test_a_contract_survives_being_written_and_read():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("version", 2),
+        ("version", 3),
         ("version", None),
         ("name", None),
         ("name", 5),

@@ -124,7 +124,7 @@ def test_a_person_at_a_terminal_gets_text(call, red_jpeg):
     answer = call(body=red_jpeg, headers={"accept": "text/plain"}, query="top_k=2&threshold=1")
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     heading, first, second, end = answer.body.split("\n")
-    assert heading == "red (unsure)"
+    assert heading == "red (unsure, undecided)"
     assert first.split() == ["red", "100.00%"]
     assert second.split()[1] == "0.00%"
     assert end == ""

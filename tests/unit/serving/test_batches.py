@@ -16,7 +16,7 @@ from serving import predict
 from serving.app import App
 from serving.errors import RemoteFailedError
 from serving.images.decode import Decoded, decode_scaled
-from serving.model.classifier import Classifier
+from serving.model.classifier import Classifier, Inference
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.drawn import encoded, picture
@@ -31,9 +31,9 @@ class Meeting(Classifier):
 
     barrier: threading.Barrier
 
-    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, batch: NDArray[np.float32]) -> Inference:
         self.barrier.wait(10)
-        return super().logits(batch)
+        return super().infer(batch)
 
 
 class Listening(Classifier):
@@ -41,9 +41,9 @@ class Listening(Classifier):
 
     heard: list[tuple[bool, int]]
 
-    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, batch: NDArray[np.float32]) -> Inference:
         self.heard.append((threading.current_thread() is threading.main_thread(), len(batch)))
-        return super().logits(batch)
+        return super().infer(batch)
 
 
 class Slow(Classifier):
@@ -52,10 +52,10 @@ class Slow(Classifier):
     now_s = 0.0
     _lock = threading.Lock()
 
-    def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, batch: NDArray[np.float32]) -> Inference:
         with Slow._lock:
             Slow.now_s += 2
-        return super().logits(batch)
+        return super().infer(batch)
 
 
 def answers(
@@ -98,19 +98,19 @@ def test_a_decoded_picture_is_freed_before_it_is_inferred(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     classifier = Classifier.load(write_tiny_model(tmp_path / "tiny.onnx"))
-    logits, pictures, waiting = Classifier.logits, [], []
+    infer, pictures, waiting = Classifier.infer, [], []
 
     def decoded(data: bytes, **wanted: Any) -> Decoded:
         found = decode_scaled(data, **wanted)
         pictures.append(weakref.ref(found.image))
         return found
 
-    def counted(self: Classifier, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def counted(self: Classifier, batch: NDArray[np.float32]) -> Inference:
         waiting.append(sum(one() is not None for one in pictures))
-        return logits(self, batch)
+        return infer(self, batch)
 
     monkeypatch.setattr("serving.predict.decode_scaled", decoded)
-    monkeypatch.setattr(Classifier, "logits", counted)
+    monkeypatch.setattr(Classifier, "infer", counted)
     answers(classifier, 1, [picture("red"), picture("green")])
     assert waiting == [0, 0]
 
