@@ -12,7 +12,7 @@ from typing import Any
 import tyro
 
 from serving.errors import ServingError
-from train.errors import TrainError
+from train.errors import TrainError, in_one_line
 
 # Verb, which is also the name of its function -> (module, config class, what it does). A module is
 # imported when its verb is run.
@@ -83,6 +83,12 @@ def main(arguments: list[str]) -> int:
     except ServingError as error:
         print(f"train {verb}: {error.detail}", file=sys.stderr)
         return 2
+    except (OSError, RuntimeError, MemoryError) as error:
+        known = in_one_line(error)
+        if known is None:
+            raise
+        print(f"train {verb}: {known}", file=sys.stderr)
+        return known.exit_code
     except KeyboardInterrupt:
         print(f"train {verb}: stopped", file=sys.stderr)
         return 130

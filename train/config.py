@@ -14,7 +14,11 @@ import tyro
 from train.errors import UsageError, require
 
 ChooseOn = Literal["validation", "holdout", "nothing"]
-Augment = Literal["none", "light", "strong", "whole", "crops"]
+Augment = Literal["none", "light", "strong", "whole", "crops", "trivial"]
+Flip = Literal["horizontal", "none"]
+Sampling = Literal["all", "balanced"]
+ChooseBy = Literal["accuracy", "loss", "f1"]
+Tracker = Literal["none", "tensorboard", "wandb", "mlflow"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["constant", "onecycle", "cosine", "step"]
 Precision = Literal["auto", "no", "bf16", "fp16"]
@@ -61,8 +65,8 @@ class NetworkConfig:
     backbone: str = "mobilenet_v2"
     """Name of a torchvision classification model, or timm/NAME for one of timm's."""
     weights: str = "default"
-    """Starting weights: `default` downloads the library's, `none` draws random ones, or a
-    state-dict file."""
+    """Starting weights: `default` downloads the library's, `none` draws random ones, or a file of
+    torch or safetensors."""
     train_backbone: bool = False
     """Train the whole network, not only the head."""
     frozen_stages: int = 0
@@ -72,8 +76,8 @@ class NetworkConfig:
     """Units of a hidden layer between features and logits; 0 for none."""
     dropout: float = 0.0
     """Dropout before the last layer, as a share."""
-    input_px: int = 224
-    """Height and width of the network's input."""
+    input_px: int = 0
+    """Height and width of the network's input; 0 is the size of the backbone's pre-training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,9 @@ class FitConfig:
     """Passes over the training photos."""
     batch: int = 32
     """Photos per step, over all processes together."""
+    accumulate: int = 1
+    """Add the gradients of this many batches before each step of the optimizer, as if `--batch`
+    were so many times larger."""
     lr: float = 1e-3
     """Peak learning rate of the head, or with `--train-backbone` of the backbone."""
     head_lr_factor: float = 5.0
@@ -106,11 +113,17 @@ class FitConfig:
     """Share of each label that is spread evenly over all classes."""
     class_weights: bool = False
     """Weight each class in the loss by the inverse of its share of the training photos."""
+    sampling: Sampling = "all"
+    """`all`: every photo once per epoch; `balanced`: every class equally often, so that photos of
+    small classes repeat."""
     augment: Augment = "none"
     """`light`: small rotations, crops of 90 to 100 % of the area, flips; `strong`: crops of 50 to
     100 %, flips, colour jitter, random erasing; `whole`: rotation, shift, shear and scale without
     crops, stronger colour jitter, random erasing; `crops`: crops of 40 to 100 %, flips, colour
-    jitter, meant for training with a teacher."""
+    jitter, meant for training with a teacher; `trivial`: crops of 50 to 100 %, flips, and one
+    random operation of TrivialAugment."""
+    flip: Flip = "horizontal"
+    """Whether `--augment` mirrors photos; `none` if left and right matter (arrows, text)."""
     progressive_px: tuple[int, ...] = ()
     """Sizes to train at, each for an equal part of the epochs; `--input-px` if not given."""
     mixup: float = 0.0
@@ -139,6 +152,8 @@ class FitConfig:
     """Stop after this many epochs without improvement; 0 turns it off."""
     keep: Literal["best", "last"] = "best"
     """Which epoch's weights become the model."""
+    choose_by: ChooseBy = "accuracy"
+    """What the best epoch is best by; `f1` is the mean over classes, each counting the same."""
     seed: int = 0
     """Seed of starting weights, photo order, augmentation and dropout."""
     deterministic: bool = False
@@ -152,16 +167,17 @@ class FitConfig:
     C++ compiler and takes a minute or two, which pays off after a few epochs."""
     resume: bool = False
     """Continue an interrupted run in the same folder."""
-    tensorboard: bool = False
-    """Write TensorBoard events into the run's folder, too."""
+    tracker: Tracker = "none"
+    """Send each epoch's figures to a tracker, too; its package must be installed."""
 
     def __post_init__(self) -> None:
         dropout = self.network.dropout
         require(0 <= dropout < 1, "--dropout", "a number from 0 to below 1", dropout)
-        require_px("--input-px", self.network.input_px)
+        require_px("--input-px", self.network.input_px or None)
         require(self.network.inner >= 0, "--inner", "a number 0 or more", self.network.inner)
         require(self.epochs >= 1, "--epochs", "a number 1 or more", self.epochs)
         require(self.batch >= 1, "--batch", "a number 1 or more", self.batch)
+        require(self.accumulate >= 1, "--accumulate", "a number 1 or more", self.accumulate)
         require(0 < self.lr < math.inf, "--lr", "a number above 0 and finite", self.lr)
         require(0 <= self.ema < 1, "--ema", "a number from 0 to below 1", self.ema)
         weight = self.teacher_weight
@@ -201,83 +217,40 @@ def require_px(flag: str, input_px: int | None) -> None:
     require(input_px is None or input_px >= SMALLEST_PX, flag, takes, input_px)
 
 
-def require_used(config: FitConfig) -> None:
-    """Raise UsageError for an option that would have no effect on this training.
-
-    Separate from the config's own checks, because older runs may have such options saved.
-    """
-    for name in ("mixup", "cutmix", "progressive_px") if config.on_features else ():
-        if getattr(config, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} changes photos, but this run trains only a head on "
-                "cached features: add --augment or --train-backbone."
-            )
-    usual = FitConfig(out=config.out, data=config.data)
-    if config.teacher_weight != usual.teacher_weight and not config.teacher:
-        raise UsageError("--teacher-weight needs a teacher: add --teacher RUN.")
-    if config.mix_share != usual.mix_share and not (config.mixup or config.cutmix):
-        raise UsageError("--mix-share needs something to mix with: add --mixup or --cutmix.")
-    if config.teacher and config.on_features:
-        raise UsageError(
-            "--teacher needs photos, not cached features: add --train-backbone or --augment."
-        )
-    if config.patience and config.data.choose_on == "nothing":
-        raise UsageError(
-            "--patience needs photos to compare epochs on: it does not go with --choose-on nothing."
-        )
-    _require_used_sources(config)
-    sizes = len(config.progressive_px)
-    if sizes > config.epochs:
-        raise UsageError(
-            f"--progressive-px has {sizes} sizes for {config.epochs} epochs: give at most one per "
-            "epoch."
-        )
-
-
-def _require_used_sources(config: FitConfig) -> None:
-    """Raise UsageError for a held-out share or weights that would not be used."""
-    choose_on, usual = config.data.choose_on, DataConfig(config.data.data)
-    for name in ("holdout", "holdout_seed") if choose_on != "holdout" else ():
-        if getattr(config.data, name) != getattr(usual, name):
-            raise UsageError(
-                f"--{name.replace('_', '-')} has no effect with --choose-on {choose_on}: add "
-                "--choose-on holdout, or leave it out."
-            )
-    weights = config.network.weights
-    if config.start and weights not in (NetworkConfig().weights, "none"):
-        raise UsageError(
-            f"--weights {weights} has no effect, because all weights come from --start "
-            f"{config.start}: leave one of them out."
-        )
-
-
 def to_json(config: Any) -> dict[str, Any]:
     """Convert a config to JSON values; paths become strings."""
     values: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
     return values
 
 
-def from_json(cls: type[Any], values: Mapping[str, Any]) -> Any:
+# Settings that no longer exist and never changed a result; older runs have them saved.
+_GONE = frozenset({"tensorboard"})
+
+
+def from_json(cls: type[Any], values: Any) -> Any:
     """Read a config that `to_json` wrote.
 
     Raises:
-        UsageError: a field is unknown or missing; the message names it.
+        UsageError: a field is unknown, missing or of another type; the message names it.
     """
+    if not isinstance(values, Mapping):
+        raise UsageError("The saved config is not an object with fields.")
+    values = {name: value for name, value in values.items() if name not in _GONE}
     hints = get_type_hints(cls)
     known = {f.name for f in fields(cls)}
     unknown = set(values) - known
     if unknown:
         raise UsageError(f"The saved config has unknown fields: {', '.join(sorted(unknown))}.")
     read = {}
-    for name, value in values.items():
-        hint = hints[name]
-        if is_dataclass(hint):
-            read[name] = from_json(hint, value)  # type: ignore[arg-type]
-        elif hint is Path:
-            read[name] = Path(value)
-        else:
-            read[name] = tuple(value) if isinstance(value, list) else value
     try:
+        for name, value in values.items():
+            hint = hints[name]
+            if is_dataclass(hint):
+                read[name] = from_json(hint, value)  # type: ignore[arg-type]
+            elif hint is Path:
+                read[name] = Path(value)
+            else:
+                read[name] = tuple(value) if isinstance(value, list) else value
         return cls(**read)
     except TypeError as error:
-        raise UsageError(f"The saved config is incomplete: {error}.") from error
+        raise UsageError(f"The saved config is incomplete or damaged: {error}.") from error

@@ -98,7 +98,8 @@ def test_events_for_tensorboard_do_not_come_before_the_check_of_the_folder(
 ):
     (tmp_path / "FILE").touch()
     out = tmp_path / "FILE"
-    assert main(["fit", "--tensorboard", "--data", str(drawn_data), "--out", str(out)]) == 2
+    flags = ["--data", str(drawn_data), "--out", str(out)]
+    assert main(["fit", "--tracker", "tensorboard", *flags]) == 2
     assert one_line(capsys).startswith(f"train fit: --out {out} ")
 
 

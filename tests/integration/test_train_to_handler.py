@@ -15,6 +15,7 @@ from serving.model.classifier import Classifier
 from serving.model.contract import METADATA_KEY
 from serving.settings import Settings
 from tests.conftest import no_fetch
+from tests.drawn import write_class_folders
 from tests.training import tiny_config
 from train.__main__ import main
 from train.errors import UsageError
@@ -97,11 +98,18 @@ def test_the_report_and_the_card_have_test_beside_validation(
 
 
 def test_only_the_splits_that_are_named_are_measured(
-    tiny_run: Path, photo_cache: Path, tmp_path: Path
+    tiny_run: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
-    out = tmp_path / "model"
-    bundle(BundleConfig(run=tiny_run, out=out, splits=("train",), cache=photo_cache))
-    assert list(read_json(out / "report.json")["splits"]) == ["train"]
+    data = shutil.copytree(drawn_data, tmp_path / "photos")
+    (data / "validation").rename(data / "outdoors")
+    out, splits = tmp_path / "model", ("outdoors",)
+    bundle(BundleConfig(run=tiny_run, out=out, data=data, splits=splits, cache=photo_cache))
+    assert list(read_json(out / "report.json")["splits"]) == ["outdoors"]
+
+
+def test_a_card_does_not_report_photos_that_were_trained_on(tiny_run: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="--splits train: a card does not report photos"):
+        bundle(BundleConfig(run=tiny_run, out=tmp_path, splits=("validation", "train")))
 
 
 def test_photos_without_a_split_to_measure_on_are_refused(
@@ -133,6 +141,23 @@ def test_lambda_function_serves_a_bundle_named_by_the_environment(
     context = SimpleNamespace(aws_request_id="r-1", get_remaining_time_in_millis=lambda: 10_000)
     answer = lambda_function.lambda_handler({"image": base64.b64encode(photo).decode()}, context)
     assert {p["label"] for p in answer["predictions"]} == {"blue", "green", "red"}
+
+
+@pytest.mark.slow
+def test_a_run_that_held_photos_out_needs_no_other_split(photo_cache: Path, tmp_path: Path):
+    data = write_class_folders(tmp_path / "data", train=20)
+    shutil.rmtree(data / "validation")
+    run, model = tmp_path / "run", tmp_path / "model"
+    reading = {"choose_on": "holdout", "holdout": 0.3}
+    fit(tiny_config(data, photo_cache, run, reading=reading, network={"backbone": "resnet18"}))
+    export(ExportConfig(run=run, cache=photo_cache))
+    evaluate(EvaluateConfig(model=run, data=data, cache=photo_cache))
+    bundle(BundleConfig(run=run, out=model, cache=photo_cache))
+    for folder in (run, model):
+        splits = read_json(folder / "report.json")["splits"]
+        assert {name: split["photos"] for name, split in splits.items()} == {"holdout": 18}
+    assert Classifier.load(model / "classifier.onnx").contract.metrics["holdout_photos"] == 18
+    assert "| figure | holdout |" in (model / "MODEL_CARD.md").read_text()
 
 
 @pytest.mark.slow

@@ -1,10 +1,11 @@
 """The verb `evaluate`: a model and a split in, a report out.
 
 OUT/report.json is for programs, OUT/report.md and OUT/report.html for people, with pictures as PNG
-files beside them.
+files beside them. They are of the model's usual split: validation, or what a run held out. Another
+split's are OUT/report-SPLIT.*, so that no split's report replaces another's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ from train.photos.manifest import Manifest
 from train.photos.pixels import MAX_PIXELS, file_pixels
 from train.photos.splits import labelled_split
 from train.runs.folder import RECORD
-from train.runs.model import load_model
-from train.runs.photos import HOLDOUT, held_out_photos
+from train.runs.model import load_model, read_model
+from train.runs.photos import HOLDOUT, VALIDATION, held_out_photos, unseen_split
 
-REPORT_JSON, REPORT_MD, REPORT_HTML = "report.json", "report.md", "report.html"
+REPORT_JSON = "report.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,9 @@ class EvaluateConfig:
     """A run's folder, or an ONNX file."""
     data: Path
     """Folder with SPLIT/CLASS/*.jpg."""
-    split: str = "validation"
-    """The split to measure on; `holdout` is the share that the run kept out of training."""
+    split: str = ""
+    """The split to measure on; `holdout` is the share that the run kept out of training. If not
+    given, it is that for a run that held photos out, else validation."""
     input_px: int | None = None
     """Measure a run at another input size than its own."""
     out: Path | None = None
@@ -69,7 +71,11 @@ def evaluate(config: EvaluateConfig) -> None:
     """
     out = config.out or (config.model if config.model.is_dir() else config.model.parent)
     require_writable(out, "--out" if config.out else "")
-    _refuse_a_bundles(out / REPORT_JSON)
+    usual = unseen_split(read_model(config.model)) if config.model.is_dir() else VALIDATION
+    config = replace(config, split=config.split or usual)
+    stem = "report" if config.split == usual else f"report-{config.split}"
+    file = out / f"{stem}.json"
+    _refuse_a_bundles(file)
     model = open_model(config.model, config.input_px)
     photos = _photos(config, model)
     inferred = infer_split(model, photos, config.cache)
@@ -84,18 +90,20 @@ def evaluate(config: EvaluateConfig) -> None:
     strangers = least_familiar(inferred, photos, model.contract, config.mistakes)
     split = figures["splits"][config.split]
     split["mistakes"] = [mistake.to_json() for mistake in mistakes]
-    pictures = draw_learning(config.model) + draw_split(split, probabilities, photos)
-    pictures += draw_familiarity(model.contract, config.split, inferred, others)
-    write_json(out / REPORT_JSON, figures)
+    drawn = draw_learning(config.model) + draw_split(split, probabilities, photos)
+    drawn += draw_familiarity(model.contract, config.split, inferred, others)
+    pictures = [replace(each, name=each.name.replace("report", stem, 1)) for each in drawn]
+    write_json(file, figures)
     for picture in pictures:
         write_bytes(out / picture.name, picture.light)
-    write_bytes(out / REPORT_MD, report.markdown(figures, config.split, pictures).encode())
+    text = report.markdown(figures, config.split, pictures)
+    write_bytes(file.with_suffix(".md"), text.encode())
     page = report.page(figures, config.split, pictures, mistakes, strangers)
-    write_bytes(out / REPORT_HTML, page.encode())
+    write_bytes(file.with_suffix(".html"), page.encode())
     print(report.summary(config.split, split))
     if others is not None:
         print(report.others_summary(figures["others"]))
-    print(f"The report is {out / REPORT_HTML}; its figures for programs are {out / REPORT_JSON}")
+    print(f"The report is {file.with_suffix('.html')}; its figures for programs are {file}")
 
 
 def _refuse_a_bundles(report_json: Path) -> None:

@@ -36,8 +36,8 @@ from train.export.onnx import ONNX_FILE
 from train.files import require_writable, write_bytes, write_json, write_whole
 from train.networks.torch_model import TorchModel
 from train.photos.manifest import Manifest
-from train.photos.splits import labelled_split
-from train.runs.model import load_model
+from train.runs.model import TrainedModel, load_model
+from train.runs.photos import HOLDOUT, named_photos, unseen_split
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ class BundleConfig:
     data: Path | None = None
     """Folder of the photos to measure on; the run's own if not given."""
     splits: tuple[str, ...] = ()
-    """Splits to measure on; validation and test, if they exist, if not given."""
+    """Splits to measure on; if not given, those of holdout (what the run held out), validation and
+    test that there are. Never train: its photos say nothing of new ones."""
     notes: Path | None = None
     """Markdown for the end of the model card: origin of the photos, limits, misuse."""
     pictures: Path = Path(__file__).resolve().parents[2] / "samples"
@@ -83,6 +84,11 @@ def bundle(config: BundleConfig) -> None:
             folder for the golden pictures has other pictures.
         CheckFailedError: a file's answers to the golden pictures are wrong.
     """
+    if "train" in config.splits:
+        raise UsageError(
+            "--splits train: a card does not report photos that the run was trained on. Give "
+            "splits of other photos, or train with --choose-on holdout."
+        )
     notes = _read_notes(config.notes) if config.notes else ""
     notes = _built_by(config.recipe) + notes if config.recipe else notes
     golden = config.golden_folder
@@ -98,8 +104,8 @@ def bundle(config: BundleConfig) -> None:
     trained = load_model(config.run)
     root = config.data or trained.config.data.data
     splits = {
-        name: labelled_split(root, name, config.cache, classifier.contract.classes)
-        for name in config.splits or _splits_of(root)
+        name: named_photos(trained, config.run, name, config.cache, config.data)
+        for name in config.splits or _splits_of(root, trained)
     }
     report = _report(config, classifier, float32, splits)
     checkpoint = TorchModel(trained.network, float32.contract)
@@ -118,9 +124,10 @@ def bundle(config: BundleConfig) -> None:
     print(f"The bundle is {config.out / ONNX_FILE}; serve it: make serve")
 
 
-def _splits_of(root: Path) -> list[str]:
+def _splits_of(root: Path, trained: TrainedModel) -> list[str]:
     """The splits to measure on if none is given."""
-    found = [name for name in ("validation", "test") if (root / name).is_dir()]
+    found = [HOLDOUT] if unseen_split(trained) == HOLDOUT else []
+    found += [name for name in ("validation", "test") if (root / name).is_dir()]
     if not found:
         raise UsageError(
             f"{root} has neither validation nor test: give the photos' folder, --data DIR, or the "

@@ -24,7 +24,7 @@ def model_card(
         f"# {contract.name}",
         _facts(trained, contract, version),
         f"## Command\n\n```\n{fit_command(trained.config)}\n```",
-        _figures(splits),
+        _figures(splits, unseen_split(trained)),
         *(_classes(name, split) for name, split in splits.items()),
         _int8(splits, report["int8"]) if "int8" in report else "",
         _calibration(trained, contract),
@@ -50,8 +50,8 @@ def _facts(trained: TrainedModel, contract: Contract, version: str) -> str:
     )
 
 
-def _figures(splits: dict[str, Any]) -> str:
-    """The headlines of every split in one table."""
+def _figures(splits: dict[str, Any], chosen_on: str) -> str:
+    """The headlines of every split in one table; `chosen_on` is the one that settings saw."""
     cells = {
         name: {title: f"{value} ({note})" for title, value, note in headlines(split)}
         for name, split in splits.items()
@@ -65,7 +65,7 @@ def _figures(splits: dict[str, Any]) -> str:
             for title in titles
         ),
     ]
-    if "test" not in splits:
+    if set(splits) == {chosen_on}:
         lines += [
             "",
             "There is no split `test`: settings may have been chosen on these photos, which makes "

@@ -28,9 +28,8 @@ from train.files import draft_folder, require_writable, write_bytes, writing_dra
 from train.networks.familiarity import FamiliarNetwork
 from train.networks.torch_model import TorchModel
 from train.networks.transfer import Network
-from train.photos.splits import labelled_split
 from train.runs.model import TrainedModel, load_model
-from train.runs.photos import VALIDATION, unseen_photos, unseen_split
+from train.runs.photos import VALIDATION, named_photos, unseen_photos, unseen_split
 
 ONNX_FILE = "classifier.onnx"
 
@@ -53,8 +52,9 @@ class ExportConfig:
     """The file to write; RUN/classifier.onnx if not given."""
     data: Path | None = None
     """Folder of the photos for the check and the calibration; the run's own if not given."""
-    split: str = "validation"
-    """Split to check the file with. Calibration uses validation, or the run's held-out share."""
+    split: str = ""
+    """Split to check the file with; if not given, what calibration uses: the run's held-out share
+    if it has one, else validation."""
     name: str | None = None
     """The model's name in answers; DATA-BACKBONE if not given."""
     input_px: int | None = None
@@ -95,7 +95,8 @@ def export(config: ExportConfig) -> None:
     root = config.data or trained.config.data.data
     if not root.is_dir():
         raise UsageError(f"{root} is missing: give the photos to check the file with, --data DIR.")
-    photos = labelled_split(root, config.split, config.cache, trained.classes)
+    config = replace(config, split=config.split or unseen_split(trained))
+    photos = named_photos(trained, config.run, config.split, config.cache, config.data)
     contract = contract_of(trained, config.input_px)
     contract = replace(contract, name=config.name or contract.name)
     network = familiar_network(trained, contract, config.run, config.cache, config.data)

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 from torchvision.transforms import v2
 
 from serving.model.preprocess import PreprocessSpec
-from train.config import Augment
+from train.config import Augment, Flip
 
 # The cached photo is larger than the training size, so that a crop keeps its detail: 288 for 224,
 # as in the common recipes that crop 224 from 256 to 288.
@@ -31,16 +31,18 @@ def base_spec(spec: PreprocessSpec, *, at_least_px: int = 0) -> PreprocessSpec:
     return replace(spec, height_px=height_px, width_px=width_px)
 
 
-def augmentation(name: Augment, size_px: int) -> v2.Compose:
+def augmentation(name: Augment, size_px: int, flip: Flip = "horizontal") -> v2.Compose:
     """A random transform of (3, H, W) uint8 to (3, size_px, size_px) uint8.
 
     none: only resizing. light: the workshop's, rotation by up to 10 degrees, crop of 0.9 to 1 of
     the area, flip. strong: crop of 0.5 to 1, flip, colour jitter, random erasing. whole: rotation,
     shift, shear, scale, flip, strong colour jitter, sometimes grey, random erasing, for classes
     that differ in a length, which a crop would hide. crops: crop of 0.4 to 1, flip, colour jitter,
-    for function matching with a teacher (Beyer et al. 2022).
+    for function matching with a teacher (Beyer et al. 2022). trivial: crop of 0.5 to 1, flip, and
+    one operation of random strength (TrivialAugment, Müller and Hutter 2021); none of them mirrors.
     """
     size = (size_px, size_px)
+    mirrored = [v2.RandomHorizontalFlip()] if flip == "horizontal" else []
     if name == "none":
         return v2.Compose([v2.Resize(size, antialias=True)])
     if name == "light":
@@ -48,14 +50,14 @@ def augmentation(name: Augment, size_px: int) -> v2.Compose:
             [
                 v2.RandomRotation(10, interpolation=v2.InterpolationMode.BILINEAR),
                 v2.RandomResizedCrop(size, scale=(0.9, 1.0), antialias=True),
-                v2.RandomHorizontalFlip(),
+                *mirrored,
             ]
         )
     if name == "crops":
         return v2.Compose(
             [
                 v2.RandomResizedCrop(size, scale=(0.4, 1.0), antialias=True),
-                v2.RandomHorizontalFlip(),
+                *mirrored,
                 v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3),
             ]
         )
@@ -71,16 +73,25 @@ def augmentation(name: Augment, size_px: int) -> v2.Compose:
                     interpolation=v2.InterpolationMode.BILINEAR,
                     fill=_GREY,
                 ),
-                v2.RandomHorizontalFlip(),
+                *mirrored,
                 v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
                 v2.RandomGrayscale(p=0.1),
                 v2.RandomErasing(p=0.3, scale=(0.02, 0.15)),
             ]
         )
+    if name == "trivial":
+        bilinear = v2.InterpolationMode.BILINEAR
+        return v2.Compose(
+            [
+                v2.RandomResizedCrop(size, scale=(0.5, 1.0), antialias=True),
+                *mirrored,
+                v2.TrivialAugmentWide(interpolation=bilinear, fill=_GREY),
+            ]
+        )
     return v2.Compose(
         [
             v2.RandomResizedCrop(size, scale=(0.5, 1.0), antialias=True),
-            v2.RandomHorizontalFlip(),
+            *mirrored,
             v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3),
             v2.RandomErasing(p=0.2),
         ]

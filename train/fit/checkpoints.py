@@ -2,6 +2,8 @@
 
 import math
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,22 +13,34 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from train.config import FitConfig, from_json, to_json
+from train.config import ChooseBy, FitConfig, from_json, to_json
 from train.errors import CheckFailedError, UsageError
 from train.files import read_json, require_writable, write_json
+from train.networks.transfer import Network
 from train.photos.manifest import Manifest
 from train.runs.command import fit_command
-from train.runs.folder import CONFIG, LAST, MODEL, RECORD, load_checkpoint, save_checkpoint
-from train.runs.model import FORMAT, Epoch, refuse_old_kinds
+from train.runs.folder import (
+    CONFIG,
+    LAST,
+    MODEL,
+    RECORD,
+    damaged,
+    load_checkpoint,
+    save_checkpoint,
+)
+from train.runs.model import FORMAT, Epoch, refuse_old_kinds, require_format
 
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow", "onnx", "onnxruntime")
 
 
 @dataclass(slots=True)
 class TrainingState:
-    """All that changes during training, except what is drawn from the seed and the epoch."""
+    """All that a training ends with, except what is drawn from the seed and the epoch.
 
-    trained: nn.Module
+    The network's frozen weights are in it, too: the file that they came from may change.
+    """
+
+    network: Network
     optimizer: Any
     schedule: LRScheduler
     average: AveragedModel | None
@@ -35,7 +49,7 @@ class TrainingState:
 
     def _parts(self) -> dict[str, Any]:
         parts = {
-            "trained": self.trained,
+            "trained": self.network,
             "optimizer": self.optimizer,
             "schedule": self.schedule,
             "average": self.average,
@@ -49,9 +63,10 @@ class TrainingState:
         return {"format": FORMAT, "history": self.history, **states}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore what `state_dict` returned, except the network, whose weights come first."""
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+            if part is not self.network:
+                part.load_state_dict(state[name])
         self.history[:] = state["history"]
 
 
@@ -92,11 +107,17 @@ def _refuse_to_train_over(run: Path) -> None:
 
 
 # Settings that may change when a run is resumed: where files lie and how fast they are read.
-_FREE = frozenset({"out", "data.data", "data.cache", "data.workers", "threads", "tensorboard"})
+_FREE = frozenset({"out", "data.data", "data.cache", "data.workers", "threads", "tracker"})
 
 
 def _refuse_changes(before: dict[str, Any], now: dict[str, Any], saved: Path) -> None:
-    old, new = _flat(before), _flat(now)
+    old, new = flat(before), flat(now)
+    if new["epochs"] > old["epochs"]:
+        raise UsageError(
+            f"--epochs is {new['epochs']}, but the run was started with {old['epochs']} ({saved}), "
+            "which its learning rates were laid out for. Train on from its weights in a new run: "
+            f"--start {now['out']} with another --out, and without --resume."
+        )
     for name in sorted((old.keys() | new.keys()) - _FREE):
         if old.get(name) != new.get(name):
             flag = "--" + name.rpartition(".")[2].replace("_", "-")
@@ -106,14 +127,15 @@ def _refuse_changes(before: dict[str, Any], now: dict[str, Any], saved: Path) ->
             )
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A config's JSON values without nesting, as `data.cache`."""
+    found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+            found[f"{prefix}{name}"] = value
+    return found
 
 
 def save_last(run: Path, state: TrainingState, manifest: Manifest) -> None:
@@ -122,24 +144,40 @@ def save_last(run: Path, state: TrainingState, manifest: Manifest) -> None:
     save_checkpoint(run / LAST, state.state_dict() | photos)
 
 
-def load_last(run: Path, state: TrainingState, manifest: Manifest) -> None:
-    """Restore the last complete epoch; a run killed in its first epoch starts from the beginning.
+def read_last(config: FitConfig, manifest: Manifest) -> dict[str, Any] | None:
+    """The last complete epoch of a run that is resumed; None if the training starts at the first.
 
     Raises:
         UsageError: the checkpoint is damaged, has another format, or belongs to other photos.
     """
-    if not (run / LAST).is_file():
-        return
-    saved = load_checkpoint(run / LAST)
-    if saved.get("format") != FORMAT:
-        raise UsageError(f"{run / LAST} was written by another version of this code: train again.")
+    file = config.out / LAST
+    if not config.resume or not file.is_file():
+        return None
+    saved = load_checkpoint(file)
+    require_format(file, saved)
     # With other photos, others would be held out: training photos would be measured on.
     if saved.get("manifest_sha256", manifest.sha256()) != manifest.sha256():
         raise UsageError(
-            f"The photos in {manifest.root} are not those that {run} was started with: restore "
-            "them, or train on these with another --out."
+            f"The photos in {manifest.root} are not those that {config.out} was started with: "
+            "restore them, or train on these with another --out."
         )
-    state.load_state_dict(saved)
+    with restoring(config.out):
+        has_frozen = any(name.startswith("backbone.") for name in saved["trained"])
+    if not has_frozen:
+        raise UsageError(
+            f"{file} lacks the frozen weights: it was written by an older version of this code. "
+            "Train again with another --out."
+        )
+    return saved
+
+
+@contextmanager
+def restoring(run: Path) -> Iterator[None]:
+    """Turn what torch raises about a checkpoint's content into a UsageError that names it."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UsageError(damaged(run / LAST)) from error
 
 
 def require_finite(entry: dict[str, Any], kept: nn.Module, out: Path) -> None:
@@ -168,12 +206,14 @@ def is_kept(config: FitConfig, history: list[Epoch]) -> bool:
     """Whether the newest epoch's weights become the run's model."""
     if config.keep == "last" or config.data.choose_on == "nothing":
         return True
-    return bool(best_epoch(history) is history[-1])
+    return bool(best_epoch(history, config.choose_by) is history[-1])
 
 
-def best_epoch(history: list[Epoch]) -> Epoch:
-    """The most accurate epoch; among equals the one with the lowest loss, then the first."""
-    return max(history, key=lambda e: (e["validation_accuracy"], -e["validation_loss"]))
+def best_epoch(history: list[Epoch], choose_by: ChooseBy = "accuracy") -> Epoch:
+    """The best epoch; among equals the one with the lowest loss, then the first."""
+    if choose_by == "loss":
+        return min(history, key=lambda e: float(e["validation_loss"]))
+    return max(history, key=lambda e: (e[f"validation_{choose_by}"], -e["validation_loss"]))
 
 
 def is_model_lost(config: FitConfig, history: list[Epoch]) -> bool:
@@ -189,10 +229,11 @@ def is_model_lost(config: FitConfig, history: list[Epoch]) -> bool:
     except UsageError as error:
         if is_kept(config, history):
             return True
+        best = best_epoch(history, config.choose_by)
         raise UsageError(
             f"{config.out / MODEL} is missing or damaged, and {LAST} has the weights of "
-            f"epoch {history[-1]['epoch']}, not those of epoch {best_epoch(history)['epoch']}, "
-            "which was the best. Restore it from a copy, or train again with another --out."
+            f"epoch {history[-1]['epoch']}, not those of epoch {best['epoch']}, which was the "
+            "best. Restore it from a copy, or train again with another --out."
         ) from error
     return False
 
@@ -201,7 +242,8 @@ def out_of_patience(config: FitConfig, history: list[Epoch]) -> bool:
     """Whether `patience` epochs have passed without a better one."""
     if not config.patience or not history or "validation_accuracy" not in history[-1]:
         return False
-    return bool(history[-1]["epoch"] - best_epoch(history)["epoch"] >= config.patience)
+    best = best_epoch(history, config.choose_by)
+    return bool(history[-1]["epoch"] - best["epoch"] >= config.patience)
 
 
 def save_record(

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 from torchvision.transforms import v2
@@ -23,12 +25,16 @@ from train.photos.pixels import Pixels, cached_pixels
 Batches = DataLoader[tuple[Tensor, Tensor]]
 """Batches of photos or of their features, and their labels."""
 
-# (epoch, index): which photo, and which of its random variants.
+# (variant, index): which photo, and which of its random variants. The variant is the epoch, unless
+# the photo comes again in the same one.
 Draw = tuple[int, int]
+
+# More than a training has epochs, so that no two variants of a photo have the same number.
+_VARIANTS = 2**32
 
 
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
-    """Augmented photos at a training size; each variant is drawn from (seed, epoch, index)."""
+    """Augmented photos at a training size; each variant is drawn from (seed, variant, index)."""
 
     def __init__(self, pixels: Pixels, labels: Labels, transform: v2.Compose, seed: int) -> None:
         self._pixels = pixels  # (N, H, W, 3), mapped from the cache
@@ -41,10 +47,10 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """-> ((3, S, S) uint8, () int64)."""
-        epoch, index = draw
+        variant, index = draw
         photo = torch.from_numpy(np.array(self._pixels[index])).permute(2, 0, 1)  # (3, H, W)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(mixed_seed(self._seed, epoch, index))
+            torch.manual_seed(mixed_seed(self._seed, variant, index))
             return self._transform(photo), self._labels[index]
 
 
@@ -65,6 +71,32 @@ class EpochOrder(Sampler[Draw]):
         return ((self.epoch, index) for index in order)
 
 
+class BalancedOrder(EpochOrder):
+    """Every class equally often per epoch, which has about as many photos as there are.
+
+    A class's photos are drawn without repetition until all were drawn, then again.
+    """
+
+    def __init__(self, labels: Labels, seed: int) -> None:
+        self._members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        self._each = max(1, round(len(labels) / len(self._members)))
+        super().__init__(self._each * len(self._members), seed)
+
+    def __iter__(self) -> Iterator[Draw]:
+        random = np.random.default_rng((self._seed, self.epoch))
+        draws = [
+            (self.epoch + place // len(members) * _VARIANTS, int(index))
+            for members in self._members
+            for place, index in enumerate(self._drawn(members, random))
+        ]
+        return (draws[place] for place in random.permutation(len(draws)))
+
+    def _drawn(self, members: NDArray[np.intp], random: np.random.Generator) -> NDArray[np.intp]:
+        """As many of a class's photos as are taken in an epoch."""
+        rounds = -(-self._each // len(members))
+        return np.concatenate([random.permutation(members) for _ in range(rounds)])[: self._each]
+
+
 class FeatureRows(Dataset[tuple[Tensor, Tensor]]):
     """Features of a frozen backbone, indexed like photos."""
 
@@ -78,6 +110,13 @@ class FeatureRows(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """-> ((F,) float32, () int64)."""
         return self._features[draw[1]], self._labels[draw[1]]
+
+
+def epoch_order(config: FitConfig, labels: Labels) -> EpochOrder:
+    """The order of `config.sampling`."""
+    if config.sampling == "balanced":
+        return BalancedOrder(labels, config.seed)
+    return EpochOrder(len(labels), config.seed)
 
 
 def mixed_seed(*parts: int) -> int:
@@ -106,30 +145,38 @@ def training_loaders(
 
 
 def choosing_loader(
-    config: FitConfig, backbone: nn.Module, photos: Manifest | None, device: torch.device
+    config: FitConfig,
+    backbone: nn.Module,
+    photos: Manifest | None,
+    accelerator: Accelerator,
 ) -> Batches | None:
-    """Batches of the photos that the epochs are compared on, or of their features."""
+    """Batches of the photos that the epochs are compared on, or of their features.
+
+    Each process has its own share of them, the last ones perhaps none.
+    """
     if photos is None:
         return None
+    share = slice(accelerator.process_index, None, accelerator.num_processes)
+    labels = photos.labels()[share]
     spec, cache = preprocessing(config.network.backbone, config.network.input_px), config.data.cache
     if config.on_features:
-        rows = cached_features(backbone, photos, spec, cache, device)
-        return evaluation_loader(torch.from_numpy(rows), photos.labels())
-    return evaluation_loader(cached_pixels(photos, spec, cache), photos.labels())
+        rows = cached_features(backbone, photos, spec, cache, accelerator.device)
+        return evaluation_loader(torch.from_numpy(rows[share]), labels)
+    return evaluation_loader(cached_pixels(photos, spec, cache)[share], labels)
 
 
 def photo_loader(
     config: FitConfig, pixels: Pixels, labels: Labels, size_px: int, order: EpochOrder
 ) -> Batches:
     """Augmented training batches: ((B, 3, size_px, size_px) uint8, (B,) int64)."""
-    transform = augmentation(config.augment, size_px)
+    transform = augmentation(config.augment, size_px, config.flip)
     workers = config.data.workers if config.data.workers >= 0 else min(8, _cores())
     return DataLoader(
         AugmentedPhotos(pixels, labels, transform, config.seed),
         batch_size=config.batch,
         sampler=order,
         num_workers=workers,
-        drop_last=len(labels) >= config.batch,  # batch-norm cannot train on a last batch of one
+        drop_last=len(order) >= config.batch,  # batch-norm cannot train on a last batch of one
         pin_memory=torch.cuda.is_available(),
     )
 

@@ -4,30 +4,28 @@
 the seed and the epoch's number, so a run that is killed and resumed ends with the same weights.
 """
 
-import os
-import shutil
+import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration
-from accelerate.state import AcceleratorState
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from serving.model.preprocess import scale_and_offset
-from train.config import FitConfig, require_used
-from train.errors import UsageError
+from train.config import FitConfig
 from train.fit import checkpoints, earlier_runs, loaders, optim
 from train.fit.augmentation import at_size, batch_mixing, normalize_on_device
 from train.fit.distillation import distillation_loss, joint_teacher, renormalized
-from train.fit.loaders import Batches, EpochOrder, mixed_seed
-from train.networks.backbones import preprocessing
-from train.networks.transfer import build, require_trainable
+from train.fit.loaders import Batches, epoch_order, mixed_seed
+from train.fit.machine import compiled, make_accelerator, start_tracker
+from train.fit.options import require_used
+from train.networks.backbones import preprocessing, with_own_size
+from train.networks.transfer import build, load_weights, require_trainable
 from train.photos import splits
 from train.photos.manifest import Labels
 from train.runs.folder import MODEL
@@ -37,13 +35,13 @@ from train.runs.model import save_model
 def fit(config: FitConfig) -> None:
     """Train as the config says, and write the result into `config.out`; may raise a TrainError."""
     require_used(config)
-    accelerator = _accelerator(config)
+    config = replace(config, network=with_own_size(config.network))
+    accelerator = make_accelerator(config)
     device = accelerator.device
     say = tqdm.write if accelerator.is_main_process else _say_nothing
     with accelerator.main_process_first():
         checkpoints.open_run(config, first=accelerator.is_main_process)
-    if config.tensorboard:
-        accelerator.init_trackers("tensorboard")
+    start_tracker(accelerator, config)
 
     # The photos. The first process fills the cache, the others read it.
     with accelerator.main_process_first():
@@ -51,13 +49,18 @@ def fit(config: FitConfig) -> None:
     classes = manifest.classes
     spec = preprocessing(config.network.backbone, config.network.input_px)
     training_labels = training.labels()
-    order = EpochOrder(len(training_labels), config.seed)
+    order = epoch_order(config, training_labels)
 
     # The network: only its head, on features computed once, or all of it, on photos.
     torch.manual_seed(config.seed)
-    shape = replace(config.network, weights="none") if config.start else config.network
+    resumed = checkpoints.read_last(config, manifest)
+    given = config.start or resumed  # all weights, so none come from --weights
+    shape = replace(config.network, weights="none") if given else config.network
     whole = build(shape, len(classes))
-    if config.start:
+    if resumed:
+        with checkpoints.restoring(config.out):
+            load_weights(whole, resumed["trained"])
+    elif config.start:
         earlier_runs.take_start(config, manifest, whole)
     teachers = earlier_runs.open_teachers(config, manifest)
     _set_batchnorm_momentum(whole, config.batchnorm_momentum)
@@ -66,17 +69,17 @@ def fit(config: FitConfig) -> None:
     trained: nn.Module = whole.head if on_features else whole
     with accelerator.main_process_first():
         loaders_by_size = loaders.training_loaders(config, whole.backbone, training, order, device)
-        evaluation = loaders.choosing_loader(config, whole.backbone, choosing, device)
+        evaluation = loaders.choosing_loader(config, whole.backbone, choosing, accelerator)
 
-    steps = sum(len(loaders_by_size[_which_size(config, epoch)]) for epoch in range(config.epochs))
+    batches = [len(loaders_by_size[_which_size(config, epoch)]) for epoch in range(config.epochs)]
+    steps = sum(math.ceil(count / config.accumulate) for count in batches)
     optimizer = optim.make_optimizer(config, whole)
     schedule = optim.make_schedule(config, optimizer, steps)
     average = optim.moving_average(trained.to(device), config.ema) if config.ema else None
     model, optimizer = accelerator.prepare(trained, optimizer)
     # Same weights, compiled graph; checkpoints and the average use the module itself.
-    forward = _compiled(model, device) if config.compile else model
+    forward = compiled(model, device) if config.compile else model
     loaders_by_size = [accelerator.prepare(loader) for loader in loaders_by_size]
-    evaluation = accelerator.prepare(evaluation) if evaluation else None
     kept = average.module if average else trained  # whose weights become the run's model
     mixing = batch_mixing(config.mixup, config.cutmix, len(classes), share=config.mix_share)
     class_weights = _class_weights(training_labels, len(classes)).to(device)
@@ -89,10 +92,11 @@ def fit(config: FitConfig) -> None:
         )
 
     state = checkpoints.TrainingState(
-        trained, optimizer, schedule, average, accelerator.scaler, history=[]
+        whole, optimizer, schedule, average, accelerator.scaler, history=[]
     )
-    if config.resume:
-        checkpoints.load_last(config.out, state, manifest)
+    if resumed:
+        with checkpoints.restoring(config.out):
+            state.load_state_dict(resumed)
         if checkpoints.is_model_lost(config, state.history) and accelerator.is_main_process:
             save_model(config, manifest, whole, kept, state.history[-1])
     history = state.history
@@ -119,7 +123,7 @@ def fit(config: FitConfig) -> None:
             leave=False,
             disable=not accelerator.is_main_process,
         )
-        for inputs, labels in loader:  # (B, 3, S, S) uint8 or (B, F) float32; (B,) int64
+        for step, (inputs, labels) in enumerate(loader):  # (B, 3, S, S) uint8 or (B, F); (B,) int64
             if not on_features:
                 inputs = normalize_on_device(inputs, scale, offset)
             targets = labels
@@ -128,24 +132,30 @@ def fit(config: FitConfig) -> None:
             larger = inputs  # for the teacher; the network gets its training size
             if not on_features:
                 inputs = at_size(inputs, size_px)
-            with accelerator.autocast():
-                logits = forward(inputs)  # (B, C)
-                loss = cross_entropy(
-                    logits,
-                    targets,
-                    weight=class_weights if config.class_weights else None,
-                    label_smoothing=config.label_smoothing,
-                )
-                if teach is not None:
-                    loss = distillation_loss(logits, teach(larger), loss, config.teacher_weight)
-            accelerator.backward(loss)
-            if config.clip_norm:
-                accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-            if average is not None:
-                average.update_parameters(accelerator.unwrap_model(model))
+            # The gradients of --accumulate batches are added; the last few of an epoch may be less.
+            added = min(
+                config.accumulate, len(loader) - step // config.accumulate * config.accumulate
+            )
+            with accelerator.accumulate(model):
+                with accelerator.autocast():
+                    logits = forward(inputs)  # (B, C)
+                    loss = cross_entropy(
+                        logits,
+                        targets,
+                        weight=class_weights if config.class_weights else None,
+                        label_smoothing=config.label_smoothing,
+                    )
+                    if teach is not None:
+                        loss = distillation_loss(logits, teach(larger), loss, config.teacher_weight)
+                accelerator.backward(loss * (config.accumulate / added))  # it divides by the first
+                if config.clip_norm and accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
+                optimizer.step()  # only after the last batch of those added
+                optimizer.zero_grad()
+            if accelerator.sync_gradients:
+                schedule.step()
+                if average is not None:
+                    average.update_parameters(accelerator.unwrap_model(model))
             total_loss += loss.detach() * len(labels)
             total_right += (logits.detach().argmax(dim=1) == labels).sum()
             total_photos += len(labels)
@@ -163,11 +173,10 @@ def fit(config: FitConfig) -> None:
             "seconds": seconds,
         }
         if evaluation is not None:
-            entry |= _evaluate(kept, evaluation, (scale, offset), accelerator)
+            entry |= _evaluate(kept, evaluation, (scale, offset), accelerator, len(classes))
         checkpoints.require_finite(entry, kept, config.out)
         history.append(entry)
-        if config.tensorboard:
-            accelerator.log({k: v for k, v in entry.items() if k != "epoch"}, step=epoch + 1)
+        accelerator.log({k: v for k, v in entry.items() if k != "epoch"}, step=epoch + 1)
         say(_describe(entry))
         if accelerator.is_main_process:
             if checkpoints.is_kept(config, history):
@@ -175,61 +184,17 @@ def fit(config: FitConfig) -> None:
             checkpoints.save_last(config.out, state, manifest)
             checkpoints.save_record(config, manifest, training, choosing, history)
         accelerator.wait_for_everyone()
+    # Before the processes part. The distributed model would otherwise hold the last reference to
+    # their group and end its threads while it keeps Python's lock, for which a thread may wait.
+    del model, forward
+    accelerator.free_memory()
     accelerator.end_training()
     say(f"The model is {config.out / MODEL}; export it: python -m train export {config.out}")
-
-
-def _accelerator(config: FitConfig) -> Accelerator:
-    # accelerate remembers the first precision in a process and refuses another one. It stores the
-    # processes elsewhere.
-    AcceleratorState._reset_state()
-    accelerator = Accelerator(
-        mixed_precision=precision_of(config),
-        cpu=not torch.cuda.is_available(),
-        # A step has --batch photos over all processes together.
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
-        log_with="tensorboard" if config.tensorboard else None,
-        project_dir=config.out if config.tensorboard else None,
-    )
-    if config.batch % accelerator.num_processes:
-        raise UsageError(
-            f"--batch {config.batch} is not a multiple of {accelerator.num_processes} processes."
-        )
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    torch.use_deterministic_algorithms(config.deterministic)
-    return accelerator
 
 
 def _which_size(config: FitConfig, epoch: int) -> int:
     """The index of an epoch's training size; each size has an equal part of the epochs."""
     return epoch * len(config.training_px) // config.epochs
-
-
-def precision_of(config: FitConfig) -> str:
-    """The precision for accelerate; bf16 only if the hardware has it, else it is far slower."""
-    if config.precision != "auto":
-        return config.precision
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    return "bf16" if "amx_bf16" in flags or "avx512_bf16" in flags else "no"
-
-
-def _compiled(model: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The model's forward and backward pass, compiled once for each input size.
-
-    Raises:
-        UsageError: there is no C++ compiler, which torch needs on a CPU.
-    """
-    compilers = [name for name in (os.environ.get("CXX"), "g++", "clang++") if name]
-    if device.type == "cpu" and not any(shutil.which(name) for name in compilers):
-        raise UsageError(
-            "--compile needs a C++ compiler, none was found: install g++, or leave --compile out."
-        )
-    compiled: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
-    return compiled
 
 
 def _class_weights(labels: Labels, classes: int) -> Tensor:
@@ -250,21 +215,27 @@ def _evaluate(
     evaluation: Batches,
     normalization: tuple[Tensor, Tensor],
     accelerator: Accelerator,
+    classes: int,
 ) -> dict[str, float]:
-    """Loss and accuracy of the weights that would become the model, over all processes."""
+    """Loss, accuracy and F1 of the weights that would become the model, over all processes."""
     kept.eval()
-    all_logits, all_labels = [], []
+    loss, counts = 0.0, torch.zeros(classes * classes, dtype=torch.int64)
     for inputs, labels in evaluation:  # (B, 3, H, W) uint8 or (B, F) float32; (B,)
+        inputs = inputs.to(accelerator.device)
         if inputs.dtype == torch.uint8:
             inputs = normalize_on_device(inputs, *normalization)
-        logits, labels = accelerator.gather_for_metrics((kept(inputs), labels))
-        all_logits.append(logits.double().cpu())
-        all_labels.append(labels.cpu())
-    logits, labels = torch.cat(all_logits), torch.cat(all_labels)  # (N, C), (N,)
-    right = logits.argmax(dim=1) == labels
+        logits = kept(inputs).double().cpu()  # (B, C)
+        loss += cross_entropy(logits, labels, reduction="sum").item()
+        counts += torch.bincount(labels * classes + logits.argmax(dim=1), minlength=classes**2)
+    # One exchange of the same size, whatever the number of photos: a process may have none.
+    parts = gather_object([(loss, counts.tolist())])
+    confusion = torch.tensor([each for _, each in parts]).sum(dim=0).view(classes, classes)
+    photos, right = confusion.sum(dim=1), confusion.diagonal()
+    f1 = 2 * right / (photos + confusion.sum(dim=0)).clamp(min=1)
     return {
-        "validation_loss": cross_entropy(logits, labels).item(),
-        "validation_accuracy": right.double().mean().item(),
+        "validation_loss": sum(each for each, _ in parts) / int(photos.sum()),
+        "validation_accuracy": int(right.sum()) / int(photos.sum()),
+        "validation_f1": f1[photos > 0].mean().item(),
     }
 
 

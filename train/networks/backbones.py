@@ -4,32 +4,46 @@ pre-training.
     mobilenet_v2                 torchvision's classification models, by their names
     timm/tf_efficientnet_lite0   timm's models, by timm/NAME
 
-Weights are `default`, which downloads the library's own, a state-dict file, or `none`.
+Weights are `default`, which downloads the library's own, a state-dict file, or `none`. Backbones
+that must know their input size when they are built, such as ViT, are built for it.
 """
 
-import pickle
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
+from torchvision.models.vision_transformer import interpolate_embeddings
 from torchvision.transforms import InterpolationMode
 
 from serving.model.preprocess import BICUBIC_RESAMPLE, DRAFT_RESAMPLE, PreprocessSpec
+from train.config import NetworkConfig
 from train.errors import UsageError
-
-TIMM = "timm/"
-DEFAULT, NONE = "default", "none"
+from train.networks import timm_models
+from train.networks.timm_models import TIMM
+from train.networks.weights import (
+    DEFAULT,
+    NONE,
+    State,
+    does_not_fit,
+    downloaded,
+    read_state_dict,
+    unsupported,
+)
 
 # Both were trained on (pixel - 0.5) / 0.5. With `transform_input`, which is not set here, they
 # convert from ImageNet's normalisation themselves (torchvision/models/inception.py).
 _HALVES = (0.5, 0.5, 0.5)
 _TRAINED_ON_HALVES = ("googlenet", "inception_v3")
+
+# The builders of torchvision that take an input size, by the beginning of their names.
+_BUILT_FOR_SIZE: dict[str, Callable[[int], dict[str, Any]]] = {
+    "vit_": lambda px: {"image_size": px},
+    "maxvit_": lambda px: {"input_size": (px, px)},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +56,22 @@ class Pretraining:
 
 
 def preprocessing(backbone: str, input_px: int) -> PreprocessSpec:
-    """The backbone's own mean, std and resampling, for a square input.
+    """The backbone's own mean, std and resampling, for a square input; 0 is its own size.
 
     Raises:
         UsageError: no library has the backbone.
     """
-    return replace(pretraining(backbone).spec, height_px=input_px, width_px=input_px)
+    own = pretraining(backbone).spec
+    return replace(own, height_px=input_px, width_px=input_px) if input_px else own
+
+
+def with_own_size(config: NetworkConfig) -> NetworkConfig:
+    """The settings with the size of the backbone's pre-training, if none is given.
+
+    Raises:
+        UsageError: no library has the backbone.
+    """
+    return replace(config, input_px=preprocessing(config.backbone, config.input_px).height_px)
 
 
 def pretraining(backbone: str) -> Pretraining:
@@ -60,7 +84,7 @@ def pretraining(backbone: str) -> Pretraining:
     if backbone.startswith(TIMM):
         from timm.data.config import resolve_data_config
 
-        rules = resolve_data_config({}, pretrained_cfg=_timm_config(backbone))
+        rules = resolve_data_config({}, pretrained_cfg=timm_models.config_of(backbone))
         px = int(rules["input_size"][-1])
         bicubic = rules["interpolation"] == "bicubic"
         mean, std = rules["mean"], rules["std"]
@@ -75,13 +99,6 @@ def pretraining(backbone: str) -> Pretraining:
     return Pretraining(spec, tuple(entry.meta["categories"]))
 
 
-def _timm_config(backbone: str) -> Any:
-    import timm
-
-    config = timm.models.get_pretrained_cfg(backbone.removeprefix(TIMM), allow_unregistered=False)
-    return config.to_dict() if config else {}
-
-
 def _spec(px: int, mean: Any, std: Any, *, bicubic: bool) -> PreprocessSpec:
     resample = BICUBIC_RESAMPLE if bicubic else DRAFT_RESAMPLE
     return PreprocessSpec(px, px, tuple(mean), tuple(std), resample)
@@ -93,7 +110,9 @@ def require_backbone(name: str) -> None:
         import timm
 
         if not timm.is_model(name.removeprefix(TIMM).partition(".")[0]):
-            raise UsageError(f"--backbone {name}: timm has no such model{_nearest_in_timm(name)}")
+            raise UsageError(
+                f"--backbone {name}: timm has no such model{timm_models.nearest(name)}"
+            )
         return
     known = models.list_models(module=models)
     if name not in known:
@@ -101,15 +120,6 @@ def require_backbone(name: str) -> None:
             f"--backbone {name} is not one of torchvision's classification models: "
             f"{', '.join(known)}. Of timm's, write timm/NAME."
         )
-
-
-def _nearest_in_timm(name: str) -> str:
-    import difflib
-
-    import timm
-
-    near = difflib.get_close_matches(name.removeprefix(TIMM), timm.list_models(), n=3)
-    return f"; the nearest are {', '.join(TIMM + n for n in near)}." if near else "."
 
 
 def open_backbone(name: str, weights: str, input_px: int) -> tuple[nn.Module, int]:
@@ -120,7 +130,9 @@ def open_backbone(name: str, weights: str, input_px: int) -> tuple[nn.Module, in
             features are not a vector, or it does not support this input size.
     """
     if name.startswith(TIMM):
-        model = _timm_model(name, weights)
+        require_backbone(name)
+        own_px = pretraining(name).spec.height_px
+        model = timm_models.build(name, weights, input_px, own_px)
         given = f"--input-px {input_px}"
         features = require_size(model, f"--backbone {name}", input_px, given)  # (1, F)
         if features.ndim != 2:
@@ -128,52 +140,54 @@ def open_backbone(name: str, weights: str, input_px: int) -> tuple[nn.Module, in
                 f"--backbone {name} does not give a vector of features for each photo."
             )
         return model, features.shape[1]
-    return _without_classifier(whole_model(name, weights), name)
+    return _without_classifier(_torchvision_model(name, weights, input_px, headless=True), name)
 
 
 def whole_model(name: str, weights: str) -> nn.Module:
-    """A torchvision classification model with its own classifier.
+    """A torchvision classification model with its own classifier, for its own input size.
 
     Raises:
         UsageError: as `open_backbone`.
     """
     require_backbone(name)
-    side_heads = {"init_weights": False} if name in _TRAINED_ON_HALVES else {}
-    model: nn.Module = models.get_model_builder(name)(weights=None, **side_heads)
-    if weights == NONE:
-        return _without_side_heads(model)
-    state = _downloaded(name) if weights == DEFAULT else read_state_dict(Path(weights))
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise _does_not_fit(weights, name, error) from error
+    own_px = pretraining(name).spec.height_px
+    return _torchvision_model(name, weights, own_px, headless=False)
+
+
+def _torchvision_model(name: str, weights: str, input_px: int, *, headless: bool) -> nn.Module:
+    """`headless`: the classifier is not used, so that of the weights need not fit."""
+    require_backbone(name)
+    model = _built(name, input_px)
+    if weights != NONE:
+        state = dict(downloaded(name) if weights == DEFAULT else read_state_dict(Path(weights)))
+        if headless:
+            own = model.state_dict()
+            unused = tuple(f"{_last_linear(model, name)}.{each}" for each in ("weight", "bias"))
+            state |= {each: own[each] for each in unused if each in own}
+        try:
+            model.load_state_dict(_for_size(state, model))
+        except (RuntimeError, ValueError) as error:
+            raise does_not_fit(weights, name, error) from error
     return _without_side_heads(model)
 
 
-def _timm_model(name: str, weights: str) -> nn.Module:
-    import timm
-
-    require_backbone(name)
+def _built(name: str, input_px: int) -> nn.Module:
+    options: dict[str, Any] = {"init_weights": False} if name in _TRAINED_ON_HALVES else {}
+    for start, sized in _BUILT_FOR_SIZE.items():
+        options |= sized(input_px) if name.startswith(start) else {}
     try:
-        model: nn.Module = timm.create_model(
-            name.removeprefix(TIMM), pretrained=weights == DEFAULT, num_classes=0
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UsageError(
-            f"--backbone {name} cannot be loaded: {_last_line(error)} "
-            "Without internet access, give a state-dict file: --weights FILE."
-        ) from error
-    if weights in (DEFAULT, NONE):
-        return model
-    state = read_state_dict(Path(weights))
-    names = model.pretrained_cfg["classifier"]  # type: ignore[index]
-    own = (names,) if isinstance(names, str) else tuple(names)
-    kept = {k: v for k, v in state.items() if not k.startswith(tuple(f"{n}." for n in own))}
-    try:
-        model.load_state_dict(kept)
-    except RuntimeError as error:
-        raise _does_not_fit(weights, name, error) from error
+        model: nn.Module = models.get_model_builder(name)(weights=None, **options)
+    except (AssertionError, ValueError) as error:
+        raise unsupported(name, f"--input-px {input_px}", error) from error
     return model
+
+
+def _for_size(state: State, model: nn.Module) -> State:
+    """The weights with ViT's position embeddings interpolated to the model's size."""
+    if isinstance(model, models.VisionTransformer) and "encoder.pos_embedding" in state:
+        fitted: State = interpolate_embeddings(model.image_size, model.patch_size, dict(state))
+        return fitted
+    return state
 
 
 def require_size(network: nn.Module, backbone: str, input_px: int, given: str) -> Tensor:
@@ -188,10 +202,7 @@ def require_size(network: nn.Module, backbone: str, input_px: int, given: str) -
         with torch.no_grad():
             output: Tensor = network.eval()(torch.zeros(1, 3, input_px, input_px))
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise UsageError(
-            f"{backbone} does not support {given}: {_last_line(error)} Try the size of its "
-            "pre-training, often 224."
-        ) from error
+        raise unsupported(backbone, given, error) from error
     finally:
         network.train(before)
     return output
@@ -199,17 +210,22 @@ def require_size(network: nn.Module, backbone: str, input_px: int, given: str) -
 
 def _without_classifier(model: nn.Module, name: str) -> tuple[nn.Module, int]:
     """The last linear layer, and the dropout beside it, become the identity."""
-    linears = [part for part, module in model.named_modules() if isinstance(module, nn.Linear)]
-    if not linears:
-        raise UsageError(f"--backbone {name} does not end in a linear layer.")
-    parent_name, _, last = linears[-1].rpartition(".")
+    classifier = _last_linear(model, name)
+    parent_name, _, last = classifier.rpartition(".")
     parent = model.get_submodule(parent_name)
-    features = int(model.get_submodule(linears[-1]).in_features)  # type: ignore[arg-type]
+    features = int(model.get_submodule(classifier).in_features)  # type: ignore[arg-type]
     setattr(parent, last, nn.Identity())
     for sibling, module in parent.named_children():  # the new head brings its own dropout
         if isinstance(module, nn.Dropout):
             setattr(parent, sibling, nn.Identity())
     return model, features
+
+
+def _last_linear(model: nn.Module, name: str) -> str:
+    linears = [part for part, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise UsageError(f"--backbone {name} does not end in a linear layer.")
+    return linears[-1]
 
 
 def _without_side_heads(model: nn.Module) -> nn.Module:
@@ -219,44 +235,3 @@ def _without_side_heads(model: nn.Module) -> nn.Module:
             setattr(model, name, None)
             model.aux_logits = False  # type: ignore[assignment]
     return model
-
-
-def _downloaded(name: str) -> dict[str, Tensor]:
-    entry = models.get_model_weights(name).DEFAULT
-    try:
-        state: dict[str, Tensor] = entry.get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
-        raise UsageError(
-            f"The weights of {name} cannot be downloaded ({_last_line(error)}). "
-            "Without internet access, give a state-dict file: --weights FILE."
-        ) from error
-    return state
-
-
-def read_state_dict(file: Path) -> Mapping[str, Tensor]:
-    """The tensors of a file that `torch.save` wrote.
-
-    Raises:
-        UsageError: it is missing, or not such a file.
-    """
-    if not file.is_file():
-        raise UsageError(f"--weights {file} is neither a file, nor `default`, nor `none`.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old files and their pickle protocol
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise UsageError(
-            f"--weights {file} is not a state-dict file that torch can read."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UsageError(f"--weights {file} does not contain a state dict (tensors by name).")
-    return state
-
-
-def _does_not_fit(weights: str, name: str, error: Exception) -> UsageError:
-    return UsageError(f"--weights {weights} does not fit {name}: {_last_line(error)}")
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1].strip() if str(error).strip() else repr(error)

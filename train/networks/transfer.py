@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from train.config import FitConfig, NetworkConfig
 from train.errors import UsageError
-from train.networks.backbones import open_backbone, require_size
+from train.networks.backbones import open_backbone, require_size, with_own_size
 
 
 class Network(nn.Module):
@@ -78,6 +78,7 @@ def build(config: NetworkConfig, classes: int) -> Network:
     Raises:
         UsageError: as `open_backbone`, or there are not so many stages to freeze.
     """
+    config = with_own_size(config)
     backbone, features = open_backbone(config.backbone, config.weights, config.input_px)
     head = make_head(features, classes, inner=config.inner, dropout=config.dropout)
     _require_stages(config, backbone)

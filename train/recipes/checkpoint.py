@@ -18,6 +18,7 @@ from train.errors import UsageError
 from train.export.input_size import FRONTIER_FILE
 from train.files import read_json, write_bytes, write_json
 from train.runs.folder import CONFIG, MODEL, RECORD, load_checkpoint, save_checkpoint
+from train.runs.model import read_model
 
 # Settings that are paths of the machine that trained.
 _PATHS = frozenset({"out", "data", "cache", "start", "teacher", "weights"})
@@ -57,7 +58,7 @@ def require_checkpoint(folder: Path, classes: tuple[str, ...], *, with_size: boo
         UsageError: it is missing or damaged, has other classes than the photos, or lacks the
             comparison of input sizes that the recipe needs.
     """
-    its = tuple(load_checkpoint(folder / MODEL)["classes"])
+    its = read_model(folder).classes
     if its != classes:
         raise UsageError(
             f"{folder} knows the classes {', '.join(its)}, but the photos' are "

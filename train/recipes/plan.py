@@ -23,7 +23,7 @@ from train.export.quantize import QuantizeConfig
 from train.fit import optim
 from train.fit.augmentation import augmentation, base_spec
 from train.fit.distillation import distillation_loss, joint_teacher
-from train.fit.loop import precision_of
+from train.fit.machine import precision_of
 from train.networks.transfer import Network, build, require_trainable
 from train.recipes.photos import Part, Photos
 

@@ -8,14 +8,16 @@ caches and outputs lie, nor on the number of processes and threads.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from train.config import FitConfig, NetworkConfig, require_used, to_json
+from train.config import FitConfig, NetworkConfig, to_json
 from train.errors import UsageError
 from train.export.input_size import FRONTIER_FILE
 from train.files import read_json
+from train.fit.options import require_used
+from train.networks.backbones import with_own_size
 from train.photos.folders import is_photo
 from train.recipes.flags import make_config, nearest
 from train.recipes.photos import Photos
@@ -26,7 +28,7 @@ NO_WEIGHTS = "none"
 
 # Folders and speed; and runs, which are in the key as the keys of their steps.
 _NOT_IN_KEY = frozenset(
-    {"out", "cache", "workers", "threads", "tensorboard", "resume", "golden"}
+    {"out", "cache", "workers", "threads", "tracker", "resume", "golden"}
     | {"run", "start", "teacher", "int8"}
 )
 # If these are files, the key has their contents.
@@ -109,6 +111,7 @@ def config_of(recipe: Recipe, step: Step, place: Place) -> Any:
         config = make_config(CONFIGS[step.verb], values)
         if isinstance(config, FitConfig):
             require_used(config)
+            config = replace(config, network=with_own_size(config.network))
     except UsageError as error:
         raise UsageError(f"{recipe.file.name}: steps.{step.name}: {error}") from error
     return config

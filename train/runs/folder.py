@@ -6,7 +6,6 @@ RUN/last.pt         what `--resume` needs to continue
 RUN/model.pt        the model: weights of the best epoch, classes, settings
 """
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +32,28 @@ _OTHERWISE = {
 }
 
 
+def damaged(path: Path) -> str:
+    """What to do about a checkpoint that cannot be used."""
+    otherwise = _OTHERWISE.get(path.name, "")
+    return f"{path} is damaged or cut short. Restore it from a copy{otherwise}."
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; raises UsageError when it is missing or cut short."""
+    """Read a checkpoint onto the CPU; raises UsageError when it is missing, damaged or foreign."""
     if not path.is_file():
         raise UsageError(f"{path} is missing: train a run first with `python -m train fit`.")
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise UsageError(
-            f"{path} is damaged or cut short. Restore it from a copy"
-            f"{_OTHERWISE.get(path.name, '')}."
-        ) from error
+        with path.open("rb") as file:
+            state: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    except Exception as error:  # a damaged pickle may raise anything
+        raise UsageError(damaged(path)) from error
+    if not isinstance(state, dict):
+        raise UsageError(foreign(path))
     return state
+
+
+def foreign(path: Path) -> str:
+    """What to do about another program's file."""
+    return f"{path} is not a checkpoint of a run: give a folder that `python -m train fit` wrote."

@@ -17,7 +17,7 @@ from train.errors import UsageError
 from train.networks.backbones import preprocessing
 from train.networks.transfer import Network, build, load_weights
 from train.photos.manifest import Manifest
-from train.runs.folder import MODEL, load_checkpoint, save_checkpoint
+from train.runs.folder import MODEL, damaged, foreign, load_checkpoint, save_checkpoint
 
 FORMAT = 1
 
@@ -86,20 +86,26 @@ def read_model(run: Path) -> SavedModel:
     """
     file = run / MODEL
     saved = load_checkpoint(file)
-    if saved.get("format") != FORMAT:
-        raise UsageError(f"{file} was written by another version of this code: train again.")
+    require_format(file, saved)
     refuse_old_kinds(file, saved)
     try:
         config = from_json(FitConfig, saved["config"])
+        classes = tuple(saved["classes"])
+        return SavedModel(
+            saved["weights"], classes, config, saved["manifest_sha256"], saved["epoch"]
+        )
     except UsageError as error:
         raise UsageError(f"{file} was written by another version of this code: {error}") from error
-    return SavedModel(
-        saved["weights"],
-        tuple(saved["classes"]),
-        config,
-        saved["manifest_sha256"],
-        saved["epoch"],
-    )
+    except (LookupError, TypeError) as error:
+        raise UsageError(damaged(file)) from error
+
+
+def require_format(file: Path, saved: Mapping[str, Any]) -> None:
+    """Raise UsageError for a checkpoint of another program, or of another format."""
+    if "format" not in saved:
+        raise UsageError(foreign(file))
+    if saved["format"] != FORMAT:
+        raise UsageError(f"{file} was written by another version of this code: train again.")
 
 
 def load_model(run: Path) -> TrainedModel:
@@ -112,7 +118,10 @@ def load_model(run: Path) -> TrainedModel:
     shape = replace(saved.config.network, weights="none")
     with torch.random.fork_rng(devices=[]):
         network = build(shape, len(saved.classes))
-    load_weights(network, saved.weights)
+    try:
+        load_weights(network, saved.weights)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise UsageError(damaged(run / MODEL)) from error
     network.eval()
     return TrainedModel(network, saved.classes, saved.config, saved.manifest_sha256, saved.epoch)
 

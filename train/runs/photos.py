@@ -11,12 +11,12 @@ from train.errors import UsageError
 from train.photos.manifest import Manifest, scan
 from train.photos.pixels import without_unreadable
 from train.photos.splits import hold_out, labelled_split
-from train.runs.model import TrainedModel
+from train.runs.model import SavedModel, TrainedModel
 
 VALIDATION, HOLDOUT = "validation", "holdout"
 
 
-def unseen_split(trained: TrainedModel) -> str:
+def unseen_split(trained: TrainedModel | SavedModel) -> str:
     """Where a run's unseen photos come from: `holdout` if it held any out, else `validation`."""
     return HOLDOUT if trained.config.data.choose_on == HOLDOUT else VALIDATION
 
@@ -31,9 +31,20 @@ def unseen_photos(
     Raises:
         UsageError: there are none, or the photos differ from those that the run was trained on.
     """
-    if unseen_split(trained) == HOLDOUT:
+    return named_photos(trained, run, unseen_split(trained), cache, root)
+
+
+def named_photos(
+    trained: TrainedModel, run: Path, split: str, cache: Path, root: Path | None = None
+) -> Manifest:
+    """The photos of a split, or with `holdout` those that the run held out.
+
+    Raises:
+        UsageError: as `unseen_photos`.
+    """
+    if split == HOLDOUT:
         return held_out_photos(trained, run, cache, root)
-    return labelled_split(root or trained.config.data.data, VALIDATION, cache, trained.classes)
+    return labelled_split(root or trained.config.data.data, split, cache, trained.classes)
 
 
 def held_out_photos(

@@ -9,7 +9,7 @@ import math
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -45,10 +45,10 @@ class SweepConfig:
     backbone: str = "mobilenet_v2"
     """Name of a torchvision classification model, or timm/NAME for one of timm's."""
     weights: str = "default"
-    """Starting weights: `default` downloads the library's, `none` draws random ones, or a
-    state-dict file."""
-    input_px: int = 224
-    """Height and width of the network's input."""
+    """Starting weights: `default` downloads the library's, `none` draws random ones, or a file of
+    torch or safetensors."""
+    input_px: int = 0
+    """Height and width of the network's input; 0 is the size of the backbone's pre-training."""
     lr: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
     """Learning rates of Adam."""
     inner: tuple[int, ...] = (0, 10, 100, 1000)
@@ -79,7 +79,7 @@ class SweepConfig:
         fractions = all(0 <= share < 1 for share in self.dropout)
         require(fractions, "--dropout", "numbers from 0 to below 1", self.dropout)
         require(self.data.choose_on != "nothing", "--choose-on", "validation or holdout", "nothing")
-        require_px("--input-px", self.input_px)
+        require_px("--input-px", self.input_px or None)
         require(self.epochs >= 1, "--epochs", "a number 1 or more", self.epochs)
         require(self.batch >= 1, "--batch", "a number 1 or more", self.batch)
         require(self.threads >= 0, "--threads", "a number 0 or more", self.threads)
@@ -94,6 +94,8 @@ class SweepConfig:
 def sweep(config: SweepConfig) -> None:
     """Train every setting with every seed, and write the comparison into `config.out`."""
     require_writable(config.out, "--out")
+    spec = preprocessing(config.backbone, config.input_px)
+    config = replace(config, input_px=spec.height_px)
     started = time.perf_counter()
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -17,6 +17,7 @@ import torch
 
 from tests.drawn import write_class_folders
 from tests.training import tiny_config
+from train.config import ChooseBy
 from train.errors import TrainError, UsageError
 from train.fit import checkpoints
 from train.fit.loop import fit
@@ -31,6 +32,9 @@ FINE_TUNING = {
     "ema": 0.9,
     "mixup": 0.2,
     "progressive_px": (32, 48),
+    "accumulate": 2,
+    "sampling": "balanced",
+    "choose_by": "f1",
     "epochs": 4,
     "lr": 1e-3,
 }
@@ -113,7 +117,8 @@ def start_in_a_process(out: Path, data: Path, cache: Path, *more: str) -> subpro
     flags = (
         "--backbone mobilenet_v3_small --weights none --input-px 32 --train-backbone --dropout 0.2 "
         "--augment strong --optimizer adamw --schedule onecycle --ema 0.9 --mixup 0.2 "
-        "--progressive-px 32 48 --epochs 4 --lr 1e-3 --batch 10 --threads 1 --workers 0"
+        "--progressive-px 32 48 --epochs 4 --lr 1e-3 --batch 10 --threads 1 --workers 0 "
+        "--accumulate 2 --sampling balanced --choose-by f1"
     ).split()
     where = ["--data", str(data), "--cache", str(cache), "--out", str(out)]
     return subprocess.Popen(
@@ -199,6 +204,48 @@ def test_resuming_with_another_setting_names_it(
         fit(replace(config, lr=2e-3, resume=True))
 
 
+def test_more_epochs_than_the_run_was_started_with_name_the_way(
+    fine_tuned: Path, drawn_data: Path, photo_cache: Path
+):
+    config = tiny_config(drawn_data, photo_cache, fine_tuned, **FINE_TUNING)
+    with pytest.raises(UsageError, match=rf"--epochs is 9, .* --start {fine_tuned} with another"):
+        fit(replace(config, epochs=9, resume=True))
+
+
+def test_small_batches_added_train_as_one_large_batch(
+    drawn_data: Path, photo_cache: Path, tmp_path: Path
+):
+    # 30 photos: 20, then 10. Adam would make much of rounding where a gradient is almost 0.
+    shared = {"optimizer": "sgd", "schedule": "onecycle", "clip_norm": 0.1, "ema": 0.5}
+    shared |= {"keep": "last"}
+    for name, sizes in (("large", {"batch": 20}), ("small", {"batch": 5, "accumulate": 4})):
+        fit(tiny_config(drawn_data, photo_cache, tmp_path / name, **shared, **sizes))
+    large, small = weights_of(tmp_path / "large"), weights_of(tmp_path / "small")
+    for name, weights in large.items():
+        torch.testing.assert_close(small[name], weights, rtol=1e-4, atol=1e-5)
+    rates = [[e["lr"] for e in epochs_of(tmp_path / name)] for name in ("large", "small")]
+    assert rates[0] == pytest.approx(rates[1])
+
+
+@pytest.mark.parametrize(("choose_by", "best"), [("accuracy", 1), ("loss", 2), ("f1", 3)])
+def test_the_best_epoch_is_by_what_was_chosen(choose_by: ChooseBy, best: int):
+    figures = [(0.9, 0.6, 0.5), (0.8, 0.4, 0.6), (0.8, 0.5, 0.7), (0.8, 0.5, 0.7)]
+    history = [
+        {"epoch": i, "validation_accuracy": a, "validation_loss": b, "validation_f1": c}
+        for i, (a, b, c) in enumerate(figures, start=1)
+    ]
+    assert checkpoints.best_epoch(history, choose_by)["epoch"] == best
+
+
+def test_f1_counts_each_class_the_same(drawn_data: Path, photo_cache: Path, tmp_path: Path):
+    fit(tiny_config(drawn_data, photo_cache, tmp_path, epochs=1))
+    from train.evaluate.verb import EvaluateConfig, evaluate
+
+    evaluate(EvaluateConfig(model=tmp_path, data=drawn_data, cache=photo_cache))
+    report = json.loads((tmp_path / "report.json").read_text())["splits"]["validation"]
+    assert epochs_of(tmp_path)[0]["validation_f1"] == pytest.approx(report["macro_f1"])
+
+
 def test_patience_stops_a_run_that_no_longer_improves(
     drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
@@ -251,9 +298,8 @@ def test_tensorboard_events_are_written_when_asked_for(
 ):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    fit(tiny_config(drawn_data, photo_cache, tmp_path / "run", tensorboard=True))
-    (folder,) = {file.parent for file in (tmp_path / "run").rglob("events.out.tfevents.*")}
-    events = EventAccumulator(str(folder))
+    fit(tiny_config(drawn_data, photo_cache, tmp_path / "run", tracker="tensorboard"))
+    events = EventAccumulator(str(tmp_path / "run" / "photo-classifier"))
     events.Reload()
     losses = [event.value for event in events.Scalars("train_loss")]
     assert losses == pytest.approx([e["train_loss"] for e in epochs_of(tmp_path / "run")])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision import models
 
 from tests.drawn import encoded, picture, write_class_folders
 from tests.training import tiny_config
@@ -71,6 +72,28 @@ def test_a_run_that_did_not_note_its_photos_goes_on(
     save_checkpoint(config.out / LAST, {k: v for k, v in last.items() if k != "manifest_sha256"})
     fit(replace(config, resume=True))
     assert len(read_json(config.out / RECORD)["epochs"]) == 3
+
+
+@pytest.mark.parametrize("source", ["weights", "start"])
+def test_frozen_weights_come_from_the_checkpoint_not_from_where_they_came_once(
+    source: str, config: FitConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    other = tmp_path / "other"
+    if source == "weights":
+        torch.manual_seed(5)
+        torch.save(models.mobilenet_v3_small().state_dict(), other)
+        config = replace(config, network=replace(config.network, weights=str(other)))
+    else:
+        fit(replace(config, out=other, seed=9, epochs=1))
+        config = replace(config, start=str(other))
+    fit(replace(config, out=tmp_path / "whole"))
+    stop_after(config, 1, monkeypatch)
+    other.rename(tmp_path / "gone")
+    fit(replace(config, resume=True))
+    whole, resumed = (
+        load_checkpoint(run / MODEL)["weights"] for run in (tmp_path / "whole", config.out)
+    )
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
 def cut_short(file: Path) -> None:

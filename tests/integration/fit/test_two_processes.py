@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,15 +72,21 @@ def test_one_checkpoint_has_the_same_figures_on_one_process_and_on_two(probed: P
     assert first["validation_loss"] == pytest.approx(alone["validation_loss"], rel=1e-5)
 
 
-def test_fit_trains_in_two_processes_and_leaves_one_run(
-    drawn_data: Path, photo_cache: Path, tmp_path: Path
+@pytest.mark.parametrize("validation", [1, 3, 18])
+def test_fit_trains_in_two_processes_whatever_the_size_of_validation(
+    validation: int, drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
+    data = Path(shutil.copytree(drawn_data, tmp_path / "data"))
+    for photo in sorted((data / "validation").rglob("*.jpg"))[validation:]:
+        photo.unlink()
     flags = (
         "--backbone mobilenet_v3_small --weights none --input-px 32 --train-backbone "
-        "--augment strong --ema 0.9 --epochs 2 --batch 10 --threads 1 --workers 0"
+        "--augment strong --ema 0.9 --epochs 2 --batch 10 --threads 1 --workers 0 --accumulate 2"
     ).split()
-    where = ["--data", str(drawn_data), "--cache", str(photo_cache), "--out", str(tmp_path / "run")]
+    where = ["--data", str(data), "--cache", str(photo_cache), "--out", str(tmp_path / "run")]
     torchrun(2, "-m", "train", "fit", *where, *flags)
     epochs = json.loads((tmp_path / "run" / RECORD).read_text())["epochs"]
     assert [entry["epoch"] for entry in epochs] == [1, 2]
+    right = epochs[-1]["validation_accuracy"] * validation
+    assert right == pytest.approx(round(right)), "each photo was counted once"
     assert load_model(tmp_path / "run").classes == ("blue", "green", "red")

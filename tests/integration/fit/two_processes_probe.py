@@ -12,7 +12,8 @@ import torch
 from serving.model.preprocess import PreprocessSpec, scale_and_offset
 from tests.training import tiny_config
 from train.fit import loaders
-from train.fit.loop import _accelerator, _evaluate
+from train.fit.loop import _evaluate
+from train.fit.machine import make_accelerator
 from train.photos.manifest import Manifest, scan
 from train.photos.pixels import cached_pixels
 from train.runs.model import load_model
@@ -22,7 +23,7 @@ PHOTOS = 23  # odd, and no multiple of the batch: the last batch must be padded
 
 def main(out: Path, run: Path, root: Path, cache: Path) -> None:
     config = tiny_config(root, cache, out / "unused", batch=4)
-    accelerator = _accelerator(config)
+    accelerator = make_accelerator(config)
 
     order = loaders.EpochOrder(PHOTOS, seed=0)
     rows = torch.arange(PHOTOS, dtype=torch.float32).unsqueeze(1)
@@ -34,10 +35,11 @@ def main(out: Path, run: Path, root: Path, cache: Path) -> None:
     photos = Manifest(photos.root, photos.classes, photos.photos[:17])
     spec = PreprocessSpec.square(32)
     pixels = cached_pixels(photos, spec, cache)
-    evaluation = accelerator.prepare(loaders.evaluation_loader(pixels, photos.labels(), batch=4))
+    share = slice(accelerator.process_index, None, accelerator.num_processes)
+    evaluation = loaders.evaluation_loader(pixels[share], photos.labels()[share], batch=4)
     scale, offset = (torch.from_numpy(c).view(3, 1, 1) for c in scale_and_offset(spec))
     model = load_model(run).network
-    figures = _evaluate(model, evaluation, (scale, offset), accelerator)
+    figures = _evaluate(model, evaluation, (scale, offset), accelerator, 3)
 
     answer = {"seen": seen, "figures": figures}
     name = f"{accelerator.num_processes}-{accelerator.process_index}.json"

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from io import BytesIO
@@ -126,6 +127,23 @@ def test_the_report_of_a_bundle_is_not_replaced(measured, tmp_path, capsys, name
     assert "another folder for this report, --out DIR" in error
     assert (tmp_path / "report.json").read_text() == bundled
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plain.onnx", "report.json"]
+
+
+def test_another_splits_report_lies_beside_the_first(measured, tmp_path):
+    for split, each in (("validation", 4), ("test", 2)):
+        write_photos(tmp_path / "data", each, (split,))
+    for split in ("validation", "test"):
+        (tmp_path / "data" / split / "green").rename(tmp_path / "data" / split / "hostile")
+    assert run(tmp_path, measured / "plain.onnx", "--out", str(tmp_path / "out")) == 0
+    first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    flags = ("--split", "test", "--out", str(tmp_path / "out"))
+    assert run(tmp_path, measured / "plain.onnx", *flags) == 0
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in first} == first
+    assert json.loads((tmp_path / "out/report-test.json").read_text())["splits"]["test"]
+    names = re.findall(r"!\[.*\]\((.*)\)", (tmp_path / "out/report-test.md").read_text())
+    assert names
+    assert not first.keys() & set(names)
+    assert all((tmp_path / "out" / name).is_file() for name in names)
 
 
 @pytest.mark.parametrize("before", ["{", "3", '{"splits": {}}'])

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from train.config import DataConfig, FitConfig
+from train.config import Augment, DataConfig, FitConfig, Flip
 from train.fit.augmentation import augmentation, batch_mixing
-from train.fit.loaders import AugmentedPhotos, EpochOrder, mixed_seed, photo_loader
+from train.fit.loaders import (
+    AugmentedPhotos,
+    BalancedOrder,
+    EpochOrder,
+    mixed_seed,
+    photo_loader,
+)
 
 
 def photos() -> AugmentedPhotos:
@@ -53,6 +59,21 @@ def test_each_epoch_has_every_photo_once_in_its_own_order():
     assert list(order) == first
 
 
+def test_a_balanced_epoch_has_each_class_equally_often():
+    labels = np.array([0] * 17 + [1] * 4 + [2] * 3)
+    order = BalancedOrder(labels, seed=4)
+    first = list(order)
+    assert len(first) == len(order) == 24
+    assert [int((labels[[i for _, i in first]] == label).sum()) for label in range(3)] == [8, 8, 8]
+    assert len(set(first)) == 24, "a photo that comes again comes in another variant"
+    common = [index for _, index in first if labels[index] == 0]
+    assert len(set(common)) == 8, "no photo repeats before all of its class were drawn"
+    order.epoch = 1
+    assert not set(order) & set(first)
+    order.epoch = 0
+    assert list(order) == first
+
+
 def test_mixed_seeds_of_near_numbers_differ():
     seeds = {mixed_seed(a, b, c) for a in range(5) for b in range(5) for c in range(5)}
     assert len(seeds) == 125
@@ -65,6 +86,27 @@ def test_there_are_as_many_workers_as_cores_that_the_process_may_use(monkeypatch
     pixels, labels = np.zeros((2, 8, 8, 3), np.uint8), np.arange(2)
     config = FitConfig(out=Path("out"), data=DataConfig(Path("data")))
     assert photo_loader(config, pixels, labels, 8, EpochOrder(2, seed=0)).num_workers == 1
+
+
+@pytest.mark.parametrize("name", ["light", "strong", "whole", "crops"])
+@pytest.mark.parametrize("flip", ["horizontal", "none"])
+def test_photos_are_mirrored_unless_flips_are_off(name: Augment, flip: Flip):
+    torch.manual_seed(0)
+    photo = torch.zeros(3, 48, 48, dtype=torch.uint8)
+    photo[:, :, 24:] = 255  # dark on the left
+    variants = [augmentation(name, 32, flip)(photo).float() for _ in range(40)]
+    mirrored = sum(bool(v[:, :, :16].mean() > v[:, :, 16:].mean()) for v in variants)
+    assert (mirrored > 5) is (flip == "horizontal")
+    assert mirrored == 0 or flip == "horizontal"
+
+
+def test_trivial_augment_gives_photos_of_many_kinds():
+    torch.manual_seed(0)
+    photo = torch.randint(0, 256, (3, 48, 48), dtype=torch.uint8)
+    variants = [augmentation("trivial", 32)(photo) for _ in range(40)]
+    assert {(v.shape, v.dtype) for v in variants} == {((3, 32, 32), torch.uint8)}
+    means = [v.float().mean().item() for v in variants]
+    assert max(means) - min(means) > 60, "brightness is among its operations"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])

@@ -1,5 +1,6 @@
 """Options of training: nonsense is refused by its flag, and none is passed over in silence."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 
 from tests.training import tiny_config
 from train.__main__ import main
-from train.config import FitConfig, from_json, require_used, to_json
+from train.config import FitConfig, from_json, to_json
 from train.errors import UsageError
 from train.fit.loop import fit
+from train.fit.options import require_used
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,7 @@ from train.fit.loop import fit
         ("--cutmix", "nan"),
         ("--lr", "inf"),
         ("--dropout", "1"),
+        ("--accumulate", "0"),
     ],
 )
 def test_fit_refuses_nonsense_in_one_line(flags: tuple[str, str], capsys):
@@ -86,6 +89,10 @@ def settings(**changes) -> FitConfig:
             "--holdout-seed .* --choose-on nothing",
         ),
         ({"start": "run", "network": {"weights": "file.pth"}}, "--weights file.pth .* --start run"),
+        ({"flip": "none"}, "--flip none has no effect"),
+        ({"class_weights": True, "sampling": "balanced"}, "leave one of them out"),
+        ({"choose_by": "f1", "keep": "last"}, "--choose-by f1 has no effect"),
+        ({"choose_by": "loss", "reading": {"choose_on": "nothing"}}, "--choose-by loss has no"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(
@@ -110,14 +117,34 @@ def test_an_option_that_would_do_nothing_is_refused(
         {"start": "run", "network": {"weights": "none"}},
         {"start": "run", "network": {"weights": "default"}},
         {"network": {"weights": "file.pth"}},
+        {"flip": "none", "augment": "trivial", "sampling": "balanced", "choose_by": "f1"},
+        {"choose_by": "loss", "keep": "last", "patience": 2},
     ],
 )
 def test_options_that_do_something_are_taken(changes: dict[str, Any]):
     require_used(settings(**changes))
 
 
-def test_a_saved_run_with_an_option_that_did_nothing_still_loads():
-    assert from_json(FitConfig, to_json(settings(mixup=0.2))).mixup == 0.2
+@pytest.mark.parametrize("older", [{"mixup": 0.2}, {"tensorboard": True}])
+def test_a_saved_run_with_an_option_that_did_nothing_still_loads(older: dict[str, Any]):
+    config = from_json(FitConfig, to_json(settings()) | older)
+    assert config == settings(mixup=older.get("mixup", 0.0))
+
+
+@pytest.mark.parametrize("saved", [[], 3, {"data": 1}, {"out": 5}, {"epochs": "ten"}])
+def test_a_saved_config_that_is_damaged_is_refused(saved: Any):
+    values = to_json(settings()) | saved if isinstance(saved, dict) else saved
+    with pytest.raises(UsageError, match="The saved config is"):
+        from_json(FitConfig, values)
+
+
+def test_a_tracker_that_is_not_installed_is_named_with_the_command(tmp_path: Path, capsys):
+    missing = next(name for name in ("wandb", "mlflow") if not find_spec(name))
+    flags = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--tracker", missing]
+    assert main(["fit", *flags]) == 2
+    error = capsys.readouterr().err
+    assert f"--tracker {missing} needs its package: pip install {missing}" in error
+    assert error.count("\n") == 1
 
 
 def test_a_step_of_one_photo_is_refused_where_batch_norm_is_trained(

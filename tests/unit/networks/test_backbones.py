@@ -40,7 +40,7 @@ def test_a_network_that_does_not_classify_is_no_backbone(name: str, capsys):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "input_px"), [("vit_b_32", "192"), ("inception_v3", "64"), ("alexnet", "32")]
+    ("backbone", "input_px"), [("vit_b_32", "100"), ("inception_v3", "64"), ("alexnet", "32")]
 )
 def test_a_size_that_a_backbone_does_not_take_is_refused(
     backbone: str, input_px: str, drawn_data: Path, photo_cache: Path, tmp_path: Path, capsys
