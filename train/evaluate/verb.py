@@ -4,7 +4,7 @@ OUT/report.json is for programs, OUT/report.md and OUT/report.html for people, w
 files beside them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from train.evaluate.report import Mistake
 from train.files import read_json, require_writable, write_bytes, write_json
 from train.photos.manifest import Manifest
 from train.photos.splits import labelled_split
+from train.reading import DataConfig
 from train.runs.folder import RECORD
 from train.runs.model import load_model
 from train.runs.photos import HOLDOUT, held_out_photos
@@ -37,7 +38,12 @@ class EvaluateConfig:
     model: tyro.conf.Positional[Path]
     """A run's folder, or an ONNX file."""
     data: Path
-    """Folder with SPLIT/CLASS/*.jpg."""
+    """Folder of the photos: CLASS/*.jpg, or SPLIT/CLASS/*.jpg."""
+    table: Path | None = None
+    """CSV or TSV file with the columns path, label and, if you like, split and group; the run's own
+    if not given."""
+    group_by: str = ""
+    """Regular expression for the group in a photo's path; the run's own if not given."""
     split: str = "validation"
     """The split to measure on; `holdout` is the share that the run kept out of training."""
     input_px: int | None = None
@@ -101,12 +107,22 @@ def _refuse_a_bundles(report_json: Path) -> None:
 
 def _photos(config: EvaluateConfig, model: Model) -> Manifest:
     if config.split != HOLDOUT:
-        return labelled_split(config.data, config.split, config.cache, model.contract.classes)
+        classes = model.contract.classes
+        return labelled_split(config.data, config.split, config.cache, classes, _reading(config))
     if not config.model.is_dir():
         raise UsageError(
             "--split holdout is for a run: an ONNX file does not know which photos it is."
         )
     return held_out_photos(load_model(config.model), config.model, config.cache, config.data)
+
+
+def _reading(config: EvaluateConfig) -> DataConfig:
+    """How the photos are read: as the run reads them, unless flags say otherwise."""
+    usual = DataConfig(config.data)
+    if config.model.is_dir():
+        usual = load_model(config.model).config.data
+    table, group_by = config.table or usual.table, config.group_by or usual.group_by
+    return replace(usual, table=table, group_by=group_by)
 
 
 def make_report(

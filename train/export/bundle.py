@@ -6,7 +6,7 @@ hook. The figures are measured here, on the bundled file: on validation and, if 
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,8 +34,10 @@ from train.export.golden import (
 from train.export.onnx import ONNX_FILE
 from train.files import require_writable, write_bytes, write_json, write_whole
 from train.networks.torch_model import TorchModel
+from train.photos.collection import splits_of
 from train.photos.manifest import Manifest
 from train.photos.splits import labelled_split
+from train.reading import DataConfig
 from train.runs.model import load_model
 
 
@@ -97,8 +99,10 @@ def bundle(config: BundleConfig) -> None:
     trained = load_model(config.run)
     root = config.data or trained.config.data.data
     splits = {
-        name: labelled_split(root, name, config.cache, classifier.contract.classes)
-        for name in config.splits or _splits_of(root)
+        name: labelled_split(
+            root, name, config.cache, classifier.contract.classes, like=trained.config.data
+        )
+        for name in config.splits or _splits_of(replace(trained.config.data, data=root))
     }
     report = _report(config, classifier, float32, splits)
     checkpoint = TorchModel(trained.network, float32.contract)
@@ -117,13 +121,13 @@ def bundle(config: BundleConfig) -> None:
     print(f"The bundle is {config.out / ONNX_FILE}; serve it: make serve")
 
 
-def _splits_of(root: Path) -> list[str]:
+def _splits_of(data: DataConfig) -> list[str]:
     """The splits to measure on if none is given."""
-    found = [name for name in ("validation", "test") if (root / name).is_dir()]
+    found = [name for name in splits_of(data) if name != "train"]
     if not found:
         raise UsageError(
-            f"{root} has neither validation nor test: give the photos' folder, --data DIR, or the "
-            "splits to measure on, --splits."
+            f"{data.data} has neither validation nor test: give the photos' folder, --data DIR, or "
+            "the splits to measure on, --splits."
         )
     return found
 

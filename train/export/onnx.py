@@ -27,6 +27,7 @@ from train.evaluate.inference import contract_of, split_logits
 from train.files import draft_folder, require_writable, write_bytes, writing_drafts
 from train.networks.torch_model import TorchModel
 from train.networks.transfer import Network
+from train.photos.collection import splits_of
 from train.photos.splits import labelled_split
 from train.runs.model import TrainedModel, load_model
 from train.runs.photos import VALIDATION, unseen_photos, unseen_split
@@ -88,7 +89,9 @@ def export(config: ExportConfig) -> None:
     root = config.data or trained.config.data.data
     if not root.is_dir():
         raise UsageError(f"{root} is missing: give the photos to check the file with, --data DIR.")
-    photos = labelled_split(root, config.split, config.cache, trained.classes)
+    photos = labelled_split(
+        root, config.split, config.cache, trained.classes, like=trained.config.data
+    )
     calibration = _calibration(config, trained)
     contract = _contract(config, trained, calibration)
     expected = split_logits(TorchModel(trained.network, contract), photos, config.cache)
@@ -117,7 +120,8 @@ def export(config: ExportConfig) -> None:
 def _calibration(config: ExportConfig, trained: TrainedModel) -> Calibration | None:
     """Calibrate on photos that the network was not trained on; None if there are none."""
     root = config.data or trained.config.data.data
-    if unseen_split(trained) == VALIDATION and not (root / VALIDATION).is_dir():
+    splits = splits_of(replace(trained.config.data, data=root))
+    if unseen_split(trained) == VALIDATION and VALIDATION not in splits:
         return None
     photos = unseen_photos(trained, config.run, config.cache, config.data)
     return calibrate(trained, photos, config.cache, config.input_px)

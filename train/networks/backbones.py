@@ -41,13 +41,16 @@ class Pretraining:
     """Class names of its own classifier; empty if the library does not give them."""
 
 
-def preprocessing(backbone: str, input_px: int) -> PreprocessSpec:
-    """The backbone's own mean, std and resampling, for a square input.
+def preprocessing(
+    backbone: str, input_px: int, levels: tuple[float, float] | None = None
+) -> PreprocessSpec:
+    """The backbone's own mean, std and resampling, for a square input of photos with these levels.
 
     Raises:
         UsageError: no library has the backbone.
     """
-    return replace(pretraining(backbone).spec, height_px=input_px, width_px=input_px)
+    own = pretraining(backbone).spec
+    return replace(own, height_px=input_px, width_px=input_px, levels=levels)
 
 
 def pretraining(backbone: str) -> Pretraining:

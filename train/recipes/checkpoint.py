@@ -20,7 +20,7 @@ from train.files import read_json, write_bytes, write_json
 from train.runs.folder import CONFIG, MODEL, RECORD, load_checkpoint, save_checkpoint
 
 # Settings that are paths of the machine that trained.
-_PATHS = frozenset({"out", "data", "cache", "start", "teacher", "weights"})
+_PATHS = frozenset({"out", "data", "table", "cache", "start", "teacher", "weights"})
 
 
 def write_checkpoint(run: Path, folder: Path) -> None:

@@ -5,11 +5,11 @@ photos are the same; other photos are refused.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from train.errors import UsageError
-from train.photos.manifest import Manifest, scan
-from train.photos.pixels import without_unreadable
+from train.photos.manifest import Manifest
 from train.photos.splits import hold_out, labelled_split
 from train.runs.model import TrainedModel
 
@@ -33,7 +33,8 @@ def unseen_photos(
     """
     if unseen_split(trained) == HOLDOUT:
         return held_out_photos(trained, run, cache, root)
-    return labelled_split(root or trained.config.data.data, VALIDATION, cache, trained.classes)
+    data = trained.config.data
+    return labelled_split(root or data.data, VALIDATION, cache, trained.classes, like=data)
 
 
 def held_out_photos(
@@ -53,9 +54,8 @@ def held_out_photos(
         )
     folders = list(dict.fromkeys([root or config.data, config.data]))
     for folder in folders:
-        if (folder / "train").is_dir():
-            scanned = scan(folder, ("train",))
-            manifest = without_unreadable(scanned, cache, strict=False)
+        with suppress(UsageError):  # it is not there, or has no train
+            manifest = labelled_split(folder, "train", cache, trained.classes, like=config)
             if manifest.sha256() == trained.manifest_sha256:
                 return hold_out(manifest, config.holdout, config.holdout_seed)[1]
     raise _not_found(folders, run)
