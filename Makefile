@@ -117,8 +117,8 @@ data:  ## clone the clothing photos into data/
 		https://github.com/alexeygrigorev/clothing-dataset-small data/clothing-dataset-small
 	@echo "data/clothing-dataset-small is there."
 
-model: $(VENV)/.train  ## from photos to model/: DATA=folder [RECIPE=frozen] [WEIGHTS=none] [OUT=runs/frozen]
-	@$(BIN)/python -m train build --data "$(DATA)" $(if $(RECIPE),--recipe "$(RECIPE)") \
+model: $(VENV)/.train  ## from photos to model/: DATA=folder [TABLE=file.csv] [RECIPE=frozen] [WEIGHTS=none] [OUT=runs/frozen]
+	@$(BIN)/python -m train build --data "$(DATA)" $(if $(TABLE),--table "$(TABLE)") $(if $(RECIPE),--recipe "$(RECIPE)") \
 		$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(OUT),--out "$(OUT)")
 
 bench: $(BENCH_VENV)/.bench  ## measure against peers, about 7 minutes; BENCH_QUICK=1 is a short trial
@@ -139,4 +139,4 @@ pins: $(VENV)/.tests  ## write requirements.txt anew from requirements.in
 		--strip-extras --output-file requirements.txt requirements.in
 
 clean:  ## remove what was built, keep what was trained
-	rm -rf $(VENV) $(SAM_VENV) $(LINT_VENV) $(BENCH_VENV) .aws-sam .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SAM_VENV) $(LINT_VENV) $(BENCH_VENV) .aws-sam .cache/photos .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -24,7 +24,8 @@ from benchmarks.peers.workshop_training import SecondsPerPhoto, frozen_backbone_
 from train.config import DataConfig
 from train.errors import TrainError
 from train.files import read_json
-from train.photos.manifest import Manifest, scan
+from train.photos.collection import collect
+from train.photos.manifest import Manifest
 from train.sweep.verb import JSON, SweepConfig
 
 NAME, ROW = "sweep", "all settings"
@@ -119,7 +120,7 @@ def main() -> None:
     """Measure, print, and write sweep.json."""
     config = tyro.cli(Config, description=Config.__doc__)
     try:
-        manifest = scan(config.data)
+        manifest = collect(DataConfig(config.data)).manifest(("train", "validation"))
     except TrainError as error:
         sys.exit(str(error))
     results = measure(config, manifest)

@@ -41,7 +41,7 @@ from train.fit import loaders
 from train.fit.augmentation import base_spec
 from train.fit.loop import fit
 from train.networks.backbones import preprocessing
-from train.photos.manifest import scan
+from train.photos.collection import collect
 from train.photos.pixels import cached_pixels
 from train.runs.folder import RECORD
 
@@ -160,7 +160,8 @@ def fit_per_s(config: Config, photos: Path, *, from_memory: bool = False) -> Fit
 def fill_cache(config: Config, photos: Path) -> float:
     """Seconds to decode every photo once."""
     spec = base_spec(preprocessing(config.backbone, config.input_px))
-    manifest = scan(photos, ("train",))
+    read = DataConfig(photos, cache=photos / "cache")
+    manifest = collect(read, ("train",)).manifest(("train",))
     started = time.perf_counter()
     cached_pixels(manifest, spec, photos / "cache")
     return time.perf_counter() - started

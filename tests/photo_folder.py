@@ -4,6 +4,9 @@ from pathlib import Path
 
 from tests.drawn import encoded, picture
 from tests.tiny_model import CLASSES
+from train.photos.collection import collect
+from train.photos.manifest import Manifest
+from train.reading import DataConfig
 
 # No two pictures of a test run are the same, unless a test copies one.
 _seeds = iter(range(1_000_000))
@@ -23,3 +26,9 @@ def write_photos(root: Path, each: int, splits: tuple[str, ...] = ("train", "val
             for number in range(each):
                 write_photo(root / split / colour / f"{number}.jpg", colour)
     return root
+
+
+def manifest_of(root: Path, *splits: str) -> Manifest:
+    """The readable photos of a folder's splits, by default of train and validation."""
+    wanted = splits or ("train", "validation")
+    return collect(DataConfig(root, cache=root.with_name("cache")), wanted).manifest(wanted)

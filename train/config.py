@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 import tyro
 
 from train.errors import UsageError, require
+from train.reading import DataConfig as DataConfig
 
-ChooseOn = Literal["validation", "holdout", "nothing"]
 Augment = Literal["none", "light", "strong", "whole", "crops", "trivial"]
 Flip = Literal["horizontal", "none"]
 Sampling = Literal["all", "balanced"]
@@ -25,37 +25,6 @@ Precision = Literal["auto", "no", "bf16", "fp16"]
 
 # Networks that halve the image five times are left with one position at this size.
 SMALLEST_PX = 32
-
-
-@dataclass(frozen=True, slots=True)
-class DataConfig:
-    """Which photos, and how they are read."""
-
-    data: Path
-    """Folder with {train,validation}/CLASS/*.jpg."""
-    choose_on: ChooseOn = "validation"
-    """Photos to compare epochs or settings on: `validation`, the split; `holdout`, a share of train
-    that is kept out of training; `nothing`, which trains on all of train and keeps the last
-    epoch."""
-    holdout: float = 0.1
-    """With `--choose-on holdout`, the share of each class of train that is kept out of training."""
-    holdout_seed: int = 0
-    """Seed of the held-out share. Runs with different `--seed` hold out the same photos."""
-    strict: bool = False
-    """Stop at the first photo that cannot be read, instead of leaving it out."""
-    cache: Path = Path(".cache/photos")
-    """Folder of decoded photos and features; safe to delete."""
-    workers: int = -1
-    """Processes that augment photos; -1 is one per core, at most 8."""
-
-    def __post_init__(self) -> None:
-        require(0 < self.holdout < 1, "--holdout", "a number between 0 and 1", self.holdout)
-        require(self.holdout_seed >= 0, "--holdout-seed", "a number 0 or more", self.holdout_seed)
-
-    @property
-    def held_out(self) -> tuple[float, int] | None:
-        """Share and seed of the photos kept out of training; None if none were."""
-        return (self.holdout, self.holdout_seed) if self.choose_on == "holdout" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +216,7 @@ def from_json(cls: type[Any], values: Any) -> Any:
             hint = hints[name]
             if is_dataclass(hint):
                 read[name] = from_json(hint, value)  # type: ignore[arg-type]
-            elif hint is Path:
+            elif hint is Path or (hint == Path | None and value is not None):
                 read[name] = Path(value)
             else:
                 read[name] = tuple(value) if isinstance(value, list) else value

@@ -10,8 +10,10 @@ import logging
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from serving.errors import UndecodableImageError
@@ -65,13 +67,24 @@ class Decoded:
     box: draft.Box | None
 
 
-def decode(data: bytes, *, max_pixels: int) -> Image.Image:
+Levels = tuple[float, float]
+"""Which values become black and white, as shares of the full range of the file's bits."""
+
+
+def decode(data: bytes, *, max_pixels: int, levels: Levels | None = None) -> Image.Image:
     """Decode an image file at its full size; otherwise like `decode_scaled`."""
-    return decode_scaled(data, max_pixels=max_pixels, for_size=None, close=True).image
+    return decode_scaled(
+        data, max_pixels=max_pixels, for_size=None, close=True, levels=levels
+    ).image
 
 
 def decode_scaled(
-    data: bytes, *, max_pixels: int, for_size: tuple[int, int] | None, close: bool
+    data: bytes,
+    *,
+    max_pixels: int,
+    for_size: tuple[int, int] | None,
+    close: bool,
+    levels: Levels | None = None,
 ) -> Decoded:
     """Decode an image file to an upright RGB image. An animation gives its first frame.
 
@@ -82,6 +95,7 @@ def decode_scaled(
             is decoded at a fraction of its size (serving/images/draft.py). None decodes it at its
             full size.
         close: whether that may change the resized pixels by at most draft.CLOSE_TOLERANCE.
+        levels: values to stretch to the whole range, before 16 bits become 8; None: all of them.
 
     Returns:
         An image of mode RGB, turned as its EXIF orientation says, with transparency laid over
@@ -97,7 +111,7 @@ def decode_scaled(
         limits.check_chunks(data)
     try:
         with limits.pillow_limits(max_pixels):
-            return _decoded(data, file_format, max_pixels, for_size, close)
+            return _decoded(data, file_format, max_pixels, for_size, close, levels)
     except Image.DecompressionBombError as error:
         raise UndecodableImageError(
             f"The image has more than {max_pixels:,} pixels, which is the limit. "
@@ -116,6 +130,7 @@ def _decoded(
     max_pixels: int,
     for_size: tuple[int, int] | None,
     close: bool,
+    levels: Levels | None,
 ) -> Decoded:
     file = limits.MeteredFile(data, file_format.name)
     image: Image.Image = Image.open(file, formats=(file_format.name,))
@@ -130,7 +145,7 @@ def _decoded(
     turn = _UPRIGHT_BY_ORIENTATION.get(orientation(image))
     box = draft.filled_part(file_px, scale, turn) if scale else None
     upright = image if turn is None else image.transpose(turn)
-    return Decoded(_to_rgb(upright), box)
+    return Decoded(_to_rgb(upright, levels), box)
 
 
 def _draft(image: Image.Image, for_size: tuple[int, int] | None, *, close: bool) -> int | None:
@@ -178,22 +193,39 @@ def _black_is_zero(image: Image.Image) -> Image.Image:
     return Image.fromarray(65_535 - np.asarray(image).astype(np.uint16))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
+def _to_rgb(image: Image.Image, levels: Levels | None) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, stored in 16 or 32 bits: keep the upper 8
         values = np.clip(np.asarray(image), 0, 65_535).astype(np.uint16)
-        grey = (values >> 8).astype(np.uint8)
+        grey = (values >> 8).astype(np.uint8) if levels is None else _stretch(values, levels)
         if isinstance(through := image.info.get("transparency"), int):
             grey[values == through] = 255
         return Image.fromarray(grey).convert("RGB")
     if image.mode == "F":  # 0 to 1 or 0 to 255
-        levels = np.nan_to_num(np.array(image), copy=False)
-        levels *= 255 if levels.max() <= 1 else 1
-        return Image.fromarray(np.clip(levels, 0, 255, out=levels).astype(np.uint8)).convert("RGB")
+        shares = np.nan_to_num(np.array(image), copy=False)
+        shares *= 255 if shares.max() <= 1 else 1
+        if levels is not None:
+            shares = (shares - 255 * levels[0]) / (levels[1] - levels[0])
+        return Image.fromarray(np.clip(shares, 0, 255, out=shares).astype(np.uint8)).convert("RGB")
+    rgb = _without_transparency(image)
+    if levels is None:
+        return rgb
+    return rgb.point(_stretch(np.arange(256) * 257, levels).tolist() * 3)  # 255 * 257 is 65,535
+
+
+def _without_transparency(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
     if image.has_transparency_data:
         layers = image if image.mode == "RGBA" else image.convert("RGBA")
         paper = Image.new("RGB", layers.size, "white")
         paper.paste(layers, mask=layers)
         return paper
     return image.convert("RGB")
+
+
+def _stretch(values: NDArray[Any], levels: Levels) -> NDArray[np.uint8]:
+    """Values of 0..65,535 -> 0..255, such that the levels become black and white."""
+    low, high = (65_535 * level for level in levels)
+    spread = (values.astype(np.float32) - low) * (255 / (high - low))
+    eight_bits: NDArray[np.uint8] = np.clip(spread.round(), 0, 255).astype(np.uint8)
+    return eight_bits

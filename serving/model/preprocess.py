@@ -69,7 +69,8 @@ class PreprocessSpec:
     """How an image becomes the network's input.
 
     `height_px` and `width_px` are the input's size; the whole image is stretched to it and nothing
-    is cropped. `mean` and `std` are per RGB channel on the 0..1 scale.
+    is cropped. `mean` and `std` are per RGB channel on the 0..1 scale. `levels` are the values that
+    become black and white before that, as shares of the full range; None: the whole range.
     """
 
     height_px: int = 224
@@ -79,6 +80,7 @@ class PreprocessSpec:
     resample: str = DRAFT_RESAMPLE
     exif: str = EXIF
     layout: str = LAYOUT
+    levels: tuple[float, float] | None = None
 
     @classmethod
     def square(cls, px: int) -> "PreprocessSpec":
@@ -96,8 +98,8 @@ class PreprocessSpec:
         return self.resample == CLOSE_RESAMPLE
 
     def to_json(self) -> dict[str, Any]:
-        """The spec as JSON values."""
-        return asdict(self)
+        """The spec as JSON values; without levels if it has none, as in older contracts."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_json(cls, value: Any) -> "PreprocessSpec":
@@ -110,6 +112,7 @@ class PreprocessSpec:
             mean=_channels(value, "mean"),
             std=_channels(value, "std"),
             resample=str(value.get("resample")),
+            levels=_levels(value.get("levels")),
         )
         if min(spec.std) <= 0:
             raise ContractError("The contract's field 'preprocess.std' must be above 0.")
@@ -144,6 +147,22 @@ def _channels(value: Mapping[str, Any], name: str) -> tuple[float, float, float]
             f"The contract's field 'preprocess.{name}' is {numbers!r}; it must be three numbers."
         )
     return float(numbers[0]), float(numbers[1]), float(numbers[2])
+
+
+def _levels(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    is_pair = isinstance(value, list | tuple) and len(value) == 2
+    if not (
+        is_pair
+        and all(isinstance(n, int | float) for n in value)
+        and 0 <= value[0] < value[1] <= 1  # nor is NaN
+    ):
+        raise ContractError(
+            f"The contract's field 'preprocess.levels' is {value!r}; it must be two numbers from 0 "
+            "to 1, the lower one first."
+        )
+    return float(value[0]), float(value[1])
 
 
 def resize(image: Image.Image, spec: PreprocessSpec, box: Box | None = None) -> Image.Image:

@@ -11,10 +11,10 @@ import torch
 
 from serving.model.preprocess import PreprocessSpec
 from tests.drawn import write_class_folders
+from tests.photo_folder import manifest_of
 from train.errors import TrainError
 from train.evaluate.inference import contract_of
 from train.export import onnx as export
-from train.photos.manifest import scan
 from train.photos.pixels import cached_pixels
 from train.runs.folder import load_checkpoint, save_checkpoint
 from train.runs.model import load_model
@@ -67,7 +67,7 @@ def test_what_the_kernel_says_is_told_also_where_a_library_hides_it(tmp_path: Pa
 def test_a_cache_that_does_not_fit_on_the_disk_is_refused_before_it_is_mapped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    manifest = scan(write_class_folders(tmp_path / "photos")).split("train")
+    manifest = manifest_of(write_class_folders(tmp_path / "photos"), "train")
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
     with pytest.raises(TrainError, match=r"cache .*No space left on device"):
         cached_pixels(manifest, SPEC, tmp_path / "cache")
@@ -80,7 +80,7 @@ def test_a_disk_that_reserves_no_space_is_written_to_all_the_same(
     def unsupported(*_: object) -> None:  # errno of musl; glibc writes zeros instead
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    manifest = scan(write_class_folders(tmp_path / "photos")).split("train")
+    manifest = manifest_of(write_class_folders(tmp_path / "photos"), "train")
     monkeypatch.setattr(os, "posix_fallocate", unsupported, raising=False)
     assert len(cached_pixels(manifest, SPEC, tmp_path / "cache")) == len(manifest.photos)
 

@@ -16,6 +16,7 @@ from serving.model.contract import METADATA_KEY
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.drawn import write_class_folders
+from tests.photo_folder import manifest_of
 from tests.training import tiny_config
 from train.__main__ import main
 from train.errors import UsageError
@@ -24,7 +25,6 @@ from train.export.bundle import BundleConfig, bundle
 from train.export.onnx import ExportConfig, export
 from train.files import read_json
 from train.fit.loop import fit
-from train.photos.manifest import scan
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_the_handler_answers_every_validation_photo_as_the_report_says(
     bundled: Path, drawn_data: Path
 ):
     app = App(Classifier.load(bundled / "classifier.onnx"), Settings(), no_fetch)
-    photos = scan(drawn_data, ("validation",)).photos
+    photos = manifest_of(drawn_data, "validation").photos
     right = 0
     for photo in photos:
         image = base64.b64encode((drawn_data / photo.path).read_bytes()).decode()

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 BASE = ("serving.errors", "serving.settings")
 WORK = ("serving.fetch", "serving.images", "serving.model")
 # What every room of train/ may import; only evaluate/predict.py may import serving.fetch as well.
-TRAIN_BASE = ("train", "train.config", "train.errors", "train.files")
+TRAIN_BASE = ("train", "train.config", "train.errors", "train.files", "train.reading")
 SERVING = (*BASE, "serving.images", "serving.model")
 FETCHING = Path("train/evaluate/predict.py")
 BEFORE_FIT = ("train.photos", "train.networks", "train.runs")

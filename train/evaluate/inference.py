@@ -74,7 +74,7 @@ def contract_of(trained: TrainedModel, input_px: int | None = None) -> Contract:
     return Contract(
         name=f"{config.data.data.resolve().name}-{own.backbone}",
         classes=trained.classes,
-        preprocess=preprocessing(own.backbone, input_px or own.input_px),
+        preprocess=preprocessing(own.backbone, input_px or own.input_px, config.data.levels),
         manifest_sha256=trained.manifest_sha256,
     )
 

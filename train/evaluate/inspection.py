@@ -12,8 +12,12 @@ from serving.model.preprocess import PreprocessSpec, normalize
 from serving.settings import Settings
 from train.errors import CheckFailedError, UsageError, require
 from train.evaluate.predict import naming, read_image
-from train.photos.findings import counted, find_all, listed, opened, overview, read_folder
+from train.photos.collection import collect
+from train.photos.contents import opened
+from train.photos.findings import find_all, refuse
 from train.photos.pixels import file_pixels
+from train.photos.summary import counted, listed, overview
+from train.reading import MAX_PIXELS, DataConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +25,21 @@ class InspectConfig:
     """Check a folder of photos before training, or show one photo as numbers."""
 
     data: Path | None = None
-    """Folder with SPLIT/CLASS/*.jpg."""
+    """Folder of the photos: CLASS/*.jpg, or {train,validation,test}/CLASS/*.jpg."""
+    table: Path | None = None
+    """CSV or TSV file with the columns path, label and, if you like, split and group."""
+    group_by: str = ""
+    """Regular expression for a photo's path; photos with the same match are never in two splits."""
     image: str | None = None
     """One photo, a file or an http(s) URL, to show as an array."""
     input_px: int = 224
     """Height and width of the network's input that `--image` shows."""
     strict: bool = False
-    """Exit with code 1 if there is a finding."""
+    """Exit with code 1 if there is a finding, or anything is passed over."""
+    max_pixels: int = MAX_PIXELS
+    """Photos with more pixels are not read."""
+    cache: Path = Path(".cache/photos")
+    """Folder of what is known of photos; safe to delete."""
     show: int = 20
     """Lines to print for each kind of finding; the rest are counted."""
 
@@ -40,23 +52,35 @@ def inspect(config: InspectConfig) -> None:
     """Print what is in the folder or the photo.
 
     Raises:
-        UsageError: neither or both of --data and --image are given, or there is nothing to read.
+        UsageError: neither or both of --data and --image are given, or the photos cannot be trained
+            on; the findings are printed first.
         CheckFailedError: `strict`, and there is a finding.
     """
     if config.image is not None and config.data is None:
-        print("\n".join(describe_image(config.image, config.input_px)))
+        print("\n".join(describe_image(config.image, config.input_px, config.max_pixels)))
         return
     if config.data is None or config.image is not None:
         raise UsageError("Give what to look at: --data DIR, or --image FILE.")
-    files = read_folder(config.data)
-    findings = find_all(config.data, files)
-    print("\n".join(overview(config.data, files)))
+    data = DataConfig(
+        config.data,
+        table=config.table,
+        group_by=config.group_by,
+        max_pixels=config.max_pixels,
+        cache=config.cache,
+    )
+    collection = collect(data)
+    findings = find_all(collection)
+    print("\n".join(overview(collection)))
     print("\n".join(listed(findings, config.show)))
-    if findings and config.strict:
-        raise CheckFailedError(f"{counted(len(findings))} in {config.data}; --strict allows none.")
+    refuse(collection, findings)
+    if config.strict and (findings or collection.passed):
+        raise CheckFailedError(
+            f"{counted(len(findings))} in {config.data}, passed over: "
+            f"{collection.passed_over() or 'nothing'}; --strict allows none."
+        )
 
 
-def describe_image(source: str, input_px: int) -> list[str]:
+def describe_image(source: str, input_px: int, max_pixels: int) -> list[str]:
     """One photo as an array and as the network's input, as lines to print.
 
     Raises:
@@ -65,13 +89,13 @@ def describe_image(source: str, input_px: int) -> list[str]:
     settings = Settings()
     with naming(source):
         content = read_image(source, settings)
-        picture = decode(content, max_pixels=settings.image_max_pixels)
-    with opened(content) as file:
+        picture = decode(content, max_pixels=max_pixels)
+    with opened(content, max_pixels) as file:
         turn = orientation(file)
         first = f"{file.format}, mode {file.mode}, {file.width} x {file.height} pixels"
     pixels = np.asarray(picture)  # (H, W, 3) uint8
     spec = PreprocessSpec.square(input_px)
-    stretched = file_pixels(content, spec, settings.image_max_pixels)  # (S, S, 3) uint8
+    stretched = file_pixels(content, spec, max_pixels)  # (S, S, 3) uint8
     batch = normalize(stretched[None], spec)  # (1, 3, S, S) float32
     turned = "upright" if turn == UPRIGHT else f"rotated to upright (EXIF {turn})"
     corners = {

@@ -27,6 +27,7 @@ from train.photos.folders import is_photo
 from train.photos.manifest import Manifest
 from train.photos.pixels import MAX_PIXELS, file_pixels
 from train.photos.splits import labelled_split
+from train.reading import DataConfig
 from train.runs.folder import RECORD
 from train.runs.model import load_model, read_model
 from train.runs.photos import HOLDOUT, VALIDATION, held_out_photos, unseen_split
@@ -41,7 +42,12 @@ class EvaluateConfig:
     model: tyro.conf.Positional[Path]
     """A run's folder, or an ONNX file."""
     data: Path
-    """Folder with SPLIT/CLASS/*.jpg."""
+    """Folder of the photos: CLASS/*.jpg, or SPLIT/CLASS/*.jpg."""
+    table: Path | None = None
+    """CSV or TSV file with the columns path, label and, if you like, split and group; the run's own
+    if not given."""
+    group_by: str = ""
+    """Regular expression for the group in a photo's path; the run's own if not given."""
     split: str = ""
     """The split to measure on; `holdout` is the share that the run kept out of training. If not
     given, it is that for a run that held photos out, else validation."""
@@ -121,12 +127,22 @@ def _refuse_a_bundles(report_json: Path) -> None:
 
 def _photos(config: EvaluateConfig, model: Model) -> Manifest:
     if config.split != HOLDOUT:
-        return labelled_split(config.data, config.split, config.cache, model.contract.classes)
+        classes = model.contract.classes
+        return labelled_split(config.data, config.split, config.cache, classes, _reading(config))
     if not config.model.is_dir():
         raise UsageError(
             "--split holdout is for a run: an ONNX file does not know which photos it is."
         )
     return held_out_photos(load_model(config.model), config.model, config.cache, config.data)
+
+
+def _reading(config: EvaluateConfig) -> DataConfig:
+    """How the photos are read: as the run reads them, unless flags say otherwise."""
+    usual = DataConfig(config.data)
+    if config.model.is_dir():
+        usual = load_model(config.model).config.data
+    table, group_by = config.table or usual.table, config.group_by or usual.group_by
+    return replace(usual, table=table, group_by=group_by)
 
 
 def _others(config: EvaluateConfig, model: Model) -> Inference | None:

@@ -6,7 +6,7 @@ hook. The figures are measured here, on the bundled file: on validation and, if 
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,7 +35,9 @@ from train.export.golden import (
 from train.export.onnx import ONNX_FILE
 from train.files import require_writable, write_bytes, write_json, write_whole
 from train.networks.torch_model import TorchModel
+from train.photos.collection import splits_of
 from train.photos.manifest import Manifest
+from train.reading import DataConfig
 from train.runs.model import TrainedModel, load_model
 from train.runs.photos import HOLDOUT, named_photos, unseen_split
 
@@ -105,7 +107,7 @@ def bundle(config: BundleConfig) -> None:
     root = config.data or trained.config.data.data
     splits = {
         name: named_photos(trained, config.run, name, config.cache, config.data)
-        for name in config.splits or _splits_of(root, trained)
+        for name in config.splits or _splits_of(replace(trained.config.data, data=root), trained)
     }
     report = _report(config, classifier, float32, splits)
     checkpoint = TorchModel(trained.network, float32.contract)
@@ -124,14 +126,14 @@ def bundle(config: BundleConfig) -> None:
     print(f"The bundle is {config.out / ONNX_FILE}; serve it: make serve")
 
 
-def _splits_of(root: Path, trained: TrainedModel) -> list[str]:
+def _splits_of(data: DataConfig, trained: TrainedModel) -> list[str]:
     """The splits to measure on if none is given."""
     found = [HOLDOUT] if unseen_split(trained) == HOLDOUT else []
-    found += [name for name in ("validation", "test") if (root / name).is_dir()]
+    found += [name for name in splits_of(data) if name != "train"]
     if not found:
         raise UsageError(
-            f"{root} has neither validation nor test: give the photos' folder, --data DIR, or the "
-            "splits to measure on, --splits."
+            f"{data.data} has neither validation nor test: give the photos' folder, --data DIR, or "
+            "the splits to measure on, --splits."
         )
     return found
 

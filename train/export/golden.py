@@ -23,7 +23,8 @@ from train.evaluate.inference import image_logits, infer_images, pixels_of_files
 from train.files import read_json, write_json, write_whole
 from train.networks.torch_model import TorchModel
 from train.photos.folders import is_photo
-from train.photos.pixels import MAX_PIXELS, Pixels
+from train.photos.pixels import Pixels
+from train.reading import MAX_PIXELS
 
 EXPECTATIONS = "expectations.json"
 

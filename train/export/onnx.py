@@ -28,6 +28,7 @@ from train.files import draft_folder, require_writable, write_bytes, writing_dra
 from train.networks.familiarity import FamiliarNetwork
 from train.networks.torch_model import TorchModel
 from train.networks.transfer import Network
+from train.photos.collection import splits_of
 from train.runs.model import TrainedModel, load_model
 from train.runs.photos import VALIDATION, named_photos, unseen_photos, unseen_split
 
@@ -126,8 +127,8 @@ def export(config: ExportConfig) -> None:
 def _calibrated(config: ExportConfig, trained: TrainedModel, model: TorchModel) -> Contract:
     """The contract with the temperature and thresholds, from photos that were not trained on."""
     root = config.data or trained.config.data.data
-    contract = model.contract
-    if unseen_split(trained) == VALIDATION and not (root / VALIDATION).is_dir():
+    contract, splits = model.contract, splits_of(replace(trained.config.data, data=root))
+    if unseen_split(trained) == VALIDATION and VALIDATION not in splits:
         print(
             "not calibrated, because there is no split `validation`: probabilities are the plain "
             "softmax of the logits"

@@ -145,10 +145,11 @@ def choose_photos(config: QuantizeConfig, trained: TrainedModel) -> PhotoRoles:
     """
     root = config.data or trained.config.data.data
     comparison = unseen_photos(trained, config.run, config.cache, config.data)
-    train = without(labelled_split(root, "train", config.cache, trained.classes), comparison)
+    train = labelled_split(root, "train", config.cache, trained.classes, like=trained.config.data)
+    train = without(train, comparison)
     calibration = balanced(train, config.photos, trained.config.seed)
     if not calibration.photos:
-        raise UsageError(f"{root / 'train'} has no photos left to calibrate on: all are held out.")
+        raise UsageError(f"{root} has no photos of train left to calibrate on: all are held out.")
     return PhotoRoles(calibration, comparison)
 
 
@@ -160,8 +161,7 @@ def balanced(manifest: Manifest, count: int, seed: int) -> Manifest:
     drawn: list[int] = []
     for label in range(len(manifest.classes)):
         drawn += random.permutation(np.flatnonzero(labels == label))[:each].tolist()
-    photos = tuple(manifest.photos[i] for i in sorted(drawn))
-    return Manifest(manifest.root, manifest.classes, photos)
+    return manifest.of(manifest.photos[i] for i in sorted(drawn))
 
 
 def _quantizer(

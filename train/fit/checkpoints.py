@@ -107,7 +107,9 @@ def _refuse_to_train_over(run: Path) -> None:
 
 
 # Settings that may change when a run is resumed: where files lie and how fast they are read.
-_FREE = frozenset({"out", "data.data", "data.cache", "data.workers", "threads", "tracker"})
+_FREE = frozenset(
+    {"out", "data.data", "data.table", "data.cache", "data.workers", "threads", "tracker"}
+)
 
 
 def _refuse_changes(before: dict[str, Any], now: dict[str, Any], saved: Path) -> None:

@@ -132,7 +132,8 @@ def training_loaders(
     device: torch.device,
 ) -> list[Batches]:
     """One loader for each training size; features have no size, so one loader."""
-    spec, labels = preprocessing(config.network.backbone, config.network.input_px), photos.labels()
+    network, labels = config.network, photos.labels()
+    spec = preprocessing(network.backbone, network.input_px, config.data.levels)
     if config.on_features:
         rows = cached_features(backbone, photos, spec, config.data.cache, device)
         return [feature_loader(config, torch.from_numpy(rows), labels, order)]
@@ -158,7 +159,8 @@ def choosing_loader(
         return None
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     labels = photos.labels()[share]
-    spec, cache = preprocessing(config.network.backbone, config.network.input_px), config.data.cache
+    network, cache = config.network, config.data.cache
+    spec = preprocessing(network.backbone, network.input_px, config.data.levels)
     if config.on_features:
         rows = cached_features(backbone, photos, spec, cache, accelerator.device)
         return evaluation_loader(torch.from_numpy(rows[share]), labels)

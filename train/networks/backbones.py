@@ -55,13 +55,18 @@ class Pretraining:
     """Class names of its own classifier; empty if the library does not give them."""
 
 
-def preprocessing(backbone: str, input_px: int) -> PreprocessSpec:
-    """The backbone's own mean, std and resampling, for a square input; 0 is its own size.
+def preprocessing(
+    backbone: str, input_px: int, levels: tuple[float, float] | None = None
+) -> PreprocessSpec:
+    """The backbone's own mean, std and resampling, for a square input of photos with these levels.
+
+    A size of 0 is the backbone's own.
 
     Raises:
         UsageError: no library has the backbone.
     """
     own = pretraining(backbone).spec
+    own = replace(own, levels=levels)
     return replace(own, height_px=input_px, width_px=input_px) if input_px else own
 
 

@@ -1,34 +1,23 @@
-"""A folder of photos in, what to fix before training out.
+"""A collection of photos in; what to fix before training, and what stops it, out.
 
-Every file is read once: hashed, opened and decoded by serving's own code.
+`inspect` prints every finding. `fit`, `sweep` and `build` print those that matter for the result,
+and stop at the same ones, in the same words.
 """
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
-from statistics import median
 
+import numpy as np
 from PIL import Image
-from tqdm import tqdm
+from scipy.spatial import cKDTree
 
-from serving.errors import RequestError
-from serving.images.decode import UPRIGHT, decode, orientation
-from serving.images.formats import NAMES
-from serving.images.limits import pillow_limits
 from train.errors import UsageError
-from train.photos.folders import (
-    PHOTO_SUFFIXES,
-    advice_for_empty,
-    empty_class_folders,
-    is_photo,
-    printable,
-)
-from train.photos.pixels import MAX_PIXELS
+from train.photos.collection import Collection, PhotoFile
+from train.photos.contents import FLAT, thumbnail_rows
+from train.photos.folders import advice_for_empty, ending, is_photo, printable
+from train.photos.sides import NEAR
+from train.photos.summary import Finding, division, line
+from train.reading import FULL_RANGE
 
 # With fewer photos a class is hard to learn and to measure: if all of nine are right, the 95 %
 # interval of the recall still begins at 0.70.
@@ -36,122 +25,120 @@ TINY_CLASS = 10
 # From this ratio on, weighting the classes is worth a try.
 IMBALANCE_RATIO = 3.0
 
-# Other common names of the splits that `fit` reads.
-_MISNAMED = {
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "dev": "validation",
-}
-
-# Formats of Pillow that are another one to users: an MPO is a JPEG of several views.
-_SAME_AS = {"MPO": "JPEG"}
+# Findings of a kind that are printed before a training.
+_FEW = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Inspected:
-    """One file of a class folder; sizes are 0 if it is unreadable."""
+def require_usable(collection: Collection) -> list[str]:
+    """What to print before a training on these photos.
 
-    path: Path
-    split: str
-    label: str
-    sha256: str
-    file_format: str = ""
-    width_px: int = 0
-    height_px: int = 0
-    turned: bool = False
-    fault: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing to fix: its kind, what was found and where, and what to do."""
-
-    kind: str
-    found: str
-    advice: str
-
-
-def read_folder(root: Path) -> list[Inspected]:
-    """Read every photo under ROOT/SPLIT/CLASS/; raises UsageError if there are none."""
-    if not root.is_dir():
-        raise UsageError(f"--data {root} is not a folder.")
-    paths = [path for path in sorted(root.glob("*/*/*")) if is_photo(path)]
-    if not paths:
-        raise UsageError(f"{root} has no photos; they are read from SPLIT/CLASS/.")
-    with ThreadPoolExecutor() as pool:
-        read = pool.map(lambda path: inspect_file(root, path), paths)
-        return list(tqdm(read, "reading photos", len(paths), unit="img", leave=False))
-
-
-def inspect_file(root: Path, path: Path) -> Inspected:
-    """Hash, open and decode one file of ROOT/SPLIT/CLASS/."""
-    name = path.relative_to(root)
-    split, label = printable(name).split("/")[:2]
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        return Inspected(name, split, label, "", fault=f"It cannot be read: {error.strerror}.")
-    sha256 = hashlib.sha256(content).hexdigest()
-    try:
-        picture = decode(content, max_pixels=MAX_PIXELS)
-    except RequestError as error:
-        return Inspected(name, split, label, sha256, fault=error.detail)
-    with opened(content) as file:
-        file_format = _SAME_AS.get(str(file.format), str(file.format))
-        turned = orientation(file) != UPRIGHT
-    return Inspected(name, split, label, sha256, file_format, picture.width, picture.height, turned)
-
-
-@contextmanager
-def opened(content: bytes) -> Iterator[Image.Image]:
-    """An image file, opened for its metadata but not decoded."""
-    with pillow_limits(MAX_PIXELS), Image.open(BytesIO(content), formats=NAMES) as file:
-        yield file
-
-
-def overview(root: Path, files: Sequence[Inspected]) -> list[str]:
-    """Lines with the photos of each split and class, and the sizes of the readable ones."""
-    splits = sorted({file.split for file in files})
-    empty = {printable(Path(folder.name)) for folder in empty_class_folders(root, splits)}
-    classes = sorted(empty | {file.label for file in files})
-    counts = Counter((file.split, file.label) for file in files)
-    wide = max(len(name) for name in [*classes, "all"])
-    lines = [f"{'photos':<{wide}}  " + "  ".join(f"{split:>10}" for split in splits)]
-    for label in classes:
-        cells = "  ".join(f"{counts[split, label]:>10,}" for split in splits)
-        lines.append(f"{label:<{wide}}  {cells}")
-    totals = Counter(file.split for file in files)
-    lines.append(f"{'all':<{wide}}  " + "  ".join(f"{totals[split]:>10,}" for split in splits))
-    readable = [file for file in files if not file.fault]
-    for side, sizes in (
-        ("width", [file.width_px for file in readable]),
-        ("height", [file.height_px for file in readable]),
-    ):
-        if sizes:
-            middle = median(sizes)
-            lines.append(f"{side}: {min(sizes)} to {max(sizes)} pixels, median {middle:g}")
-    turned = sum(file.turned for file in readable)
-    lines.append(f"rotated by their EXIF orientation: {turned} (training and serving rotate them)")
+    Raises:
+        UsageError: the photos cannot be trained on, or `strict` and a file is passed over.
+    """
+    collection.require_nothing_passed_over()
+    findings = find_all(collection)
+    refuse(collection, findings)
+    lines = division(collection)
+    told = [finding for finding in findings if finding.told]
+    for kind, count in Counter(finding.kind for finding in told).items():
+        lines += [line(finding) for finding in told if finding.kind == kind][:_FEW]
+        if count > _FEW:
+            lines.append(f"{kind}: {count - _FEW} more; `python -m train inspect` lists them")
     return lines
 
 
-def find_all(root: Path, files: Sequence[Inspected]) -> list[Finding]:
-    """Every finding, the most serious kinds first."""
-    return [
-        *_copies(files),
-        *_unreadable(files),
-        *_wrong_names(files),
-        *_misnamed_splits(files),
-        *_class_counts(files),
-        *_classes_without_photos(root, files),
-        *_ignored_files(root),
+def refuse(collection: Collection, findings: Sequence[Finding]) -> None:
+    """Raise UsageError for the first finding that stops a training."""
+    for finding in findings:
+        if finding.stops:
+            raise UsageError(f"{printable(collection.root)}: {finding.found}: {finding.advice}.")
+
+
+def find_all(collection: Collection) -> list[Finding]:
+    """Every finding, those that stop a training first."""
+    found = [
+        *_splits_and_classes(collection),
+        *_groups(collection.files),
+        *_copies(collection),
+        *_unreadable(collection.files),
+        *_wrong_names(collection),
+        *_class_counts(collection),
+        *_not_measured(collection),
+        *_ranges(collection),
+        *_passed_over(collection),
     ]
+    return sorted(found, key=lambda finding: not finding.stops)
 
 
-def _copies(files: Sequence[Inspected]) -> Iterator[Finding]:
-    groups: defaultdict[str, list[Inspected]] = defaultdict(list)
+def _splits_and_classes(collection: Collection) -> Iterator[Finding]:
+    """What is missing: a split, a class, or every readable photo of one."""
+    files, splits = collection.files, collection.splits
+    root = printable(collection.root)
+    readable = {(file.split, file.label) for file in files if not file.fault}
+    if "train" not in splits:
+        found = f"no photos to train on, only {' and '.join(splits)}"
+        yield Finding("no training photos", found, f"put some into {root}/train/CLASS/", stops=True)
+        return
+    train = {label for split, label in readable if split == "train"}
+    own = "" if "train" in collection.made else "train/"
+    labels = sorted(
+        {label for split, label in collection.folders if split in ("", "train")}
+        | {file.label for file in files if file.split in ("", "train")}
+    )
+    kind = "a class that cannot be learned"
+    for label in labels:
+        if label in train:
+            continue
+        if any(file.label == label and file.split in ("", "train") for file in files):
+            found = f"no photo of {own}{label} is readable"
+            advice = "replace them, or remove the class"
+        else:
+            found, advice = f"{own}{label} has no photos", _instead_of_nothing(collection, label)
+        yield Finding(kind, found, advice, stops=True)
+    for label in sorted({file.label for file in files} - set(labels)):
+        alike = [each for each in labels if each.casefold() == label.casefold()]
+        advice = f"rename it {alike[0]}" if alike else f"add photos to {root}/train/{label}"
+        yield Finding(kind, f"{label} is not in train", advice, stops=True)
+    if len(labels) < 2:
+        yield _one_class(collection, labels)
+    for split in splits:
+        if split != "train" and not any(at == split for at, _ in readable):
+            found, advice = f"{split} has no readable photo", f"add some to {root}/{split}/CLASS/"
+            if split in collection.made:
+                found, advice = f"there are too few photos for {split}", "add photos to each class"
+            yield Finding("a split without photos", found, advice, stops=split == "validation")
+
+
+def _instead_of_nothing(collection: Collection, label: str) -> str:
+    if collection.config.table:
+        return "add some, or remove its rows"
+    folders = collection.folders
+    return advice_for_empty(folders.get(("train", label)) or folders["", label])
+
+
+def _one_class(collection: Collection, labels: Sequence[str]) -> Finding:
+    found = f"there is one class, {labels[0]}" if labels else "there is no class"
+    advice = "a classifier needs two"
+    folder = collection.folders.get(("", labels[0])) if labels else None
+    if folder is not None and not collection.config.table:
+        advice += f"; if its folders are the classes, give --data {printable(folder)}"
+    return Finding("one class alone", found, advice, stops=True)
+
+
+def _groups(files: Sequence[PhotoFile]) -> Iterator[Finding]:
+    splits: defaultdict[str, set[str]] = defaultdict(set)
     for file in files:
+        if file.group and file.split:
+            splits[file.group].add(file.split)
+    for group, found in splits.items():
+        if len(found) > 1:
+            where = f"the group {group} is in {' and '.join(sorted(found))}"
+            yield Finding("a group in two splits", where, "keep it in one", stops=True)
+
+
+def _copies(collection: Collection) -> Iterator[Finding]:
+    groups: defaultdict[str, list[PhotoFile]] = defaultdict(list)
+    for file in collection.files:
         if not file.fault:  # two empty files are not copies of a photo
             groups[file.sha256].append(file)
     for group in groups.values():
@@ -160,111 +147,126 @@ def _copies(files: Sequence[Inspected]) -> Iterator[Finding]:
         names = ", ".join(printable(file.path) for file in group)
         if len({file.split for file in group}) > 1:
             advice = "keep it in one split: a training photo cannot measure the model"
-            yield Finding("the same photo in two splits", names, advice)
+            yield Finding("the same photo in two splits", names, advice, told=True)
         if len({file.label for file in group}) > 1:
-            yield Finding("the same photo in two classes", names, "keep it in the right class")
+            yield Finding(
+                "the same photo in two classes", names, "keep it in the right class", told=True
+            )
         elif len({file.split for file in group}) < len(group):
             yield Finding("the same photo twice in one split", names, "keep one of them")
+    yield from _near_copies([group[0] for group in groups.values() if group[0].facts.thumbnail])
 
 
-def _unreadable(files: Sequence[Inspected]) -> Iterator[Finding]:
+def _near_copies(files: Sequence[PhotoFile]) -> Iterator[Finding]:
+    """Photos of train of which another split has a near-copy."""
+    train = [file for file in files if file.split == "train"]
+    others = [file for file in files if file.split not in ("train", "")]
+    if not train or not others:
+        return
+    tree = cKDTree(thumbnail_rows([file.facts.thumbnail for file in train]))
+    rows = thumbnail_rows([file.facts.thumbnail for file in others])
+    _, nearest = tree.query(rows, p=np.inf, distance_upper_bound=NEAR + 0.5)
+    for file, found in zip(others, nearest.tolist(), strict=True):
+        if found < len(train):
+            names = f"{printable(train[found].path)}, {printable(file.path)}"
+            advice = "look at both; if they show the same, keep them in one split"
+            yield Finding("nearly the same photo in two splits", names, advice, told=True)
+
+
+def _unreadable(files: Sequence[PhotoFile]) -> Iterator[Finding]:
     for file in files:
         if file.fault:
             found = f"{printable(file.path)}: {file.fault}"
-            yield Finding("an unreadable photo", found, "replace or delete it; fit leaves it out")
+            yield Finding("an unreadable photo", found, "training leaves it out", told=True)
 
 
-def _wrong_names(files: Sequence[Inspected]) -> Iterator[Finding]:
+def _wrong_names(collection: Collection) -> Iterator[Finding]:
     known = Image.registered_extensions()  # ".jpg" -> "JPEG"
-    for file in files:
+    for file in collection.files:
         suffix = file.path.suffix.lower()
-        if file.file_format and known.get(suffix) != file.file_format:
-            found = f"{printable(file.path)} is a {file.file_format}"
+        if file.facts.file_format and known.get(suffix) != file.facts.file_format:
+            found = f"{printable(file.path)} is a {file.facts.file_format}"
             advice = "rename it; training reads it anyway, by its content"
             yield Finding("a wrong extension", found, advice)
         if printable(file.path) != file.path.as_posix():
             advice = "rename it; training reads the photo anyway, but refuses such class names"
             yield Finding("a name that is not UTF-8", printable(file.path), advice)
+    same: defaultdict[str, set[str]] = defaultdict(set)
+    for file in collection.files:
+        same[" ".join(file.label.casefold().split())].add(file.label)
+    for labels in same.values():
+        if len(labels) > 1:
+            advice = "they are trained as different classes; if they are one, rename them"
+            found = ", ".join(sorted(labels))
+            yield Finding("classes whose names differ only in case", found, advice, told=True)
 
 
-def _misnamed_splits(files: Sequence[Inspected]) -> Iterator[Finding]:
-    splits = {file.split for file in files}
-    for split in sorted(splits & _MISNAMED.keys()):
-        if _MISNAMED[split] not in splits:
-            advice = f"rename it {_MISNAMED[split]}"
-            yield Finding("a split that fit does not read", split, advice)
-
-
-def _classes_without_photos(root: Path, files: Sequence[Inspected]) -> Iterator[Finding]:
-    folders = {(file.split, file.label) for file in files}
-    for split, label in sorted(folders - {(f.split, f.label) for f in files if not f.fault}):
-        found = f"no photo of {split}/{label} is readable"
-        yield _lacking(split, found, "replace them, or remove the class everywhere")
-    splits, labels = {file.split for file in files}, {file.label for file in files}
-    for folder in empty_class_folders(root, {"train", *splits}):
-        split, label = folder.parent.name, printable(Path(folder.name))
-        if split in splits and label in labels:
-            continue  # `_class_counts` reports it, because another split has the class
-        yield _lacking(split, f"{split}/{label} has no photos", advice_for_empty([folder]))
-
-
-def _lacking(split: str, found: str, advice: str) -> Finding:
-    is_train = split == "train"
-    kind = "a class that cannot be learned" if is_train else "a class that is not measured"
-    return Finding(kind, found, advice)
-
-
-def _class_counts(files: Sequence[Inspected]) -> Iterator[Finding]:
-    counts = Counter((file.split, file.label) for file in files)
-    splits, classes = {file.split for file in files}, {file.label for file in files}
-    first = "train" if "train" in splits else min(splits)
-    trained = {label: counts[first, label] for label in sorted(classes) if counts[first, label]}
-    for label in sorted(classes - trained.keys()):
-        found = f"{label} is not in {first}"
-        yield Finding("a class that cannot be learned", found, f"add photos to {first}/{label}")
-    for split, label in sorted(counts):
-        if counts[split, label] < TINY_CLASS:
-            found = f"{split}/{label} has {counts[split, label]} photos"
-            yield Finding("a tiny class", found, f"add photos, at least {TINY_CLASS}")
-    for split in sorted(splits - {first}):
-        for label in sorted(trained.keys() - {name for at, name in counts if at == split}):
-            found = f"{split}/{label} has no photos"
-            yield Finding("a class that is not measured", found, "add photos")
+def _class_counts(collection: Collection) -> Iterator[Finding]:
+    counts = Counter((f.split, f.label) for f in collection.files if f.split and not f.fault)
+    trained = {label: n for (split, label), n in sorted(counts.items()) if split == "train"}
+    made = set(collection.made)
+    divided = made | ({"train"} if made else set())
+    whole = Counter(file.label for file in collection.files if file.split in divided)
+    tiny = {("", label): count for label, count in whole.items()}
+    tiny |= {place: count for place, count in counts.items() if place[0] not in divided}
+    for (split, label), count in sorted(tiny.items()):
+        if count < TINY_CLASS:
+            name = f"{split}/{label}" if split else label
+            found = f"{name} has {count} photos" if count > 1 else f"{name} has one photo"
+            advice = f"add photos, at least {TINY_CLASS}"
+            yield Finding("a tiny class", found, advice, told=count == 1 and split in ("", "train"))
     if trained and max(trained.values()) >= IMBALANCE_RATIO * min(trained.values()):
         most, least = max(trained, key=trained.__getitem__), min(trained, key=trained.__getitem__)
-        found = (
-            f"{first}/{most} has {trained[most] / trained[least]:.1f} times the photos of {least}"
-        )
+        found = f"train/{most} has {trained[most] / trained[least]:.1f} times the photos of {least}"
         yield Finding("unequal classes", found, "try fit --class-weights, or add photos")
 
 
-def _ignored_files(root: Path) -> Iterator[Finding]:
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root)
-        if not path.is_file() or (len(name.parts) == 3 and is_photo(path)):
+def _not_measured(collection: Collection) -> Iterator[Finding]:
+    """Classes without a readable photo in validation or test."""
+    there = {(file.split, file.label) for file in collection.files}
+    readable = {(file.split, file.label) for file in collection.files if not file.fault}
+    known = there | set(collection.folders)
+    for split in collection.splits:
+        if split == "train" or (split == "test" and split in collection.made):
+            continue  # a class of three photos has none in a test split that was made
+        labels = {label for at, label in known if at == split}
+        labels |= {label for at, label in readable if at == "train"}
+        for label in sorted(labels - {label for at, label in readable if at == split}):
+            found, advice = f"{split}/{label} has no photos", "add photos"
+            if (split, label) in there:
+                found, advice = f"no photo of {split}/{label} is readable", "replace them"
+            yield Finding("a class that is not measured", found, advice, told=True)
+
+
+def _ranges(collection: Collection) -> Iterator[Finding]:
+    """Photos of few grey levels, such as 12 bits that are saved in 16."""
+    if collection.config.value_range != FULL_RANGE:
+        return
+    readable = [file for file in collection.files if not file.fault]
+    narrow = [file for file in readable if file.facts.high - file.facts.low < FLAT]
+    if not narrow:
+        return
+    share = max(file.facts.high - file.facts.low for file in narrow)
+    photos = "1 photo uses" if len(narrow) == 1 else f"{len(narrow)} photos use"
+    found = (
+        f"{photos} at most {share:.2%} of the range of values, such as "
+        f"{printable(narrow[0].path)}: {round(share * 256) + 1} of 256 grey levels are left"
+    )
+    advice = "look at them; they may be blank"
+    if 2 * len(narrow) > len(readable):
+        advice = "stretch their own range to the whole, --value-range data"
+    yield Finding("pictures that use little of their range", found, advice, told=True)
+
+
+def _passed_over(collection: Collection) -> Iterator[Finding]:
+    for each in collection.passed:
+        if each.reason == "hidden":
             continue
-        if len(name.parts) == 1 and not is_photo(path):
-            continue  # such as a licence beside the splits
-        advice = f"photos are read from SPLIT/CLASS/ and end in {', '.join(sorted(PHOTO_SUFFIXES))}"
-        yield Finding("an ignored file", printable(name), advice)
-
-
-def listed(findings: Sequence[Finding], most: int) -> list[str]:
-    """One line per finding, at most `most` of each kind, then how many more there are."""
-    if not findings:
-        return ["Nothing to fix."]
-    lines, kinds = [], Counter(finding.kind for finding in findings)
-    so_far: Counter[str] = Counter()
-    for finding in findings:
-        so_far[finding.kind] += 1
-        if so_far[finding.kind] <= most:
-            lines.append(f"{finding.kind}: {finding.found}: {finding.advice}")
-    for kind, count in kinds.items():
-        if count > most:
-            lines.append(f"{kind}: {count - most} more; list them with --show {count}")
-    lines.append(counted(len(findings)))
-    return lines
-
-
-def counted(findings: int) -> str:
-    return "1 finding" if findings == 1 else f"{findings} findings"
+        name = each.path
+        if name.is_relative_to(collection.root):
+            name = name.relative_to(collection.root)
+        advice = "photos are read from CLASS/ or SPLIT/CLASS/, in the formats of docs/images.md"
+        reason = (
+            "not a photo" if each.reason == ending(name) and not is_photo(name) else each.reason
+        )
+        yield Finding("an ignored file", f"{printable(name)} ({reason})", advice)

@@ -1,32 +1,52 @@
 """Which photos are trained on, and which ones the epochs are compared on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from train.config import DataConfig
 from train.errors import UsageError
-from train.photos.manifest import Manifest, scan
-from train.photos.pixels import without_unreadable
+from train.photos.collection import Collection, collect
+from train.photos.contents import remembered_facts
+from train.photos.findings import require_usable
+from train.photos.folders import printable
+from train.photos.manifest import Manifest
+from train.photos.sides import units_of
+from train.reading import OWN_RANGE, DataConfig
+
+# Shares of the training photos whose darkest and brightest values do not count.
+_TAIL = 0.01
 
 
 def divide(config: DataConfig) -> tuple[Manifest, Manifest, Manifest | None]:
     """All readable photos; those to train on; those to compare epochs on, None for `nothing`.
 
-    The validation split is read only if the epochs are compared on it.
+    The validation split is read only if the epochs are compared on it. Prints what was passed over
+    and what may spoil the result.
 
     Raises:
-        UsageError: the folder has no usable photos, fewer than two classes, an unreadable photo
-            under `strict`, or a class that is left without training photos.
+        UsageError: the photos cannot be trained on, a file is passed over under `strict`, or a
+            class is left without training photos.
     """
-    splits = ("train", "validation") if config.choose_on == "validation" else ("train",)
-    scanned = scan(config.data, splits)
-    if len(scanned.classes) < 2:
-        raise UsageError(f"{config.data}/train has one class folder; a classifier needs two.")
-    manifest = without_unreadable(scanned, config.cache, strict=config.strict)
+    collection = collect(config, _splits_of(config))
+    for line in require_usable(collection):
+        tqdm.write(line)
+    return parted(collection, config)
+
+
+def parted(
+    collection: Collection, config: DataConfig
+) -> tuple[Manifest, Manifest, Manifest | None]:
+    """As `divide`, of photos that were read before.
+
+    Raises:
+        UsageError: a class is left without training photos.
+    """
+    splits = _splits_of(config)
+    manifest = collection.manifest(splits)
     training = manifest.split("train")
-    _require_each_class(training, "is readable: replace them, or remove the class everywhere")
     if config.choose_on == "validation":
         return manifest, training, manifest.split("validation")
     if config.choose_on == "nothing":
@@ -36,9 +56,25 @@ def divide(config: DataConfig) -> tuple[Manifest, Manifest, Manifest | None]:
     return manifest, kept, held
 
 
+def _splits_of(config: DataConfig) -> tuple[str, ...]:
+    return ("train", "validation") if config.choose_on == "validation" else ("train",)
+
+
+def measured(config: DataConfig, training: Manifest) -> DataConfig:
+    """The config with a range of values LOW:HIGH instead of `data`."""
+    if config.value_range != OWN_RANGE:
+        return config
+    facts = remembered_facts(config.cache, config.max_pixels)
+    ranges = [(facts[photo.sha256].low, facts[photo.sha256].high) for photo in training.photos]
+    lows, highs = np.array(ranges).T
+    low, high = np.quantile(lows, _TAIL), np.quantile(highs, 1 - _TAIL)
+    tqdm.write(f"the values of the training photos: {low:.6f} to {high:.6f} of the full range")
+    return replace(config, value_range=f"{low:.6f}:{max(high, low + 1e-6):.6f}")
+
+
 def _require_each_class(training: Manifest, expected: str) -> None:
     found = {photo.label for photo in training.photos}
-    missing = ", ".join(f"train/{label}" for label in training.classes if label not in found)
+    missing = ", ".join(label for label in training.classes if label not in found)
     if missing:
         raise UsageError(f"{training.root}: no photo of {missing} {expected}.")
 
@@ -46,24 +82,22 @@ def _require_each_class(training: Manifest, expected: str) -> None:
 def hold_out(manifest: Manifest, share: float, seed: int) -> tuple[Manifest, Manifest]:
     """Split photos in two by drawing `share` of each class: (what stays, what is held out).
 
-    Copies of a photo, even in different classes, stay together, so that no training photo is
-    measured on. If copies would exceed a class's share, fewer are held out.
+    Copies of a photo, even in different classes, and photos of one group stay together, so that no
+    training photo is measured on. If they would exceed a class's share, fewer are held out.
 
     Raises:
         UsageError: no photo would be held out.
     """
     labels = manifest.labels()
     random = np.random.default_rng(seed)
-    copies: dict[str, list[int]] = {}  # content -> the photos that have it
-    for index, photo in enumerate(manifest.photos):
-        copies.setdefault(photo.sha256, []).append(index)
+    together = _together(manifest)
     count = len(manifest.classes)
     wanted = np.array([round(n * share) for n in np.bincount(labels, minlength=count).tolist()])
     held = np.zeros(len(labels), bool)
     drawn = np.zeros(count, int)  # of each class
     for label in range(count):
         for index in random.permutation(np.flatnonzero(labels == label)).tolist():
-            group = copies[manifest.photos[index].sha256]
+            group = together[index]
             after = drawn + np.bincount(labels[group], minlength=count)
             if not held[index] and (after <= wanted).all():
                 held[group], drawn = True, after
@@ -72,24 +106,49 @@ def hold_out(manifest: Manifest, share: float, seed: int) -> tuple[Manifest, Man
 
     def part(mask: NDArray[np.bool_]) -> Manifest:
         chosen = tuple(p for p, kept in zip(manifest.photos, mask, strict=True) if kept)
-        return Manifest(manifest.root, manifest.classes, chosen)
+        return manifest.of(chosen)
 
     return part(~held), part(held)
 
 
-def labelled_split(root: Path, split: str, cache: Path, classes: tuple[str, ...]) -> Manifest:
+def _together(manifest: Manifest) -> list[list[int]]:
+    """For each photo, the indices of those that share its content or its group, its own too."""
+    numbers = units_of([(photo.sha256, photo.group) for photo in manifest.photos])
+    units: dict[int, list[int]] = {}
+    for index, number in enumerate(numbers):
+        units.setdefault(number, []).append(index)
+    return [units[number] for number in numbers]
+
+
+def labelled_split(
+    root: Path,
+    split: str,
+    cache: Path,
+    classes: tuple[str, ...],
+    like: DataConfig | None = None,
+) -> Manifest:
     """The readable photos of one split, with labels numbered as in the model.
 
+    `like` says how the photos of a run are read: with which table and groups.
+
     Raises:
-        UsageError: the split has a class that the model does not know, or no readable photos.
+        UsageError: there is no such split, it has a class that the model does not know, or it has
+            no readable photos.
     """
-    found = without_unreadable(scan(root, (split,)), cache, strict=False)
-    strangers = set(found.classes) - set(classes)
+    config = replace(like or DataConfig(root), data=root, cache=cache)
+    collection = collect(config, (split,))
+    if split not in collection.splits:
+        raise UsageError(f"{printable(root)} has no split {split}: give another, or its folder.")
+    collection.require_nothing_passed_over()
+    if passed := collection.passed_over():
+        tqdm.write(f"{split}: passed over: {passed}")
+    found = collection.manifest((split,))
+    strangers = sorted(set(found.classes) - set(classes))
     if strangers:
         raise UsageError(
-            f"{root / split} has classes that the model does not know: "
-            f"{', '.join(sorted(strangers))}."
+            f"{printable(root)}: {split} has classes that the model does not know: "
+            f"{', '.join(strangers)}."
         )
     if not found.photos:
-        raise UsageError(f"{root / split} has no readable photos.")
-    return Manifest(found.root, classes, found.photos)
+        raise UsageError(f"{printable(root)}: {split} has no readable photos.")
+    return replace(found, classes=classes)

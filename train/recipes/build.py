@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from train.config import FitConfig, NetworkConfig, from_json
+from train.config import DataConfig, FitConfig, NetworkConfig, from_json
 from train.errors import CheckFailedError, TrainError, UsageError
 from train.export.bundle import BundleConfig, bundle
 from train.export.card import CARD
@@ -42,7 +42,18 @@ class BuildConfig:
     """Make a model from a folder of photos by a recipe."""
 
     data: Path
-    """Folder with {train,validation}/CLASS/*.jpg, and test if there is one."""
+    """Folder of the photos: CLASS/*.jpg, or {train,validation,test}/CLASS/*.jpg. Splits that are
+    missing are made, and recorded beside the cache."""
+    table: Path | None = None
+    """CSV or TSV file with the columns path, label and, if you like, split and group."""
+    group_by: str = ""
+    """Regular expression for a photo's path; photos with the same match are never in two splits."""
+    value_range: str | None = None
+    """Which pixel values become black and white, for every fit: `full`, `data` or LOW:HIGH."""
+    max_pixels: int | None = None
+    """Photos with more pixels are not read; the recipe's own, else 50 million, if not given."""
+    strict: bool = False
+    """Stop if anything in the folder or table is passed over."""
     recipe: str = "frozen"
     """A recipe that comes with the code (frozen, finetune, best, clothing), or a TOML file."""
     out: Path | None = None
@@ -56,6 +67,12 @@ class BuildConfig:
     """Folder from which the Lambda image and the local server take the model."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos and features; safe to delete."""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The flags for how every fit reads photos."""
+        flags = ("table", "group_by", "value_range", "max_pixels", "strict")
+        return {name: getattr(self, name) for name in flags if getattr(self, name)}
 
 
 def build(config: BuildConfig) -> None:
@@ -73,6 +90,7 @@ def build(config: BuildConfig) -> None:
         model=config.model,
         cache=config.cache,
         weights=read_weights(config.weights, recipe),
+        reading=config.reading,
     )
     if config.from_step:
         recipe = begun_at(recipe, config.from_step)
@@ -91,7 +109,7 @@ def _check(recipe: Recipe, place: Place) -> Photos:
     assert isinstance(last, BundleConfig)
     require_writable(last.golden_folder, "--model")
     require_golden_folder(last.golden_folder, last.pictures)
-    photos = look_at(place.data, fits)
+    photos = look_at(DataConfig(place.data, cache=place.cache, **place.reading), fits)
     if recipe.steps[0].verb == CHECKPOINT:
         with_size = any(CHECKPOINT in s.names.get("input_px", ()) for s in recipe.steps)
         require_checkpoint(place.checkpoint, photos.classes, with_size=with_size)

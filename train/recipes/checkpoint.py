@@ -21,7 +21,7 @@ from train.runs.folder import CONFIG, MODEL, RECORD, load_checkpoint, save_check
 from train.runs.model import read_model
 
 # Settings that are paths of the machine that trained.
-_PATHS = frozenset({"out", "data", "cache", "start", "teacher", "weights"})
+_PATHS = frozenset({"out", "data", "table", "cache", "start", "teacher", "weights"})
 
 
 def write_checkpoint(run: Path, folder: Path) -> None:

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from train.config import DataConfig
-from train.errors import UsageError
-from train.photos.manifest import Manifest, scan
-from train.photos.splits import divide
+from train.photos.collection import collect
+from train.photos.findings import require_usable
+from train.photos.manifest import Manifest
+from train.photos.splits import parted
 from train.recipes.recipe import Step
-
-SPLITS, TEST = ("train", "validation"), "test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +46,27 @@ class Photos:
         return [*measured, self.test.sha256] if step.verb == "bundle" and self.test else measured
 
 
-def look_at(root: Path, fits: Mapping[str, DataConfig]) -> Photos:
-    """Read every photo of the folder once, as `fit` does, and print those that are unreadable.
+def look_at(config: DataConfig, fits: Mapping[str, DataConfig]) -> Photos:
+    """Read every photo of the folder once, and print what may spoil the result.
 
     Raises:
-        UsageError: a split is missing or unusable, or test has a class that train does not have.
+        UsageError: the photos cannot be trained on, or a fit holds out too many.
     """
-    scanned = scan(root, SPLITS)
+    collection = collect(config)
+    for line in require_usable(collection):
+        print(line)
     divided: dict[DataConfig, Part] = {}
-    for config in fits.values():
-        if config not in divided:
-            manifest, training, choosing = divide(config)
+    for each in fits.values():
+        if each not in divided:
+            manifest, training, choosing = parted(collection, each)
             held = len(choosing.photos) if choosing else 0
-            divided[config] = Part(manifest.sha256(), len(training.photos), held)
-    test = scan(root, (TEST,)) if (root / TEST).is_dir() else None
-    strangers = set(test.classes) - set(scanned.classes) if test else None
-    if strangers:
-        raise UsageError(
-            f"{root / TEST} has classes that are not in train: {', '.join(sorted(strangers))}."
-        )
+            divided[each] = Part(manifest.sha256(), len(training.photos), held)
+    test = collection.manifest(("test",))
     return Photos(
-        classes=scanned.classes,
-        fits={name: divided[config] for name, config in fits.items()},
-        validation=_part(scanned.split("validation")),
-        test=_part(test) if test else None,
+        classes=collection.manifest(("train",)).classes,
+        fits={name: divided[each] for name, each in fits.items()},
+        validation=_part(collection.manifest(("validation",))),
+        test=_part(test) if test.photos else None,
     )
 
 

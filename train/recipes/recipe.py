@@ -43,7 +43,9 @@ CHECKPOINT = "checkpoint"
 SHIPPED = Path(__file__).parent
 
 # Flags that `build` itself sets.
-_BUILDS = frozenset({"data", "cache", "out", "resume", "int8", "recipe"})
+_BUILDS = frozenset(
+    {"data", "table", "group_by", "strict", "cache", "out", "resume", "int8", "recipe"}
+)
 
 # The verbs that a verb needs before it: quantize reads the exported file.
 _NEEDED = {"quantize": "export", "bundle": "export"}

@@ -8,7 +8,7 @@ caches and outputs lie, nor on the number of processes and threads.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ NO_WEIGHTS = "none"
 
 # Folders and speed; and runs, which are in the key as the keys of their steps.
 _NOT_IN_KEY = frozenset(
-    {"out", "cache", "workers", "threads", "tracker", "resume", "golden"}
+    {"out", "cache", "table", "strict", "workers", "threads", "tracker", "resume", "golden"}
     | {"run", "start", "teacher", "int8"}
 )
 # If these are files, the key has their contents.
@@ -41,6 +41,7 @@ class Place:
 
     Attributes:
         weights: a file or `none`, by backbone; "" stands for all other backbones.
+        reading: other flags of how photos are read, for every fit.
     """
 
     data: Path
@@ -48,6 +49,7 @@ class Place:
     model: Path
     cache: Path
     weights: Mapping[str, str]
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     def folder(self, run: str) -> Path:
         """The folder of a run."""
@@ -98,7 +100,8 @@ def config_of(recipe: Recipe, step: Step, place: Place) -> Any:
     """
     values = step.flags | {"data": place.data, "cache": place.cache}
     if step.verb == "fit":
-        values |= {"out": place.folder(step.name), "resume": True} | _sources(step, place)
+        values |= {"out": place.folder(step.name), "resume": True}
+        values |= dict(place.reading) | _sources(step, place)
     else:
         values |= {"run": place.folder(step.run)}
     if step.verb == "bundle":

@@ -50,7 +50,7 @@ class TrainedModel:
     def spec(self) -> PreprocessSpec:
         """How a photo becomes the network's input, at the size that it was trained for."""
         network = self.config.network
-        return preprocessing(network.backbone, network.input_px)
+        return preprocessing(network.backbone, network.input_px, self.config.data.levels)
 
 
 def save_model(

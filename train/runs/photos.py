@@ -5,11 +5,11 @@ photos are the same; other photos are refused.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from train.errors import UsageError
-from train.photos.manifest import Manifest, scan
-from train.photos.pixels import without_unreadable
+from train.photos.manifest import Manifest
 from train.photos.splits import hold_out, labelled_split
 from train.runs.model import SavedModel, TrainedModel
 
@@ -44,7 +44,8 @@ def named_photos(
     """
     if split == HOLDOUT:
         return held_out_photos(trained, run, cache, root)
-    return labelled_split(root or trained.config.data.data, split, cache, trained.classes)
+    data = trained.config.data
+    return labelled_split(root or data.data, split, cache, trained.classes, like=data)
 
 
 def held_out_photos(
@@ -64,9 +65,8 @@ def held_out_photos(
         )
     folders = list(dict.fromkeys([root or config.data, config.data]))
     for folder in folders:
-        if (folder / "train").is_dir():
-            scanned = scan(folder, ("train",))
-            manifest = without_unreadable(scanned, cache, strict=False)
+        with suppress(UsageError):  # it is not there, or has no train
+            manifest = labelled_split(folder, "train", cache, trained.classes, like=config)
             if manifest.sha256() == trained.manifest_sha256:
                 return hold_out(manifest, config.holdout, config.holdout_seed)[1]
     raise _not_found(folders, run)
@@ -85,7 +85,7 @@ def trained_photos(
     trained: TrainedModel, run: Path, cache: Path, root: Path | None = None
 ) -> Manifest:
     """The photos of train that the run was trained on: all except its held-out share."""
-    train = labelled_split(root or trained.config.data.data, "train", cache, trained.classes)
+    train = named_photos(trained, run, "train", cache, root)
     if unseen_split(trained) != HOLDOUT:
         return train
     return without(train, held_out_photos(trained, run, cache, root))
@@ -94,5 +94,4 @@ def trained_photos(
 def without(manifest: Manifest, others: Manifest) -> Manifest:
     """The photos whose content is not among the others'."""
     known = {photo.sha256 for photo in others.photos}
-    kept = tuple(photo for photo in manifest.photos if photo.sha256 not in known)
-    return Manifest(manifest.root, manifest.classes, kept)
+    return manifest.of(photo for photo in manifest.photos if photo.sha256 not in known)

@@ -101,6 +101,7 @@ def sweep(config: SweepConfig) -> None:
         torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     manifest, training, choosing = splits.divide(config.data)
+    config = replace(config, data=splits.measured(config.data, training))
     assert choosing is not None  # the config refuses `--choose-on nothing`
     make_heads, (train_rows, choosing_rows) = _frozen(config, (training, choosing), device)
     featured = time.perf_counter()
@@ -145,7 +146,7 @@ def _frozen(
         return make_head(width, classes, inner=inner, dropout=dropout)
 
     backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    spec = preprocessing(config.backbone, config.input_px)
+    spec = preprocessing(config.backbone, config.input_px, config.data.levels)
     rows = []
     for part in parts:
         features = cached_features(backbone, part, spec, config.data.cache, device)

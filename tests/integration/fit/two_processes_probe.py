@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 
 from serving.model.preprocess import PreprocessSpec, scale_and_offset
+from tests.photo_folder import manifest_of
 from tests.training import tiny_config
 from train.fit import loaders
 from train.fit.loop import _evaluate
 from train.fit.machine import make_accelerator
-from train.photos.manifest import Manifest, scan
+from train.photos.manifest import Manifest
 from train.photos.pixels import cached_pixels
 from train.runs.model import load_model
 
@@ -31,7 +32,7 @@ def main(out: Path, run: Path, root: Path, cache: Path) -> None:
     loader = accelerator.prepare(loaders.feature_loader(config, rows, labels, order))
     seen = [int(row) for batch, _ in loader for row in batch]
 
-    photos = scan(root, ("validation",))
+    photos = manifest_of(root, "validation")
     photos = Manifest(photos.root, photos.classes, photos.photos[:17])
     spec = PreprocessSpec.square(32)
     pixels = cached_pixels(photos, spec, cache)

@@ -191,7 +191,7 @@ def test_what_no_network_can_do_ends_a_build_before_its_first_step(
 
 def test_a_folder_without_photos_ends_a_build_before_its_first_step(tmp_path: Path):
     config = config_in(tmp_path, tmp_path / "nowhere", tmp_path, small_steps("frozen"))
-    with pytest.raises(UsageError, match="nowhere/train is missing"):
+    with pytest.raises(UsageError, match="nowhere is not a folder"):
         build(config)
 
 

@@ -13,12 +13,11 @@ import pytest
 from PIL import Image
 
 from tests.drawn import encoded, picture
-from tests.photo_folder import write_photo, write_photos
+from tests.photo_folder import manifest_of, write_photo, write_photos
 from tests.tiny_model import CLASSES, write_tiny_model
 from train.__main__ import main
 from train.evaluate.report import Mistake, thumbnail
 from train.evaluate.verb import confident_mistakes, draw_learning
-from train.photos.manifest import scan
 
 HOSTILE = "<script>alert(1)</script> & $name |*"
 
@@ -200,7 +199,7 @@ def test_a_mistake_tells_programs_the_files_name_and_not_where_it_lies(tmp_path)
 
 
 def test_the_surest_mistakes_come_first(tmp_path):
-    photos = scan(write_photos(tmp_path, 1), ("train",))  # blue, green, red
+    photos = manifest_of(write_photos(tmp_path / "photos", 1), "train")  # blue, green, red
     probabilities = np.array([[0.1, 0.8, 0.1], [0.2, 0.7, 0.1], [0.9, 0.05, 0.05]])
     found = confident_mistakes(probabilities, photos, 5)
     assert [(m.label, m.predicted, m.probability) for m in found] == [

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.photo_folder import write_photo, write_photos
+from tests.photo_folder import manifest_of, write_photo, write_photos
 from tests.tiny_model import CLASSES, write_tiny_model
 from train.__main__ import main
 from train.config import DataConfig
 from train.errors import UsageError
-from train.photos.findings import find_all, read_folder
-from train.photos.manifest import scan
+from train.photos.collection import collect
+from train.photos.findings import find_all
 from train.photos.splits import divide
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9.jpg")
@@ -41,22 +41,6 @@ def reading(folder: Path, **changes) -> DataConfig:
     return DataConfig(folder, cache=folder.parent / "cache", **changes)
 
 
-def test_dangling_links_and_folders_named_like_photos_are_left_out(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-):
-    (folder / "train/red/zz.jpg").symlink_to("nowhere.jpg")
-    (folder / "train/blue/album.jpg").mkdir()
-    write_photo(folder / "train/blue/album.jpg/deeper.jpg")
-    manifest, training, _ = divide(reading(folder))
-    assert len(training.photos) == 30
-    assert manifest.sha256() == divide(reading(folder))[0].sha256()
-    out = capsys.readouterr().out
-    assert "train/red/zz.jpg: It cannot be read: No such file" in out
-    assert "train/blue/album.jpg: It cannot be read: Is a directory" in out
-    with pytest.raises(UsageError, match=r"album\.jpg: It cannot be read"):
-        divide(reading(folder, strict=True))
-
-
 def test_a_link_that_is_mended_is_read_again(folder: Path):
     link = folder / "train/red/zz.jpg"
     link.symlink_to("later.jpg")
@@ -68,7 +52,7 @@ def test_a_link_that_is_mended_is_read_again(folder: Path):
 def test_a_photo_whose_name_is_not_utf8_is_trained_on(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ):
-    manifest = scan(folder)
+    manifest = manifest_of(folder)
     lines = [f"{p.split}\t{p.label}\t{p.path.as_posix()}\t{p.sha256}\n" for p in manifest.photos]
     assert manifest.sha256() == hashlib.sha256("".join(lines).encode()).hexdigest()
     write_photo(folder / "train/red" / NOT_UTF8)
@@ -76,15 +60,14 @@ def test_a_photo_whose_name_is_not_utf8_is_trained_on(
     changed, training, _ = divide(reading(folder))
     assert changed.sha256() != manifest.sha256()
     assert len(training.photos) == 31
-    assert f"left out: {folder}/train/blue/{SHOWN}: " in capsys.readouterr().out
+    assert f"an unreadable photo: train/blue/{SHOWN}: " in capsys.readouterr().out
     assert len(divide(reading(folder))[1].photos) == 31  # from what was remembered
 
 
 def test_a_class_whose_name_is_not_utf8_is_refused(folder: Path):
     write_photo(folder / "train" / os.fsdecode(b"caf\xe9") / "a.jpg")
     with pytest.raises(UsageError, match=r"train/caf\\xe9 is not UTF-8: rename"):
-        scan(folder)
-    assert main(["inspect", "--data", str(folder)]) == 0
+        manifest_of(folder)
 
 
 def test_a_report_shows_a_mistake_whose_name_is_not_utf8(folder: Path, tmp_path: Path):
@@ -104,7 +87,7 @@ def test_a_class_of_unreadable_photos_is_not_trained_without(folder: Path):
 
 
 def test_a_share_that_leaves_a_class_no_photo_is_refused(folder: Path):
-    with pytest.raises(UsageError, match=r"no photo of train/blue, .* --holdout 0\.99"):
+    with pytest.raises(UsageError, match=r"no photo of blue.* --holdout 0\.99"):
         divide(reading(folder, choose_on="holdout", holdout=0.99))
 
 
@@ -131,17 +114,15 @@ def test_a_split_of_a_single_class_is_measured(folder: Path, tmp_path: Path):
 
 
 def kinds(folder: Path) -> list[tuple[str, str]]:
-    return [(finding.kind, finding.found) for finding in find_all(folder, read_folder(folder))]
+    return [(finding.kind, finding.found) for finding in find_all(collect(reading(folder)))]
 
 
-def test_inspect_names_links_folders_and_names_that_are_odd(folder: Path):
+def test_inspect_names_links_and_names_that_are_odd(folder: Path):
     (folder / "train/red/zz.jpg").symlink_to("nowhere.jpg")
-    (folder / "train/blue/album.jpg").mkdir()
     write_photo(folder / "train/red" / NOT_UTF8)
     assert kinds(folder) == [
-        ("an unreadable photo", "train/blue/album.jpg: It cannot be read: Is a directory."),
-        ("an unreadable photo", "train/red/zz.jpg: It cannot be read: No such file or directory."),
         ("a name that is not UTF-8", f"train/red/{SHOWN}"),
+        ("an ignored file", "train/red/zz.jpg (dangling)"),
     ]
 
 
@@ -151,8 +132,3 @@ def test_inspect_tells_of_a_class_of_which_nothing_can_be_read(folder: Path):
     told = kinds(folder)
     assert ("a class that cannot be learned", "no photo of train/red is readable") in told
     assert ("a class that is not measured", "no photo of validation/blue is readable") in told
-
-
-def test_inspect_knows_a_split_by_another_name(folder: Path):
-    (folder / "validation").rename(folder / "val")
-    assert kinds(folder) == [("a split that fit does not read", "val")]
