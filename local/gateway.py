@@ -216,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Read the head strictly; the base class then takes it apart."""
         self._started = time.perf_counter()  # a connection may have been idle until now
         head, self._is_well_formed = wire.read_head(self.rfile)
-        stream, self.rfile = self.rfile, BytesIO(head)  # type: ignore[assignment]
+        stream, self.rfile = self.rfile, BytesIO(head)
         try:
             return super().parse_request()
         finally:

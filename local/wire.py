@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
-from typing import BinaryIO
+from io import BufferedIOBase
 
 # Lambda's limit for a synchronous event, 6 MB, as its emulator states it. The emulator truncates a
 # longer event without an error.
@@ -41,7 +41,7 @@ def _bad_request() -> RefusedError:
     return RefusedError(HTTPStatus.BAD_REQUEST, "Bad Request")
 
 
-def read_head(source: BinaryIO) -> tuple[bytes, bool]:
+def read_head(source: BufferedIOBase) -> tuple[bytes, bool]:
     """The header lines as far as the empty one, and whether all of them are well formed."""
     lines: list[bytes] = []
     while sum(map(len, lines)) < _MAX_HEAD_BYTES:
@@ -70,7 +70,7 @@ def content_length(headers: Message) -> int:
     return int(text)
 
 
-def read_body(headers: Message, source: BinaryIO) -> bytes:
+def read_body(headers: Message, source: BufferedIOBase) -> bytes:
     """The body, whether its length is said or it comes in chunks.
 
     Raises:
@@ -90,7 +90,7 @@ def read_body(headers: Message, source: BinaryIO) -> bytes:
     return _read_chunks(source)
 
 
-def _read_chunks(source: BinaryIO) -> bytes:
+def _read_chunks(source: BufferedIOBase) -> bytes:
     body = bytearray()
     while True:
         match = _CHUNK_SIZE.fullmatch(source.readline(_MAX_LINE_BYTES))

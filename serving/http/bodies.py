@@ -63,9 +63,9 @@ def _restored(data: bytes) -> bytes:
         text = data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
         return data  # as every image does, within its first bytes
-    ways = [lambda kept: kept.translate(_WINDOWS_1252).encode("latin-1")]
+    ways = [_as_latin_1]
     if b"\xed\xb2" in data or b"\xed\xb3" in data:  # lone surrogates, each for a byte
-        ways.append(lambda kept: kept.encode("utf-8", "surrogateescape"))
+        ways.append(_as_surrogates)
     for undo in ways:
         try:
             if is_image(undo(text[:64])):
@@ -75,6 +75,14 @@ def _restored(data: bytes) -> bytes:
     if _REPLACEMENT in data and _CONTROLS.search(text):
         raise UnsupportedImageError(_BECAME_TEXT)
     return data
+
+
+def _as_latin_1(text: str) -> bytes:
+    return text.translate(_WINDOWS_1252).encode("latin-1")
+
+
+def _as_surrogates(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _from_base64(data: bytes) -> bytes:
