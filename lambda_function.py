@@ -64,6 +64,12 @@ if register_before_snapshot is not None:
 
 
 def lambda_handler(event: Any, context: Any) -> Any:
-    """Answer one event of any kind that `serving.http.events` knows; never raises."""
+    """Answer one event of any kind that `serving.http.events` knows.
+
+    Raises:
+        UnservedMessageError: a queue or a notification sent it, and an answer would lose it.
+    """
+    if context is None:  # called from Python, as when trying it
+        return app.handle(event, request_id="none")
     remaining_s = context.get_remaining_time_in_millis() / 1000
     return app.handle(event, request_id=context.aws_request_id, remaining_s=remaining_s)

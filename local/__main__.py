@@ -9,15 +9,17 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from local import backends, demo
+from local import backends, demo, lines
 from local.backends import ROOT, Backend, FunctionConfig
 from local.errors import BackendError, LocalError
-from local.gateway import Gateway, HttpRequest, answer
+from local.gateway import Gateway, HttpRequest, HttpResponse, answer
 from serving.settings import Settings
 
 
@@ -44,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve until Ctrl-C")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on")
     serve.add_argument("--port", type=_port, default=8080, help="0 means any free one")
+    serve.add_argument(
+        "--verbose", action="store_true", help="the function's own log, lines of JSON"
+    )
     show = commands.add_parser("demo", help="classify a picture over HTTP, print the answer")
     show.add_argument("--image", type=Path, help="your photo, instead of the drawn sample")
     for command in (serve, show):
@@ -74,12 +79,41 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    with _gateway(options, options.host, options.port, sys.stderr) as gateway:
-        print(f"Serving on {gateway.url}; press Ctrl-C to stop.")
-        print(f"  The function runs in {gateway.backend.title}.")
-        print(f"  curl --data-binary @photo.jpg {gateway.url}/predict", flush=True)
-        gateway.serve_forever(poll_interval=0.1)
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("a+") as log:
+        try:
+            with _gateway(
+                options, options.host, options.port, sys.stderr if options.verbose else log
+            ) as gateway:
+                if not options.verbose:
+                    gateway.report = _Reporter(log)
+                print(f"Serving on {gateway.url}; press Ctrl-C to stop.")
+                print(f"  The function runs in {gateway.backend.title}.")
+                print(f"  curl --data-binary @photo.jpg {gateway.url}/predict", flush=True)
+                gateway.serve_forever(poll_interval=0.1)
+        except LocalError:
+            _show_end(log)
+            raise
     return 0
+
+
+class _Reporter:
+    """Prints a line a request, and the function's own log of one that failed."""
+
+    def __init__(self, log: IO[str]) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+
+    def __call__(self, method: str, path: str, response: HttpResponse, duration_ms: float) -> None:
+        with self._lock:
+            print(lines.line(method, path, response, duration_ms), flush=True)
+            if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                _show_end(self._log)
+            self._log.truncate(0)  # it is appended to, so the function goes on at its start
+
+
+def _show_end(log: IO[str]) -> None:
+    log.seek(0)
+    sys.stderr.writelines(log.readlines()[-15:])
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -92,8 +126,7 @@ def _demo(options: argparse.Namespace) -> int:
                 print(f"The function runs in {gateway.backend.title}.\n")
                 return demo.run(gateway, image)
         except LocalError:
-            log.seek(0)
-            sys.stderr.writelines(log.readlines()[-15:])
+            _show_end(log)
             raise
 
 

@@ -13,13 +13,15 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from local.errors import BackendError, FunctionTimeoutError
+from local.errors import BackendError, FunctionFailedError, FunctionTimeoutError
 from local.runtime_interface import RuntimeInterface, free_ports, port_answers
+from local.watcher import session_members
 
 _ROOT = Path(__file__).resolve().parent.parent
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 _START_TIMEOUT_S = 15.0
 _END_TIMEOUT_S = 3.0
+_DEATH_TIMEOUT_S = 0.5  # for the system to tell that a process has died
 
 
 def binary_path() -> Path | None:
@@ -81,6 +83,12 @@ class Emulator:
             stderr=self._log,
             start_new_session=True,  # Ctrl-C does not reach the emulator; `close` ends it
         )
+        self._watcher = subprocess.Popen(
+            [sys.executable, "-m", "local.watcher", str(self._process.pid)],
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         self._interface = RuntimeInterface(port, timeout_s=self._timeout_s)
         # `close` may have been called while it started.
         if self._is_closed or not port_answers(port, timeout_s=_START_TIMEOUT_S):
@@ -92,13 +100,29 @@ class Emulator:
             if self._is_closed:
                 raise BackendError("AWS's runtime emulator was stopped.")
             if self._process.poll() is not None:
-                self._end()
-                self._start()
+                self._restart()
             try:
-                return self._interface.invoke(event)
+                try:
+                    return self._interface.invoke(event)
+                except FunctionFailedError:
+                    if not self._has_died():
+                        raise
+                    self._restart()  # it was dead before the event could reach the function
+                    return self._interface.invoke(event)
             except FunctionTimeoutError:
                 self._end()  # Lambda discards a sandbox after a timeout, too
                 raise
+
+    def _has_died(self) -> bool:
+        try:
+            self._process.wait(_DEATH_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _restart(self) -> None:
+        self._end()
+        self._start()
 
     def close(self) -> None:
         """End it for good; invocations that still wait do not restart it."""
@@ -107,7 +131,9 @@ class Emulator:
 
     def _end(self) -> None:
         """End the emulator and the runtime that it started, if they still run."""
-        children = _session(self._process.pid)
+        self._watcher.kill()
+        self._watcher.communicate()
+        children = session_members(self._process.pid)
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -121,16 +147,3 @@ class Emulator:
                     os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-
-
-def _session(leader: int) -> list[int]:
-    """The other processes of the session that `leader` leads (proc(5): Linux only)."""
-    members = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != leader:
-            try:
-                if os.getsid(int(folder.name)) == leader:
-                    members.append(int(folder.name))
-            except (ProcessLookupError, PermissionError):
-                continue
-    return members

@@ -3,7 +3,7 @@
 An HTTP request becomes an event of payload format 2.0, and the function's answer becomes the
 response (API Gateway developer guide, "Create AWS Lambda proxy integrations for HTTP APIs"). Binary
 bodies reach the function as base64, as behind the deployed API. API Gateway's own errors are JSON
-documents with one field, `message`: here 411, 413, 502 and 504.
+documents with one field, `message`: here 400, 413, 501, 502 and 504.
 """
 
 import base64
@@ -12,21 +12,21 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import uuid4
 
+from local import wire
 from local.backends import Backend
 from local.errors import BackendError, FunctionFailedError, FunctionTimeoutError
+from local.wire import MAX_EVENT_BYTES, RefusedError, too_large
 
-# Lambda's limit for a synchronous event, 6 MB, as its emulator states it. The emulator truncates a
-# longer event without an error.
-MAX_EVENT_BYTES = 6_291_556
 _MAX_DRAINED_BYTES = 64_000_000
 _SOCKET_TIMEOUT_S = 30.0
 _WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
@@ -55,25 +55,13 @@ class HttpResponse:
     body: bytes = b""
 
 
-@dataclass(slots=True)
-class RefusedError(Exception):
-    """The request is refused without calling the function."""
-
-    status: HTTPStatus
-    message: str
-    headers: tuple[tuple[str, str], ...] = field(default=())
-
-    def response(self) -> HttpResponse:
-        """The refusal as API Gateway words it."""
-        body = json.dumps({"message": self.message}).encode()
-        return HttpResponse(self.status, (("content-type", "application/json"),), body)
-
-
 def event_of(request: HttpRequest) -> dict[str, Any]:
     """The event, in payload format 2.0, that API Gateway makes of a request."""
     raw_path, _, query = request.target.partition("?")
     path = unquote(raw_path) or "/"
     headers = _joined((name.lower(), value.strip()) for name, value in request.headers)
+    if headers.pop("transfer-encoding", None):  # the API puts the chunks together
+        headers["content-length"] = str(len(request.body))
     cookies = [part.strip() for part in headers.pop("cookie", "").split(";") if part.strip()]
     now = datetime.now(UTC)
     event: dict[str, Any] = {
@@ -161,8 +149,8 @@ def _bad_gateway() -> RefusedError:
     return RefusedError(HTTPStatus.BAD_GATEWAY, "Internal Server Error")
 
 
-def _too_large() -> RefusedError:
-    return RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Request Entity Too Large")
+def _refusal(error: RefusedError) -> HttpResponse:
+    return HttpResponse(error.status, (("content-type", "application/json"),), error.body())
 
 
 def answer(request: HttpRequest, backend: Backend) -> HttpResponse:
@@ -170,24 +158,34 @@ def answer(request: HttpRequest, backend: Backend) -> HttpResponse:
     try:
         event = json.dumps(event_of(request), separators=(",", ":")).encode()
         if len(event) > MAX_EVENT_BYTES:
-            raise _too_large()
+            raise too_large()
         return response_of(backend.invoke(event))
     except RefusedError as error:
-        return error.response()
+        return _refusal(error)
     except FunctionTimeoutError:
-        return RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "Endpoint request timed out").response()
+        return _refusal(RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "Endpoint request timed out"))
     except (FunctionFailedError, BackendError):
-        return _bad_gateway().response()
+        return _refusal(_bad_gateway())
+
+
+Report = Callable[[str, str, HttpResponse, float], None]
 
 
 class Gateway(ThreadingHTTPServer):
-    """The HTTP server; its backend takes one invocation at a time."""
+    """The HTTP server; its backend takes one invocation at a time.
+
+    `report` is told of each request: its method and path, the response, and how many milliseconds
+    that took.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, host: str, port: int, backend: Backend) -> None:
+    def __init__(
+        self, host: str, port: int, backend: Backend, report: Report | None = None
+    ) -> None:
         self.backend = backend
+        self.report = report
         super().__init__((host, port), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -208,16 +206,31 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "local-gateway"
     timeout = _SOCKET_TIMEOUT_S
     disable_nagle_algorithm = True  # a small answer would wait 40 ms for the client's ACK
-    error_content_type = "application/json"
-    error_message_format = '{"message": "%(message)s"}'
+
+    def handle_one_request(self) -> None:
+        """Answer the connection's next request."""
+        self._started, self.command, self.path = time.perf_counter(), "", ""
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        """Read the head strictly; the base class then takes it apart."""
+        self._started = time.perf_counter()  # a connection may have been idle until now
+        head, self._is_well_formed = wire.read_head(self.rfile)
+        stream, self.rfile = self.rfile, BytesIO(head)
+        try:
+            return super().parse_request()
+        finally:
+            self.rfile = stream
 
     def _answer(self) -> None:
         try:
+            if not self._is_well_formed:
+                raise RefusedError(HTTPStatus.BAD_REQUEST, "Bad Request")
             request = HttpRequest(
                 method=self.command,
                 target=_origin_form(self.path),
                 headers=tuple(self.headers.items()),
-                body=self._body(),
+                body=wire.read_body(self.headers, self.rfile),
                 source_ip=self.client_address[0],
                 protocol=self.request_version,
             )
@@ -232,36 +245,24 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_expect_100(self) -> bool:
         """Refuse before the client sends a body that would be refused."""
         try:
-            self._content_length()
+            wire.content_length(self.headers)
         except RefusedError as refusal:
             self.close_connection = True
-            self._send(refusal.response())
+            self._send(_refusal(refusal))
             return False
         return super().handle_expect_100()
 
-    def _body(self) -> bytes:
-        length = self._content_length()
-        body = self.rfile.read(length)
-        if len(body) < length:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "Bad Request")
-        return body
-
-    def _content_length(self) -> int:
-        if "transfer-encoding" in self.headers:
-            raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "Length Required")
-        text = self.headers.get("content-length", "0").strip()
-        if not (text.isascii() and text.isdigit()) or len(text) > 18:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "Bad Request")
-        if int(text) > MAX_EVENT_BYTES:
-            raise _too_large()
-        return int(text)
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse what the base class does not take, such as an unknown method."""
+        self.close_connection = True
+        self._send(_refusal(RefusedError(HTTPStatus(code), HTTPStatus(code).phrase)))
 
     def _refuse(self, refusal: RefusedError) -> None:
         """Answer, then read the rest of the request: a reset would lose the client the answer."""
         self.close_connection = True
-        self._send(refusal.response())
+        self._send(_refusal(refusal))
         deadline = time.monotonic() + _SOCKET_TIMEOUT_S
-        left = min(_declared_length(self.headers.get("content-length")), _MAX_DRAINED_BYTES)
+        left = _MAX_DRAINED_BYTES
         while left > 0 and time.monotonic() < deadline:
             chunk = self.rfile.read1(min(left, 65_536))
             if not chunk:
@@ -281,15 +282,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if has_body:
             self.wfile.write(response.body)
+        if self.server.report is not None:
+            duration_ms = (time.perf_counter() - self._started) * 1000
+            path = urlsplit(_origin_form(self.path)).path
+            self.server.report(self.command or "?", path, response, duration_ms)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Write nothing: the function logs each request itself."""
+        """Write nothing: `report` and the function's own log tell of each request."""
 
 
 def _origin_form(target: str) -> str:
     """A request's target without scheme and host, which clients behind a proxy include."""
     return re.sub("^https?://[^/?]*", "", target, flags=re.IGNORECASE)
-
-
-def _declared_length(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else 0

@@ -12,12 +12,14 @@ from typing import Any
 
 from serving import telemetry
 from serving.errors import (
+    InvalidRequestError,
     MethodNotAllowedError,
     NotAcceptableError,
     NotFoundError,
     RemoteError,
     RequestError,
     ServingError,
+    UnservedMessageError,
 )
 from serving.http import accept, events, problems
 from serving.http.events import Request, Response, Source
@@ -71,15 +73,22 @@ class App:
         }
 
     def handle(self, event: Any, request_id: str, *, remaining_s: float = math.inf) -> Any:
-        """Answer one event. Never raises: an error becomes a problem document.
+        """Answer one event; an error becomes a problem document.
 
         Args:
             event: of any kind that `serving.http.events` knows, or anything else.
             request_id: the invocation's id, repeated in problems and in the log.
             remaining_s: seconds until Lambda ends the invocation.
+
+        Raises:
+            UnservedMessageError: a queue or a notification sent it, and an answer would lose it.
         """
         started = time.perf_counter()
-        request = events.read(event)
+        try:
+            request = self._with_known_path(events.read(event))
+        except UnservedMessageError as error:
+            self._telemetry.log_message(request_id, error)
+            raise
         try:
             response = self._route(request, remaining_s)
         except (RequestError, RemoteError) as error:
@@ -97,7 +106,15 @@ class App:
         self._telemetry.log_request(request, response, request_id, duration_ms)
         return events.write(self._with_headers(response, request), request)
 
+    def _with_known_path(self, request: Request) -> Request:
+        """The request with the first of its possible paths that there is."""
+        there_are = {path for _, path in self._routes}
+        known = tuple(path for path in request.paths if path in there_are)
+        return replace(request, paths=known[:1] or request.paths)
+
     def _route(self, request: Request, remaining_s: float) -> Response:
+        if request.refusal:
+            raise InvalidRequestError(request.refusal)
         allowed = self._allowed(request.path)
         if request.method == "OPTIONS":
             return Response(HTTPStatus.NO_CONTENT, None, headers={"allow": ", ".join(allowed)})

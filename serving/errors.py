@@ -16,6 +16,7 @@
         ├── RemoteError                     another server is at fault
         │   ├── RemoteFailedError           502  remote_failed
         │   └── RemoteTimeoutError          504  remote_timeout
+        ├── UnservedMessageError            raised to Lambda: an answer would lose the message
         └── SetupError                      stops the function at init, never reaches a caller
             ├── SettingsError               an environment variable is out of range
             └── ContractError               the model file's contract is missing or wrong
@@ -109,6 +110,12 @@ class RemoteFailedError(RemoteError):
 class RemoteTimeoutError(RemoteError):
     status = HTTPStatus.GATEWAY_TIMEOUT
     code = "remote_timeout"
+
+
+class UnservedMessageError(ServingError):
+    """A queue or a notification service sent the event; Lambda keeps it only if this is raised."""
+
+    code = "unserved_message"
 
 
 class SetupError(ServingError):

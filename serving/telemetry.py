@@ -13,6 +13,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
+from serving.errors import ServingError
 from serving.http.events import Request, Response
 
 NAMESPACE = "PhotoClassifier"
@@ -78,6 +79,17 @@ class Telemetry:
         for name in counts.keys() - single.keys():  # a dimension has one value in a line
             for value, count in counts[name].items():
                 self._count(request_id, name, value, count)
+
+    def log_message(self, request_id: str, error: ServingError) -> None:
+        """Write what was wrong with an event that is raised instead of answered."""
+        line = {
+            "level": "ERROR",
+            "message": "unserved message",
+            "request_id": request_id,
+            "code": error.code,
+            "detail": error.detail,
+        }
+        self._write(json.dumps(line))
 
     def log_failure(self, request_id: str) -> None:
         """Write the traceback of the exception being handled, which no answer shows."""

@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 EVENTS = Path(__file__).parent / "events"
-HTTP_KINDS = ("http_api_v2", "rest_api_v1", "function_url", "alb", "alb_multi_value")
+HTTP_KINDS = (
+    *("http_api_v2", "http_api_v1", "rest_api_v1", "function_url", "alb", "alb_multi_value"),
+)
 
 # Headers of a request's body.
 JPEG = {"content-type": "image/jpeg"}
@@ -58,6 +60,8 @@ def event(
         made["rawQueryString"] = query
     else:
         made["path"], made["httpMethod"] = path, method
+        if made.get("pathParameters"):
+            made["pathParameters"] = {"proxy": path[1:]}
         _put_query(made, kind, query)
     for name, value in (headers or {}).items():
         if "headers" in made:

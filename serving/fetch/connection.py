@@ -8,7 +8,8 @@ urllib3 or httpx would make that first answer slower than a bare handler's.
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from http.client import HTTPConnection, HTTPResponse, IncompleteRead
+from http import HTTPStatus
+from http.client import BadStatusLine, HTTPConnection, HTTPResponse, IncompleteRead, parse_headers
 from io import BufferedReader
 from ipaddress import ip_address
 
@@ -22,6 +23,7 @@ from serving.fetch.deadline import Watchdog, in_time, timed_out
 from serving.fetch.urls import DEFAULT_PORTS, Target
 
 _MAX_TRIED = 4  # addresses that are tried; all are checked
+_MAX_INTERIM = 10
 
 Resolve = Callable[[str, int], Sequence[str]]
 
@@ -110,6 +112,18 @@ class _Response(HTTPResponse):
     def begin(self) -> None:
         self.fp = _Sized(self.fp.detach())
         super().begin()
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """The status line after all interim ones, such as 103 Early Hints (RFC 9110, 15.2).
+
+        http.client itself skips 100 and takes any other one for the answer.
+        """
+        for _ in range(_MAX_INTERIM):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if status >= 200 or status in (HTTPStatus.CONTINUE, HTTPStatus.SWITCHING_PROTOCOLS):
+                return version, status, reason
+            parse_headers(self.fp)
+        raise BadStatusLine("too many interim responses")
 
 
 class GuardedConnection(HTTPConnection):

@@ -19,20 +19,20 @@ from serving.errors import (
     ServingError,
     TooLargeError,
 )
-from serving.fetch import urls
+from serving.fetch import inflate, urls
 from serving.fetch.addresses import AddressPolicy, is_public
 from serving.fetch.connection import Guard, GuardedConnection, Resolve, resolve_by_system
 from serving.fetch.deadline import Watchdog, timed_out
 from serving.fetch.urls import Target
 from serving.settings import Settings
 
-MAX_REDIRECTS = 3
+MAX_REDIRECTS = 10
 _CHUNK_BYTES = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REQUEST_HEADERS = {
     "User-Agent": "photo-classifier-lambda/1",
     "Accept": "image/*",
-    # Nothing is inflated, so that a small body cannot become a large one.
+    # Some servers compress all the same; what that inflates to is limited, too.
     "Accept-Encoding": "identity",
     "Connection": "close",
 }
@@ -138,7 +138,8 @@ class Fetcher:
             raise IncompleteRead(bytes(body), response.length)
         if not body:
             raise RemoteFailedError("The URL's server answered with an empty body.")
-        return bytes(body)
+        encoding = response.headers.get("content-encoding", "")
+        return _inflated(bytes(body), encoding, max_bytes) if encoding else bytes(body)
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -155,12 +156,15 @@ def _check(response: HTTPResponse) -> None:
             f"The URL's server answered {response.status}{phrase}. "
             "Check that the URL opens without logging in, or send the image itself."
         )
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
+
+
+def _inflated(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    try:
+        return inflate.inflated(body, encoding, max_bytes=max_bytes)
+    except inflate.InflateError as error:
         raise RemoteFailedError(
-            "The URL's server sent a compressed body, although the request did not allow that. "
-            "Send the image itself."
-        )
+            f"The URL's server sent a body that is {error}. Send the image itself."
+        ) from error
 
 
 def _too_large(max_bytes: int) -> TooLargeError:

@@ -9,13 +9,15 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from serving.errors import InvalidRequestError, RemoteFailedError, TooLargeError
+from serving.errors import InvalidRequestError, RemoteFailedError, ServingError, TooLargeError
+from serving.fetch import inflate
 from serving.fetch.deadline import in_time, timed_out
 from serving.settings import Settings
 
-_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([^\ud800-\udfff]{1,1024})")
+_CHUNK_BYTES = 256 * 1024
+_URI = re.compile(r"(?i:s3)://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([^\ud800-\udfff]{1,1024})")
 
 
 class S3Fetcher:
@@ -35,10 +37,11 @@ class S3Fetcher:
         Raises:
             InvalidRequestError: the URI is not s3://bucket/key.
             TooLargeError: the object is larger than FETCH_MAX_BYTES.
-            RemoteFailedError: the object does not exist, or the role may not read it.
+            RemoteFailedError: the object does not exist, the role may not read it, or it does not
+                arrive whole.
             RemoteTimeoutError: it does not arrive within `timeout_s`.
         """
-        match = _URI.fullmatch(url)
+        match = _URI.fullmatch(url.lstrip().rstrip("\r\n"))
         if match is None:
             raise InvalidRequestError("The field 's3' must be of the form s3://bucket/key.")
         return in_time(lambda: self._download(match[1], match[2]), timeout_s)
@@ -47,22 +50,33 @@ class S3Fetcher:
         max_bytes = self._settings.fetch_max_bytes
         try:
             answer = self._made_client().get_object(Bucket=bucket, Key=key)
-            if answer["ContentLength"] > max_bytes:
-                raise TooLargeError(
-                    f"The object is larger than the limit of {max_bytes:,} bytes. "
-                    "Send a smaller image."
-                )
             with answer["Body"] as stream:
-                body: bytes = stream.read()  # at most ContentLength bytes
-            return body
+                length = answer.get("ContentLength") or 0
+                _check_size(length, max_bytes)
+                body = bytearray()
+                while chunk := stream.read(_CHUNK_BYTES):
+                    body += chunk
+                    _check_size(len(body), max_bytes)
+            if len(body) < length:
+                raise RemoteFailedError("S3 closed the connection too early. Try again.")
+            if not body:
+                raise RemoteFailedError("The object is empty. Name one that holds an image.")
+            encoding = answer.get("ContentEncoding") or ""
+            return inflate.inflated(bytes(body), encoding, max_bytes=max_bytes)
+        except ServingError:
+            raise
         except ClientError as error:
             code = re.sub(r"[^A-Za-z0-9]", "", str(error.response.get("Error", {}).get("Code")))
             raise RemoteFailedError(
                 f"S3 refused the object ({code[:40]}). Check that it exists and that the "
                 "function's role may read it."
             ) from error
-        except BotoCoreError as error:
-            if "Timeout" in type(error).__name__:
+        except inflate.InflateError as error:
+            raise RemoteFailedError(f"The object is {error}. Upload the image itself.") from error
+        except Exception as error:
+            # botocore passes on what urllib3, http.client, ssl and socket raise. The message stays
+            # out of the log and the answer, since it may hold the key.
+            if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
                 raise timed_out() from error
             raise RemoteFailedError(
                 "S3 cannot be reached, or closed the connection too early."
@@ -81,3 +95,10 @@ class S3Fetcher:
                     ),
                 )
             return self._client
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise TooLargeError(
+            f"The object is larger than the limit of {max_bytes:,} bytes. Send a smaller image."
+        )

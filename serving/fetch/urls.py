@@ -18,6 +18,7 @@ from serving.settings import Settings
 URL_MAX_CHARS = 8_000
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\u2000-\u200f\u2028-\u202f\u3000\ufeff\ud800-\udfff\\]")
+_AROUND = " \t\r\n\f\v\xa0\u200b\u3000\ufeff"  # what copying a URL brings along
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")  # RFC 1123, and _ which some real names have
 _KEPT = "/?%:@!$&'()*+,;=~[]"  # not encoded in a path or query (RFC 3986)
 _ASCII_BUT_SPACE = bytes(code for code in range(128) if code != ord(" "))
@@ -53,10 +54,13 @@ def of_header(value: str) -> str:
 def parse(url: str, settings: Settings) -> Target:
     """Read a URL that came from a caller or a redirect, and check it against the settings.
 
+    White space around it is dropped.
+
     Raises:
         InvalidRequestError: it is not an absolute URL, or longer than URL_MAX_CHARS.
         ForbiddenUrlError: it must not be fetched; the message says why.
     """
+    url = url.strip(_AROUND)
     if len(url) > URL_MAX_CHARS:
         raise InvalidRequestError(
             f"The URL has {len(url):,} characters; the limit is {URL_MAX_CHARS:,}."

@@ -1,9 +1,11 @@
 """A multipart/form-data body in, its parts out (RFC 7578), parsed by python-multipart.
 
-Imported by the first form that arrives.
+What that leaves to its caller is here: which parts are files, and how a part is encoded. Imported
+by the first form that arrives.
 """
 
-from dataclasses import dataclass
+import binascii
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from python_multipart import MultipartParser
@@ -11,6 +13,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from serving.errors import InvalidRequestError
+from serving.http import bodies
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -21,25 +24,60 @@ _MAX_PARTS = 300
 
 @dataclass(slots=True)
 class Part:
-    """One field of a form.
+    """One field of a form: its headers, names in lower case, and its content as sent."""
 
-    Attributes:
-        name: the field's name.
-        filename: a file's name, which may be empty; None for a field that is not a file.
-        data: the content as sent.
-    """
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    content: bytes = b""
 
-    name: str = ""
-    filename: str | None = None
-    data: bytes = b""
+    def _options(self) -> dict[bytes, bytes]:
+        return parse_options_header(self.headers.get(b"content-disposition"))[1]
+
+    @property
+    def name(self) -> str:
+        """The field's name."""
+        return self._options().get(b"name", b"").decode(errors="replace")
+
+    @property
+    def is_named_file(self) -> bool:
+        """Whether a file's name comes with it. An <input type="file"> left empty has an empty one;
+        some clients send `filename*` alone, which RFC 7578 does not allow.
+        """
+        disposition = self.headers.get(b"content-disposition", b"").lower()
+        return bool(self._options().get(b"filename")) or b"filename*=" in disposition
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is an image rather than a text field: by its name, its type or its bytes."""
+        media_type = self.headers.get(b"content-type", b"").lower()
+        is_typed = media_type.startswith((b"image/", b"application/octet-stream"))
+        return self.is_named_file or is_typed or bodies.is_image(self.content)
+
+    def data(self) -> bytes:
+        """The content, decoded from its Content-Transfer-Encoding (RFC 2045).
+
+        Raises:
+            InvalidRequestError: it is not base64 although its header says so.
+        """
+        encoding = self.headers.get(b"content-transfer-encoding", b"").strip().lower()
+        if encoding == b"quoted-printable" and self.content.isascii():
+            return binascii.a2b_qp(self.content)
+        if encoding == b"base64" and not bodies.is_image(self.content):
+            try:
+                return bodies.base64_bytes(self.content.decode("ascii"))
+            except ValueError as error:
+                raise InvalidRequestError(
+                    f"The form's field '{self.name[:40]}' is not valid base64, "
+                    "although its Content-Transfer-Encoding says so."
+                ) from error
+        return self.content
 
     def text(self) -> str:
-        """The content of a field that is not a file; InvalidRequestError if it is not UTF-8."""
+        """The content of a text field; InvalidRequestError if it is not UTF-8."""
         try:
-            return self.data.decode()
+            return self.data().decode("utf-8-sig").strip()
         except UnicodeDecodeError as error:
             raise InvalidRequestError(
-                f"The form's field '{self.name[:40]}' is not UTF-8. "
+                f"The form's field '{self.name[:40]}' is neither an image nor UTF-8. "
                 "Send an image as a file, with a filename."
             ) from error
 
@@ -80,17 +118,15 @@ class _Collector:
     def __init__(self) -> None:
         self.parts: list[Part] = []
         self.is_whole = False
-        self._name = b""
-        self._value = b""
-        self._chunks: list[bytes] = []
+        self._name, self._value, self._content = bytearray(), bytearray(), bytearray()
 
     def callbacks(self) -> "MultipartCallbacks":
         return {
             "on_part_begin": self._begin,
-            "on_header_field": self._header_name,
-            "on_header_value": self._header_value,
+            "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
             "on_header_end": self._header,
-            "on_part_data": self._data,
+            "on_part_data": lambda data, start, end: self._content.extend(data[start:end]),
             "on_part_end": self._end,
             "on_end": self._whole,
         }
@@ -100,27 +136,14 @@ class _Collector:
             raise InvalidRequestError(f"The form has more than {_MAX_PARTS} fields.")
         self.parts.append(Part())
 
-    def _header_name(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
     def _header(self) -> None:
-        if self._name.lower() == b"content-disposition":
-            options = parse_options_header(self._value)[1]
-            part = self.parts[-1]
-            part.name = options.get(b"name", b"").decode(errors="replace")
-            if b"filename" in options:
-                part.filename = options[b"filename"].decode(errors="replace")
-        self._name = self._value = b""
-
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        self._chunks.append(data[start:end])
+        self.parts[-1].headers[bytes(self._name).lower()] = bytes(self._value)
+        self._name.clear()
+        self._value.clear()
 
     def _end(self) -> None:
-        self.parts[-1].data = b"".join(self._chunks)
-        self._chunks.clear()
+        self.parts[-1].content = bytes(self._content)
+        self._content.clear()
 
     def _whole(self) -> None:
         self.is_whole = True

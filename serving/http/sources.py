@@ -1,29 +1,30 @@
 """A request in, the images that it names and its options out; and from such a name to the bytes.
 
-An image comes as a raw body, as a part of multipart/form-data, or in JSON: {"url": URL}, {"image":
-BASE64}, {"s3": "s3://bucket/key"}, or {"images": [those, …]}. `Loader` gets the image file's bytes.
-A malformed request is refused with an error that names the field.
+An image comes as a raw body, as a part of a form, or in JSON: {"url": URL}, {"image": BASE64},
+{"s3": "s3://bucket/key"}, or {"images": [those, …]}. A body's first bytes decide which, its
+Content-Type only where they do not. `Loader` gets the image file's bytes. A malformed request is
+refused with an error that names the field.
 
 To add a kind of input, add it to Kind, _KIND_BY_FIELD and SCHEMAS, and load it in Loader.
 """
 
-import binascii
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Lock
-from typing import Any, Protocol
-
-from pybase64 import b64decode
+from typing import TYPE_CHECKING, Any, Protocol
 
 from serving.errors import InvalidRequestError, RequestError, ServingError, TooLargeError
-from serving.http import options
+from serving.http import bodies, options
 from serving.http.events import Request, Source
 from serving.settings import Settings
 
+if TYPE_CHECKING:
+    from serving.http import form
+
 _FORMS = '{"url": "https://…"}, {"image": "BASE64"} or {"s3": "s3://bucket/key"}'
-_URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")  # RFC 4648, section 5; drops line breaks too
 
 
 class Kind(StrEnum):
@@ -152,11 +153,21 @@ def read(request: Request, settings: Settings) -> Wanted:
         raise InvalidRequestError(
             f"The request has no body. Send an image file, or JSON: {_FORMS}."
         )
-    if request.media_type == "multipart/form-data":
-        return _from_form(request, body, settings)
-    # No image format starts with a brace, and many clients send JSON under another name.
-    if request.media_type.endswith(("/json", "+json")) or body.lstrip()[:1] == b"{":
+    body, media_type = bodies.understood(body), request.media_type
+    bodies.check_line_breaks(body, media_type)
+    start = bodies.without_mark(body)
+    if bodies.is_image(body) or not (
+        start[:1] == b"{" or start[:2] == b"--" or bodies.is_text(body)
+    ):
+        return Wanted((Reference(Kind.BODY, body),))  # whatever its Content-Type
+    # Many clients send JSON under another name.
+    if media_type.endswith(("/json", "+json")) or start[:1] == b"{":
         return _from_json(_json_object(body), settings)
+    if media_type.startswith("multipart/"):
+        return _from_form(request, body, settings)
+    is_fields = media_type == bodies.URL_ENCODED or re.match(rb"(url|image|s3)=", start)
+    if is_fields and (fields := bodies.url_encoded(body)):
+        return _from_fields(fields, [], settings)
     return Wanted((Reference(Kind.BODY, body),))
 
 
@@ -210,16 +221,45 @@ def _reference(value: Mapping[str, Any], where: str) -> Reference:
 def _from_form(request: Request, body: bytes, settings: Settings) -> Wanted:
     from serving.http import form  # imports a parser that few requests need
 
-    items: list[Reference] = []
-    chosen: dict[str, str] = {}
+    files: list[Reference | ServingError] = []
+    texts: list[tuple[str, str]] = []
     for part in form.parts(request.headers["content-type"], body):
-        if part.filename is not None:
-            if part.filename or part.data:  # an empty <input type="file"> sends neither
-                items.append(Reference(Kind.FORM, part.data))
-        elif part.name in options.NAMES:
-            chosen[part.name] = part.text()
+        if not part.is_file:
+            texts.append((part.name, part.text()))
+        elif part.content or part.is_named_file:  # an empty <input type="file"> has neither
+            files.append(_file(part))
+    return _from_fields(texts, files, settings)
+
+
+def _file(part: "form.Part") -> Reference | ServingError:
+    try:
+        return Reference(Kind.FORM, bodies.understood(part.data()))
+    except RequestError as error:
+        return error
+
+
+def _from_fields(
+    texts: Iterable[tuple[str, str]], files: list[Reference | ServingError], settings: Settings
+) -> Wanted:
+    """A form's images and options. A browser sends all fields: empty ones, buttons and others
+    beside an image say nothing.
+    """
+    items, chosen, unknown = list(files), {}, []
+    for name, text in texts:
+        if not text:
+            continue
+        if name in options.NAMES:
+            chosen[name] = text
+        elif name in _KIND_BY_FIELD:
+            items.append(Reference(_KIND_BY_FIELD[name], text))
         else:
-            items.append(_reference({part.name: part.text()}, "The form"))
+            unknown.append(name)
+    if unknown and not items:
+        found = ", ".join(repr(name[:40]) for name in unknown[:8])
+        raise InvalidRequestError(
+            "The form holds no image: send one as a file, or in a field 'url', 'image' or 's3'; "
+            f"found: {found}."
+        )
     _check_count(len(items), settings)
     return Wanted(tuple(items), is_batch=len(items) > 1, options=chosen)
 
@@ -235,31 +275,10 @@ def _check_count(count: int, settings: Settings) -> None:
 
 
 def _decoded(text: str, *, max_bytes: int) -> bytes:
-    if text.startswith("data:"):  # RFC 2397: data:image/jpeg;base64,…
-        head, _, text = text.partition(",")
-        if not head.lower().endswith(";base64"):
-            raise InvalidRequestError("The field 'image' is a data: URL, but not in base64.")
-    size = len(text) * 3 // 4
+    size = bodies.base64_size(text)
     if size > max_bytes:
         raise TooLargeError(
             f"The field 'image' holds about {size:,} bytes; the limit is {max_bytes:,}. "
             "Send a smaller image, or a URL."
         )
-    try:
-        return _plain_or_url_safe(text)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidRequestError(
-            "The field 'image' is not valid base64. Encode all bytes of the image file."
-        ) from error
-
-
-def _plain_or_url_safe(text: str) -> bytes:
-    """Decode base64 in either alphabet, with or without padding (RFC 4648, sections 5 and 3.2).
-
-    Only what plain base64 does not accept is copied.
-    """
-    try:
-        return b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        text = text.translate(_URL_SAFE)
-        return b64decode(text + "=" * (-len(text) % 4), validate=True)
+    return bodies.field_bytes(text)

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,7 @@ import pytest
 
 from local.emulator import Emulator
 from local.errors import BackendError
-from local.gateway import MAX_EVENT_BYTES
+from local.wire import MAX_EVENT_BYTES
 from tests.client import send
 from tests.drawn import encoded, picture
 
@@ -133,6 +134,12 @@ def test_a_killed_emulator_is_restarted(faulty):
     send(f"{faulty.url}/")
     faulty.backend._process.kill()
     faulty.backend._process.wait()
+    assert send(f"{faulty.url}/").body == b"fine"
+
+
+@pytest.mark.parametrize("_", range(3))
+def test_the_request_right_after_a_killed_emulator_is_answered(faulty, _):
+    os.kill(faulty.backend._process.pid, signal.SIGKILL)  # and not waited for
     assert send(f"{faulty.url}/").body == b"fine"
 
 

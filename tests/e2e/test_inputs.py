@@ -33,6 +33,48 @@ def form(*files: bytes) -> bytes:
     return b"".join(head + file + b"\r\n" for file in files) + b"--XX--\r\n"
 
 
+def mobile(*parts: tuple[str, bytes]) -> bytes:
+    """A form as a phone's HTTP client builds it: a length and a type in each part."""
+    lines = [
+        f"--XX\r\n{head}\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data + b"\r\n"
+        for head, data in parts
+    ]
+    return b"".join(lines) + b"--XX--\r\n"
+
+
+NAMED = 'Content-Disposition: form-data; name="photo"'
+TEXT = "Content-Transfer-Encoding: 8bit\r\nContent-Type: text/plain; charset=UTF-8"
+OTHER_FORMS = {
+    "Android, a file and a text": mobile(
+        (f'{NAMED}; filename="IMG_1.jpg"\r\nContent-Type: image/*', RED),
+        (f'Content-Disposition: form-data; name="top_k"\r\n{TEXT}', b"2"),
+        (f'Content-Disposition: form-data; name="note"\r\n{TEXT}', "für dich".encode()),
+    ),
+    "Android, a body without a filename": mobile((f"{NAMED}\r\nContent-Type: image/jpeg", RED)),
+    "iOS, a name outside ASCII": mobile(
+        (f"{NAMED}; filename*=UTF-8''%E5%9B%BE.jpg\r\nContent-Type: image/jpeg", RED)
+    ),
+    "base64 in a part": mobile(
+        (
+            f'{NAMED}; filename="a.jpg"\r\nContent-Transfer-Encoding: base64',
+            base64.encodebytes(RED),
+        )
+    ),
+    "a browser's empty fields": mobile(
+        ('Content-Disposition: form-data; name="url"', b""),
+        ('Content-Disposition: form-data; name="b"; filename=""', b""),
+        (f'{NAMED}; filename="a.jpg"\r\nContent-Type: image/jpeg', RED),
+        ('Content-Disposition: form-data; name="submit"', b"Upload"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FORMS)
+def test_a_form_of_another_client_is_answered_over_http(tiny, name):
+    answer = send(f"{tiny.url}/predict", "POST", OTHER_FORMS[name], content_type=FORM)
+    assert outcome(answer.json()) == "red"
+
+
 def outcome(value):
     """What an answer comes down to: its label, or its status, or those of its items."""
     if "results" in value:
@@ -60,6 +102,10 @@ BODIES = {
     "a form of two files": (form(RED, BLUE), FORM, ["red", "blue"]),
     "a form with a bad file": (form(RED, b"text"), FORM, ["red", 415]),
     "base64": (in_json(image=base64_of(RED)), JSON, "red"),
+    "a JPEG that is said to be JSON": (RED, JSON, "red"),
+    "base64 as text": (base64_of(RED).encode(), "text/plain", "red"),
+    "JSON with a byte-order mark": (b"\xef\xbb\xbf" + in_json(image=base64_of(RED)), JSON, "red"),
+    "a text that was an image": (RED.decode("utf-8", "replace").encode(), "text/plain", 415),
     "a data URL": (in_json(image="data:image/webp;base64," + base64_of(GREEN)), JSON, "green"),
     "a batch with bad items": (BATCH, JSON, ["red", 400, 415, 403, "green"]),
     "an empty body": (b"", "image/jpeg", 400),

@@ -8,13 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from local.backends import ROOT, docker_answers
-from local.emulator import _session, binary_path
+from local.emulator import binary_path
+from local.watcher import session_members
 from tests.client import send
 from tests.drawn import encoded, picture
 from tests.e2e.conftest import NO_EMULATOR
@@ -111,11 +113,64 @@ def test_serve_ends_on_a_signal_and_leaves_no_process(environ, backend, end):
         answer = send(f"{url}/predict", "POST", encoded(picture("red")))
         assert answer.json()["label"] == "red"
         children = _children(process.pid)
-        left_over = {pid for child in children for pid in (child, *_session(child))}
+        left_over = {pid for child in children for pid in (child, *session_members(child))}
         assert bool(left_over) == (backend == "emulator")
         process.send_signal(end)
         assert process.wait(20) == 0
     assert not [pid for pid in left_over if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.skipif(binary_path() is None, reason=NO_EMULATOR)
+def test_the_emulator_dies_with_serve_even_if_that_is_killed(environ):
+    with serve("--backend", "emulator", environ=environ) as (process, _):
+        children = _children(process.pid)
+        left_over = {pid for child in children for pid in (child, *session_members(child))}
+        process.kill()
+        process.wait(20)
+        deadline = time.monotonic() + 10
+        while running := [pid for pid in left_over if _runs(pid)]:
+            assert time.monotonic() < deadline, f"still there: {running}"
+            os.sched_yield()
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs; one that has ended may wait for its parent to notice."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_serve_prints_one_short_line_a_request(environ, backend):
+    with serve("--backend", backend, environ=environ) as (process, url):
+        red = encoded(picture("red"))
+        send(f"{url}/predict?top_k=1", "POST", red)
+        send(f"{url}/predict", "POST", b"hello")
+        send(f"{url}/health")
+        process.terminate()
+        told, log = process.communicate(timeout=20)
+    lines = [line for line in told.splitlines() if " /" in line and "curl" not in line]
+    patterns = (
+        r"POST /predict 200 red \d+\.\d%( \(unsure\))? \d+ ms",
+        r"POST /predict 415 unsupported_image \d+ ms",
+        r"GET /health 200 \d+ ms",
+    )
+    assert len(lines) == 3, told
+    for line, pattern in zip(lines, patterns, strict=True):
+        assert re.fullmatch(pattern, line)
+    assert "{" not in log
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_serve_verbose_shows_the_functions_own_log(environ, backend):
+    with serve("--verbose", "--backend", backend, environ=environ) as (process, url):
+        send(f"{url}/predict", "POST", encoded(picture("red")))
+        process.terminate()
+        told, log = process.communicate(timeout=20)
+    logged = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert logged[-1]["label"] == "red"
+    assert " 200 " not in told
 
 
 def _children(pid: int) -> list[int]:

@@ -17,6 +17,7 @@ from serving.settings import Settings
 from tests import invocations
 from tests.drawn import encoded, picture
 from tests.invocations import HTTP_KINDS
+from tests.mounts import PLACES, placed
 
 RED, BLUE = encoded(picture("red")), encoded(picture("blue"), "PNG")
 REMOTE = {
@@ -30,6 +31,7 @@ FAILING = {
     "https://slow.example/": RemoteTimeoutError("late"),
 }
 FORM = "multipart/form-data; boundary=XX"
+URL_ENCODED = "application/x-www-form-urlencoded"
 
 
 def fetch(url, *, timeout_s):
@@ -53,12 +55,9 @@ def base64_of(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def form(*files: bytes) -> bytes:
-    parts = [
-        b'--XX\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n' + file + b"\r\n"
-        for file in files
-    ]
-    return b"".join(parts) + b"--XX--\r\n"
+def form(*files: bytes, named: bytes = b'name="f"; filename="a"') -> bytes:
+    head = b"--XX\r\nContent-Disposition: form-data; " + named + b"\r\n\r\n"
+    return b"".join(head + file + b"\r\n" for file in files) + b"--XX--\r\n"
 
 
 def labels(value):
@@ -125,7 +124,54 @@ BODIES = {
     "form without boundary": (form(RED), "multipart/form-data", 400),
     "broken json": (b'{"url": ', "application/json", 400),
     "json of another kind": (b"[1]", "application/json", 400),
+    "jpeg as json": (RED, "application/json", "red"),
+    "base64 as text": (base64_of(RED).encode(), "text/plain", "red"),
+    "url-encoded url": (urlencode({"url": GREEN_URL}).encode(), URL_ENCODED, "green"),
+    "url-encoded text": (b"comment=hello", URL_ENCODED, 400),
+    "file without a filename": (form(RED, named=b'name="f"'), FORM, "red"),
+    "text field": (form(b"hello", named=b'name="comment"'), FORM, 400),
+    "bytes that became text": (RED.decode("utf-8", "replace").encode(), "image/jpeg", 415),
+    "json with a mark": (b"\xef\xbb\xbf" + json.dumps({"url": GREEN_URL}).encode(), "", "green"),
 }
+
+# What each refusal says.
+SAID = {
+    "no image behind the url": "not an image in a supported format",
+    "forbidden url": "not public",
+    "unresolvable url": "no such name",
+    "failing remote": "404",
+    "slow remote": "late",
+    "missing object": "NoSuchKey",
+    "no base64": "The field 'image' is not valid base64. Encode all bytes",
+    "truncated image": "damaged or cut short",
+    "wrong type": "'url' must be a string that is not empty",
+    "two references": "must have one field of",
+    "unknown field": "found: 'picture'",
+    "nothing": "found: none",
+    "empty batch": "holds no image. Send at least one",
+    "batch too large": "holds 17 images; at most 16 are allowed",
+    "bad option": "must be a whole number between 1 and 20",
+    "bad threshold": "must be a number between 0 and 1",
+    "text file": "not an image in a supported format",
+    "empty body": "has no body. Send an image file",
+    "truncated jpeg": "damaged or cut short",
+    "body too large": "50,001 bytes; the limit is 50,000",
+    "empty form": "holds no image. Send at least one",
+    "form cut short": "multipart/form-data is cut short",
+    "form without boundary": "names no boundary; let the HTTP client set it",
+    "broken json": "is not valid JSON",
+    "json of another kind": "JSON is not an object",
+    "url-encoded text": "found: 'comment'",
+    "text field": "found: 'comment'",
+    "bytes that became text": "set the binary media types to */*",
+}
+
+
+def check(answer, name, wanted):
+    assert labels(answer.json) == wanted
+    assert answer.status == (wanted if isinstance(wanted, int) else 200)
+    if isinstance(wanted, int):
+        assert SAID[name] in answer.json["detail"]
 
 
 @pytest.mark.parametrize("name", REFERENCES)
@@ -139,9 +185,7 @@ def test_json_is_answered_alike_whoever_sends_it_and_however_encoded(app, kind, 
         headers={"content-type": "application/json"},
         as_text=as_text,
     )
-    answer = invocations.answer(made, app.handle(made, "request-1"))
-    assert labels(answer.json) == wanted
-    assert answer.status == (wanted if isinstance(wanted, int) else 200)
+    check(invocations.answer(made, app.handle(made, "request-1")), name, wanted)
 
 
 @pytest.mark.parametrize("name", REFERENCES)
@@ -164,10 +208,17 @@ def test_a_body_is_answered_alike_whoever_sends_it(app, kind, name):
         query=urlencode({"top_k": 2, "note": "a&b=c"}),
     )
     answer = invocations.answer(made, app.handle(made, "request-1"))
-    assert labels(answer.json) == wanted
-    assert answer.status == (wanted if isinstance(wanted, int) else 200)
+    check(answer, name, wanted)
     if isinstance(wanted, str):
         assert len(answer.json["predictions"]) == 2
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_body_is_answered_alike_wherever_the_service_is_mounted(app, place, name):
+    body, content_type, wanted = BODIES[name]
+    made = placed(place, body=body, headers={"content-type": content_type})
+    check(invocations.answer(made, app.handle(made, "request-1")), name, wanted)
 
 
 @pytest.mark.parametrize("kind", HTTP_KINDS)

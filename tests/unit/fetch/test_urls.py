@@ -20,6 +20,12 @@ def test_letters_outside_ascii_in_the_path_are_percent_encoded():
     assert urls.parse("http://example.com/höse.jpg", SETTINGS).path == "/h%C3%B6se.jpg"
 
 
+@pytest.mark.parametrize("around", [" ", "\n", "\r\n", "\t ", "\u00a0", "\ufeff", "\u200b"])
+def test_white_space_around_a_url_is_dropped(around):
+    target = urls.parse(f"{around}http://example.com/a.jpg{around}", SETTINGS)
+    assert (target.url, target.path) == ("http://example.com/a.jpg", "/a.jpg")
+
+
 def test_a_url_without_a_path_asks_for_the_root():
     assert urls.parse("http://example.com?q=1", SETTINGS).path == "/?q=1"
 
@@ -45,7 +51,6 @@ def test_an_address_in_brackets_or_dots_is_recognised():
         "http://exa mple.com/",
         "http://example.com/a b.jpg",
         "http://example.com/a\nb.jpg",
-        "\thttp://example.com/",
         "http://example.com\\@127.0.0.1/",
         "http://example.com/" + "a" * 8_000,
     ],

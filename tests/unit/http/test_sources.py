@@ -94,8 +94,15 @@ def test_a_forms_text_field_may_hold_a_url(classifier, call):
     [
         (form(), FORM, "no image"),
         (form(('name="file"; filename=""', b"")), FORM, "no image"),
-        (form(('name="file"', b"\xff\xd8\xff")), FORM, "filename"),
+        (form(('name="file"', b"\xff\xd8")), FORM, "filename"),
         (form(('name="comment"', b"hello")), FORM, "'comment'"),
+        (form(('name="url"', b""), ('name="go"', b"Upload")), FORM, "'go'"),
+        (form(('name="url"', b" \r\n")), FORM, "no image"),
+        (
+            form(('name="f"; filename="f"\r\nContent-Transfer-Encoding: base64', b"!")),
+            FORM,
+            "base64",
+        ),
         (form(('name="top_k"', b"many"), ('name="f"; filename="f"', b"x")), FORM, "'top_k'"),
         (form(('name="f"; filename="f"', b"x"))[:-10], FORM, "cut short"),
         (b"no form at all", FORM, "not valid multipart"),

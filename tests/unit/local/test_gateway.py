@@ -5,61 +5,15 @@ import json
 import socket
 import struct
 import threading
-from typing import Any
 
 import pytest
 
-from local import gateway as front
 from local.errors import BackendError, FunctionFailedError, FunctionTimeoutError
-from local.gateway import Gateway, HttpRequest, RefusedError, answer, event_of, response_of
+from local.gateway import HttpRequest, answer, event_of, response_of
+from local.wire import MAX_EVENT_BYTES, RefusedError
 from serving.http import events
 from tests.client import send
-
-
-class FakeBackend:
-    """Keeps the events that it gets; answers what it was told, or raises it."""
-
-    title = "a fake"
-
-    def __init__(self, outcome: object = None) -> None:
-        self.outcome = outcome if outcome is not None else {"statusCode": 200, "body": "ok"}
-        self.events: list[dict[str, Any]] = []
-
-    def invoke(self, event: bytes) -> bytes:
-        self.events.append(json.loads(event))
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return json.dumps(self.outcome).encode()
-
-    def close(self) -> None:
-        pass
-
-
-@pytest.fixture
-def backend():
-    return FakeBackend()
-
-
-@pytest.fixture
-def served(backend):
-    server = Gateway("127.0.0.1", 0, backend)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def raw(server: Gateway, request: bytes) -> bytes:
-    """Send bytes as they are and read until the server closes."""
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as client:
-        client.sendall(request)
-        client.shutdown(socket.SHUT_WR)
-        received = b""
-        while chunk := client.recv(65_536):
-            received += chunk
-    return received
+from tests.unit.local.conftest import FakeBackend, raw
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"])
@@ -200,7 +154,7 @@ def test_a_functions_fault_has_the_apis_wording(outcome, status, message):
 
 
 def test_an_event_beyond_the_limit_never_reaches_the_function(backend):
-    body = bytes(front.MAX_EVENT_BYTES * 3 // 4)
+    body = bytes(MAX_EVENT_BYTES * 3 // 4)
     assert answer(HttpRequest("POST", "/", (), body), backend).status == 413
     assert backend.events == []
 
@@ -239,28 +193,6 @@ def test_a_target_with_scheme_and_host_is_taken_by_its_path(served, backend, tar
     )
     event = backend.events[0]
     assert (event["rawPath"], event["rawQueryString"]) == (path, "a=b")
-
-
-@pytest.mark.parametrize(
-    ("header", "status"),
-    [
-        (b"transfer-encoding: chunked", b"411"),
-        (b"content-length: 1_0", b"400"),
-        (b"content-length: -1", b"400"),
-        (b"content-length: 7000000", b"413"),
-    ],
-)
-def test_a_body_of_unknown_or_wrong_length_is_refused(served, backend, header, status):
-    received = raw(served, b"POST / HTTP/1.1\r\nhost: x\r\n" + header + b"\r\n\r\nabc")
-    assert received.startswith(b"HTTP/1.1 " + status)
-    assert b"connection: close" in received.lower()
-    assert backend.events == []
-
-
-def test_a_body_cut_short_is_refused(served, backend):
-    received = raw(served, b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc")
-    assert received.startswith(b"HTTP/1.1 400")
-    assert backend.events == []
 
 
 def test_a_second_request_may_follow_on_one_connection(served, backend):
