@@ -152,6 +152,16 @@ def smoke_test(environment: Environment, token: str | None) -> Callable[..., int
     return check
 
 
+def run_here(command: Sequence[str]) -> int:
+    """Run a command at the repository's root; raises ValueError when it is not installed."""
+    try:
+        return subprocess.run(command, cwd=doctor.ROOT, check=False).returncode
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{command[0]} is not installed: make deploy needs docker and sam"
+        ) from error
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Deploy, and return the exit status."""
     parser = argparse.ArgumentParser("ops.release.deploy", description=__doc__)
@@ -161,15 +171,12 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     given = dict(word.partition("=")[::2] for word in arguments.parameters)
 
-    def run(command: Sequence[str]) -> int:
-        return subprocess.run(command, cwd=doctor.ROOT, check=False).returncode
-
     def tool() -> int:
         environment = environments.chosen(doctor.ROOT, arguments.env)
         names = ("cloudformation", "lambda", "ecr")
         clients = Clients(*(aws.client(name, environment) for name in names))
         check = smoke_test(environment, arguments.token)
-        return deploy(doctor.ROOT, environment, given, clients, run, check)
+        return deploy(doctor.ROOT, environment, given, clients, run_here, check)
 
     return aws.run(tool)
 

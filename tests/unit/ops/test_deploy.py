@@ -198,6 +198,11 @@ def test_a_command_that_fails_stops_it(command, built):
         deployed(Aws(), Commands(command))
 
 
+def test_a_command_that_is_not_installed_is_named():
+    with pytest.raises(ValueError, match="no-such-sam is not installed"):
+        deploy.run_here(["no-such-sam", "build"])
+
+
 def test_an_image_that_lambda_would_refuse_is_not_deployed(built):
     built["classifierfunction:latest"] = FACTS | {"Architecture": "arm64"}
     commands = Commands()
