@@ -18,7 +18,7 @@ BENCHMARKS := handlers inference tail batch start footprint breakdown training
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test check format lint lint-deploy types pins data model bench bench-sweep bench-gpu clean
-.PHONY: doctor smoke invoke logs teardown
+.PHONY: doctor deploy rollback smoke invoke logs teardown
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,7 +53,13 @@ $(LINT_VENV)/.lint: ops/lint-requirements.txt
 	$(LINT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r ops/lint-requirements.txt
 	touch $@
 
-$(VENV)/.tests: tests/requirements.txt $(VENV)/.train $(VENV)/.ops
+# The emulated CloudFormation's own requirements would clash with ours, too.
+$(VENV)/.ministack: tests/ministack-requirements.txt $(VENV)/.serving
+	rm -rf $(VENV)/ministack
+	$(PIP) --no-warn-conflicts --target $(VENV)/ministack -r tests/ministack-requirements.txt
+	touch $@
+
+$(VENV)/.tests: tests/requirements.txt $(VENV)/.train $(VENV)/.ops $(VENV)/.ministack
 	$(PIP) -r tests/requirements.txt
 	touch $@
 
@@ -83,9 +89,10 @@ lint: $(VENV)/.tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-lint-deploy: $(LINT_VENV)/.lint  ## hadolint and checkov on the image and its stack
+lint-deploy: $(LINT_VENV)/.lint  ## lint the image, its stacks and the workflows
 	$(LINT_VENV)/bin/hadolint Dockerfile
-	$(LINT_VENV)/bin/checkov --config-file .checkov.yaml --file template.yaml Dockerfile
+	$(LINT_VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(LINT_VENV)/bin/checkov --config-file .checkov.yaml --file template.yaml Dockerfile ops/pipeline-role.yaml
 
 types: $(VENV)/.tests
 	$(BIN)/mypy
@@ -97,11 +104,17 @@ test: lint types $(VENV)/.emulator  ## the tests; those of the image and of SAM 
 	@if docker info >/dev/null 2>&1; then $(MAKE) --no-print-directory $(SAM_VENV)/.sam; fi
 	$(PYTEST) -m "not slow"
 
-doctor: $(VENV)/.ops  ## find what would fail after a deployment; PARAMETERS="NAME=VALUE …"
-	@$(BIN)/python -m ops.doctor $(PARAMETERS)
+doctor: $(VENV)/.ops  ## find what would fail after a deployment; [ENV=prod] [PARAMETERS="NAME=VALUE …"]
+	@$(BIN)/python -m ops.doctor $(if $(ENV),--env "$(ENV)") $(PARAMETERS)
 
-smoke: $(VENV)/.ops  ## check a deployed endpoint; URL=https://… [TOKEN=…]
-	@$(BIN)/python -m ops.smoke "$(URL)" $(if $(TOKEN),--token "$(TOKEN)")
+deploy: $(VENV)/.ops  ## build, release and check; [ENV=prod] [PARAMETERS="NAME=VALUE …"] [TOKEN=…]
+	@$(BIN)/python -m ops.release.deploy $(if $(ENV),--env "$(ENV)") $(if $(TOKEN),--token "$(TOKEN)") $(PARAMETERS)
+
+rollback: $(VENV)/.ops  ## send all requests to the version before; [ENV=prod]
+	@$(BIN)/python -m ops.release.rollback $(if $(ENV),--env "$(ENV)")
+
+smoke: $(VENV)/.ops  ## check a deployed endpoint; URL=https://… [TOKEN=…] [IAM=1]
+	@$(BIN)/python -m ops.smoke "$(URL)" $(if $(TOKEN),--token "$(TOKEN)") $(if $(filter 1,$(IAM)),--iam)
 
 invoke: $(VENV)/.ops  ## send a photo to a function by its name; FUNCTION=… IMAGE=photo.jpg
 	@$(BIN)/python -m ops.invoke "$(FUNCTION)" "$(or $(IMAGE),samples/pants.jpg)"

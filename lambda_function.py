@@ -21,7 +21,8 @@ except ImportError:
 
 def _new_app() -> App:
     function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local")
-    return App(classifier, settings, function=function)
+    version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "local")
+    return App(classifier, settings, function=function, version=version)
 
 
 try:

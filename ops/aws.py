@@ -1,4 +1,4 @@
-"""For the tools that talk to AWS: a client, and AWS's errors as one line."""
+"""For the tools that talk to AWS: a client, a stack's outputs, and AWS's errors as one line."""
 
 import sys
 from collections.abc import Callable
@@ -8,10 +8,27 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ops.environments import Environment
 
-def client(service: str) -> Any:
-    """A client with the region and credentials of the environment."""
-    return boto3.client(service, config=Config(read_timeout=60, retries={"total_max_attempts": 3}))
+
+def session(environment: Environment | None = None) -> Any:
+    """The region and credentials of an environment, else of the environment variables."""
+    return boto3.Session(
+        region_name=environment and environment.region,
+        profile_name=environment and environment.profile,
+    )
+
+
+def client(service: str, environment: Environment | None = None) -> Any:
+    """A client for one of AWS's services."""
+    config = Config(read_timeout=60, retries={"total_max_attempts": 3})
+    return session(environment).client(service, config=config)
+
+
+def outputs(stacks: Any, stack: str) -> dict[str, str]:
+    """A deployed stack's outputs by name; raises ClientError when there is no such stack."""
+    (described,) = stacks.describe_stacks(StackName=stack)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", ())}
 
 
 def run(tool: Callable[[], int]) -> int:

@@ -48,7 +48,7 @@ class Route:
 class App:
     """The service: a loaded classifier, its limits, and how to fetch what a request refers to.
 
-    `function` is the Lambda function's name, used as a metrics dimension.
+    `function` and `version` are the Lambda function's, used as metrics dimensions.
     """
 
     def __init__(
@@ -59,11 +59,17 @@ class App:
         fetch_s3: FetchUrl | None = None,
         *,
         function: str = "local",
+        version: str = "local",
     ) -> None:
         self._classifier = classifier
         self._settings = settings
         self._predictor = Predictor(classifier, settings, Loader(settings, fetch_url, fetch_s3))
-        self._telemetry = telemetry.Telemetry(function, classifier.contract.name)
+        self._telemetry = telemetry.Telemetry(
+            function,
+            classifier.contract.name,
+            version=version,
+            counts_labels=settings.label_metrics,
+        )
         self._routes: dict[tuple[str, str], Route] = {
             ("POST", "/predict"): Route(self._predict, (JSON, TEXT)),
             ("GET", "/"): Route(self._page, (HTML,)),

@@ -89,6 +89,12 @@ def _ports(text: str) -> frozenset[int]:
     return ports
 
 
+def _switch(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
 def _setting(default: Any, parse: Callable[[str], Any], unit: str, about: str) -> Any:
     return field(default=default, metadata={"parse": parse, "unit": unit, "about": about})
 
@@ -146,6 +152,12 @@ class Settings:
         "threads",
         "Threads of ONNX Runtime, and images of a batch processed at once; 0 means one for each "
         "1,769 MB of the function's memory.",
+    )
+    label_metrics: bool = _setting(
+        True,
+        _switch,
+        "true or false",
+        "Whether each label is a CloudWatch metric, which costs money.",
     )
 
     @classmethod

@@ -22,8 +22,14 @@ _MAX_VALUES = 100  # for one metric in one line, by the format's specification
 
 # Every metric has both: two stacks may serve one model, or one stack two models in turn.
 _DIMENSIONS = ("function", "model")
-# These two have a third dimension, so that CloudWatch counts each label and each error code.
-_BY_NAME = {"label": "predictions", "code": "errors"}
+# Metrics that are counted by a field, and their dimensions. Internal errors are counted by version,
+# so that an alarm on a new version leaves out what the old one does.
+_BY_NAME = {"label": "predictions", "code": "errors", "version": "internal_errors"}
+_DIMENSIONS_BY_NAME = {
+    "label": (*_DIMENSIONS, "label"),
+    "code": (*_DIMENSIONS, "code"),
+    "version": ("function", "version"),
+}
 
 
 def _write_line(line: str) -> None:
@@ -37,13 +43,23 @@ class Telemetry:
     Args:
         function: the Lambda function's name.
         model: the model's name.
+        version: the Lambda function's version.
+        counts_labels: whether each label is a metric.
         write: takes one line of text.
     """
 
     def __init__(
-        self, function: str, model: str, write: Callable[[str], None] = _write_line
+        self,
+        function: str,
+        model: str,
+        *,
+        version: str = "local",
+        counts_labels: bool = True,
+        write: Callable[[str], None] = _write_line,
     ) -> None:
         self._of = dict(zip(_DIMENSIONS, (function, model), strict=True))
+        self._version = version
+        self._not_counted = set() if counts_labels else {"label"}
         self._write = write
         self._is_cold = True
 
@@ -72,11 +88,14 @@ class Telemetry:
         counts = {name: Counter(i[name] for i in images if name in i) for name in _BY_NAME}
         if not images and response.code is not None:
             counts["code"][response.code] = 1
+        if internal := counts["code"][ServingError.code]:
+            counts["version"][self._version] = internal
         single = {name: counted for name, counted in counts.items() if len(counted) == 1}
         for name, counted in single.items():
             line[name], line[_BY_NAME[name]] = next(iter(counted.items()))
-        self._write(_with_directives(line, metrics, single))
-        for name in counts.keys() - single.keys():  # a dimension has one value in a line
+        self._write(_with_directives(line, metrics, single.keys() - self._not_counted))
+        # A dimension has one value in a line.
+        for name in counts.keys() - single.keys() - self._not_counted:
             for value, count in counts[name].items():
                 self._count(request_id, name, value, count)
 
@@ -153,7 +172,7 @@ def _directives(metrics: tuple[tuple[str, str], ...], counted: tuple[str, ...]) 
     directives = [
         {
             "Namespace": NAMESPACE,
-            "Dimensions": [[*_DIMENSIONS, name]],
+            "Dimensions": [_DIMENSIONS_BY_NAME[name]],
             "Metrics": [{"Name": _BY_NAME[name], "Unit": "Count"}],
         }
         for name in counted

@@ -27,12 +27,11 @@ def source() -> Json:
     return template
 
 
-def translated(*, release: str = "Release 1", **parameters: str) -> Json:
+def translated(**parameters: str) -> Json:
     """The template after SAM's transform; `parameters` replace the defaults."""
     template = json.loads(json.dumps(source()))  # anchors become copies
     resources = template["Resources"]
     resources["ClassifierFunction"]["Properties"]["ImageUri"] = IMAGE_URI  # as `sam package` does
-    resources["ClassifierFunction"]["Properties"]["Description"] = release
     resources["GoldenHook"]["Properties"]["CodeUri"] = "s3://bucket/hook.zip"
     for name, value in parameters.items():
         template["Parameters"][name]["Default"] = value
@@ -138,10 +137,14 @@ COLD_STARTS = {
 }
 SWITCHES = {
     "arm64": {"Architecture": "arm64"},
-    "unreserved": {"ReservedConcurrency": "-1"},
+    "reserved": {"ReservedConcurrency": "5"},
     "cors": {"CorsOrigins": "https://one.example,https://two.example"},
     "photos": {"PhotoArns": "arn:aws:s3:::photos/*,arn:aws:s3:::more-photos/in/*"},
     "email": {"AlarmEmail": "someone@example.com"},
+    "budget": {"AlarmEmail": "someone@example.com", "MonthlyBudgetUsd": "20"},
+    "dashboard": {"Dashboard": "true"},
+    "model": {"ModelName": "clothing", "ReportConfidence": "0.9", "ReportUnsureShare": "0.1"},
+    "release": {"Release": "0123456789abcdef"},
     "at-once": {"Deployment": "AllAtOnce"},
     "linear": {"Deployment": "Linear10PercentEvery1Minute"},
 }

@@ -7,7 +7,8 @@ import pytest
 
 from local import backends
 from local.emulator import Emulator, binary_path
-from ops import image_checks, invoke, smoke
+from ops import invoke, smoke
+from ops.checks import image as image_checks
 from tests.e2e.conftest import NO_EMULATOR
 from tests.e2e.engine import ROOT, missing_engine, run
 from tests.tampering import permute_labels, write_tampered

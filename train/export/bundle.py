@@ -1,9 +1,11 @@
 """The verb `bundle`: a run's exported model in, the files to deploy out.
 
-MODEL/classifier.onnx, report.json and MODEL_CARD.md, and the golden pictures of the deployment's
-hook. The figures are measured here, on the bundled file: on validation and, if there is one, test.
+MODEL/classifier.onnx, report.json and MODEL_CARD.md, parameters.yaml with what the stack is told of
+the model, and the golden pictures of the deployment's hook. The figures are measured here, on the
+bundled file: on validation and, if there is one, test.
 """
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +43,8 @@ from train.reading import DataConfig
 from train.runs.model import TrainedModel, load_model
 from train.runs.photos import HOLDOUT, named_photos, unseen_split
 
+PARAMETERS = "parameters.yaml"  # samconfig.toml includes it
+
 
 @dataclass(frozen=True, slots=True)
 class BundleConfig:
@@ -64,7 +68,7 @@ class BundleConfig:
     earlier bundle are replaced; a folder with other pictures is refused."""
     golden_tolerance: Annotated[float | None, tyro.conf.arg(metavar="PROBABILITY")] = None
     """Largest difference of a calibrated probability that the hook accepts; 0.001 for a float32
-    file and 0.02 for an int8 file if not given."""
+    file and 0.05 for an int8 file if not given."""
     int8: bool = False
     """Ship the int8 file; `python -m train quantize RUN` comes first."""
     recipe: Path | None = None
@@ -117,6 +121,7 @@ def bundle(config: BundleConfig) -> None:
     with shipped.open("rb") as source:
         write_whole(config.out / ONNX_FILE, partial(shutil.copyfileobj, source))
     write_json(config.out / REPORT_JSON, report)
+    write_bytes(config.out / PARAMETERS, parameters(report).encode())
     card = model_card(trained, classifier.contract, classifier.version, report, notes)
     write_bytes(config.out / CARD, card.encode())
     write_goldens(golden, classifier.contract, pictures, expected, tolerance)
@@ -200,6 +205,16 @@ def answers(contract: Contract, inferred: Sequence[Inference]) -> dict[str, Any]
         "unsure_share": float(np.concatenate(unsure).mean()),
         "unfamiliar_share": float(np.concatenate(unfamiliar).mean()),
     }
+
+
+def parameters(report: Mapping[str, Any]) -> str:
+    """The template's parameters that say what the drift alarms compare with, as YAML."""
+    return (
+        "# `python -m train bundle` writes this file: what the stack is told of the model.\n"
+        f"ModelName: {json.dumps(report['model'], ensure_ascii=False)}\n"
+        f"ReportConfidence: {report['answers']['mean_confidence']:.3f}\n"
+        f"ReportUnsureShare: {report['answers']['unsure_share']:.3f}\n"
+    )
 
 
 def _built_by(recipe: Path) -> str:

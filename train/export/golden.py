@@ -30,9 +30,9 @@ EXPECTATIONS = "expectations.json"
 
 # Largest accepted difference of a probability. Integer kernels sometimes round an activation to a
 # different step than float32 arithmetic does. On the drawn pictures this changes a probability of
-# the bundled model by at most 0.009; noise of 1 % on the weights of an earlier model changed it by
-# 0.098.
-FLOAT32_TOLERANCE, INT8_TOLERANCE = 1e-3, 2e-2
+# the bundled model by at most 0.009 on x86 and 0.026 on arm64; another mean and std changes it by
+# 0.134, noise of 1 % on the weights by 0.98.
+FLOAT32_TOLERANCE, INT8_TOLERANCE = 1e-3, 5e-2
 
 _FORMAT = 1
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from train.errors import UsageError
 from train.evaluate.verb import REPORT_JSON
+from train.export.bundle import PARAMETERS
 from train.export.card import CARD
 from train.export.gate import INT8_FILE, QUANTIZE_JSON
 from train.export.input_size import FRONTIER_FILE
@@ -95,7 +96,7 @@ def _left(step: Step, place: Place) -> dict[str, str]:
 
 def _paths(step: Step, place: Place) -> Sequence[Path]:
     if step.verb == "bundle":
-        names = (ONNX_FILE, REPORT_JSON, CARD, f"{CHECKPOINT}/{MODEL}")
+        names = (ONNX_FILE, REPORT_JSON, PARAMETERS, CARD, f"{CHECKPOINT}/{MODEL}")
         return [place.model / name for name in names]
     return [place.folder(step.run) / name for name in _LEFT[step.verb]]
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ops.hook.pretraffic import check, load
 from serving.app import App
@@ -106,6 +107,17 @@ def test_an_export_that_differs_from_the_checkpoint_is_refused(
         bundle(BundleConfig(run=run, out=tmp_path / "model", cache=photo_cache))
     assert not (tmp_path / "model").exists()
     assert not (tmp_path / "ops").exists()
+
+
+def test_the_stacks_parameters_are_the_reports_figures(config):
+    bundle(config)
+    report = json.loads((config.out / "report.json").read_text())
+    parameters = yaml.safe_load((config.out / "parameters.yaml").read_text())
+    assert parameters == {
+        "ModelName": report["model"],
+        "ReportConfidence": pytest.approx(report["answers"]["mean_confidence"], abs=5e-4),
+        "ReportUnsureShare": pytest.approx(report["answers"]["unsure_share"], abs=5e-4),
+    }
 
 
 def test_the_report_says_what_the_alarms_on_drift_compare_with(config):

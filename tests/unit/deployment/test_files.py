@@ -1,10 +1,12 @@
 """The deployment's files agree with the code."""
 
+import json
 import re
 from dataclasses import fields
 
 from local.backends import ROOT
 from serving.settings import Settings
+from tests.deployment import source
 
 
 def _template_variables() -> dict[str, str]:
@@ -25,10 +27,24 @@ def test_the_values_in_the_template_are_the_defaults():
     assert Settings.from_env(_template_variables()) == Settings.from_env({})
 
 
+def test_the_templates_base_image_is_the_dockerfiles():
+    base = source()["Parameters"]["BaseImage"]["Default"]
+    assert base in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_sample_event_is_a_photo_that_the_handler_classifies(app):
+    event = json.loads((ROOT / "samples" / "events" / "event.json").read_text())
+    answer = app.handle(event, "request-1")
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"])["label"]
+
+
 def test_the_readme_names_every_make_target_that_is_for_users():
     targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     readme = (ROOT / "README.md").read_text()
-    for target in {"demo", "serve", "test", "check", "data", "model"} & set(targets):
+    for target in {"demo", "serve", "test", "check", "data", "model", "deploy", "rollback"} & set(
+        targets
+    ):
         assert f"make {target}" in readme, target
 
 

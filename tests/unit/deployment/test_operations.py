@@ -7,7 +7,10 @@ import pytest
 from local.backends import ROOT
 from ops.hook import pretraffic
 from serving import telemetry
+from tests import deployment
 from tests.deployment import EVERYTHING, SWITCHES, decided, properties, source, translated
+
+OF_THE_NEWEST = ["VersionErrorsAlarm", "InternalErrorsAlarm"]
 
 
 def statements(resources):
@@ -63,27 +66,41 @@ def version_id(template):
     return next(n for n, r in template["Resources"].items() if r["Type"] == "AWS::Lambda::Version")
 
 
-def test_a_raised_release_is_a_new_version_for_the_alias():
+def test_a_release_is_a_new_version_for_the_alias():
     """Another parameter alone is none: SAM hashes the properties before it knows parameters."""
     before = version_id(translated())
     assert version_id(translated(MemorySizeMb="2048")) == before
-    assert version_id(translated(release="Release 2")) != before
+    released = translated(Release="0123456789abcdef")
+    assert version_id(released) == "ClassifierFunctionVersion0123456789"
+    # Lambda publishes nothing when nothing differs from the version before; the description does.
+    function = released["Resources"]["ClassifierFunction"]["Properties"]
+    assert function["Description"] == "Classifies photos. 0123456789abcdef"
 
 
-def test_a_version_is_deleted_once_another_replaced_it():
-    """A version's snapshot, which SnapStart takes, costs as long as the version is there."""
+def test_without_a_release_another_image_is_a_new_version(monkeypatch):
+    before = version_id(translated())
+    monkeypatch.setattr(deployment, "IMAGE_URI", deployment.IMAGE_URI.replace("latest", "next"))
+    assert version_id(translated()) != before
+
+
+def test_the_base_image_reaches_the_build():
+    arguments = source()["Resources"]["ClassifierFunction"]["Metadata"]["DockerBuildArgs"]
+    assert arguments == {"BASE_IMAGE": {"Ref": "BaseImage"}}
+
+
+def test_versions_stay_to_go_back_to():
     for template in (translated(), translated(SnapStart="true")):
-        assert template["Resources"][version_id(template)]["DeletionPolicy"] == "Delete"
+        assert template["Resources"][version_id(template)]["DeletionPolicy"] == "Retain"
 
 
-@pytest.mark.parametrize("deployment", source()["Parameters"]["Deployment"]["AllowedValues"])
-def test_three_alarms_roll_back_and_the_hook_runs_before_traffic(deployment):
-    resources = decided(Deployment=deployment)
+@pytest.mark.parametrize("preference", source()["Parameters"]["Deployment"]["AllowedValues"])
+def test_five_alarms_roll_back_and_the_hook_runs_before_traffic(preference):
+    resources = decided(Deployment=preference)
     group = resources["ClassifierFunctionDeploymentGroup"]["Properties"]
     alarms = [alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]]
-    assert alarms == ["ErrorsAlarm", "DurationAlarm", "ThrottlesAlarm"]
+    assert alarms == ["ErrorsAlarm", *OF_THE_NEWEST, "DurationAlarm", "ThrottlesAlarm"]
     assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
-    assert deployment in json.dumps(group["DeploymentConfigName"])
+    assert preference in json.dumps(group["DeploymentConfigName"])
     update = resources["ClassifierFunctionAliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
     assert update["BeforeAllowTrafficHook"] == {"Ref": "GoldenHook"}
 
@@ -107,48 +124,76 @@ def test_the_hook_checks_the_new_version_with_what_lies_beside_it():
 
 
 def test_alarms_tell_an_address_if_there_is_one():
-    resources = decided(**SWITCHES["email"])
+    resources = decided(**SWITCHES["email"], **SWITCHES["model"])
     (subscription,) = resources["AlarmTopic"]["Properties"]["Subscription"]
     assert subscription == {"Protocol": "email", "Endpoint": "someone@example.com"}
     alarms = [r for r in resources.values() if r["Type"] == "AWS::CloudWatch::Alarm"]
-    assert len(alarms) == 5
+    assert len(alarms) == 7
     assert all(a["Properties"]["AlarmActions"] == [{"Ref": "AlarmTopic"}] for a in alarms)
     silent = decided()
     assert "AlarmTopic" not in silent
     assert "AlarmActions" not in silent["ErrorsAlarm"]["Properties"]
 
 
-def stats(resources):
-    for name, resource in resources.items():
+def dimensions(metric):
+    return {d["Name"]: d["Value"] for d in metric["Dimensions"]}
+
+
+def watched(**parameters):
+    """Alarm -> the metrics that it watches."""
+    found = {}
+    for name, resource in decided(**parameters).items():
         if resource["Type"] == "AWS::CloudWatch::Alarm":
-            for metric in resource["Properties"]["Metrics"]:
-                if "MetricStat" in metric:
-                    yield name, metric["MetricStat"]
+            alarm = resource["Properties"]
+            stats = [m["MetricStat"] for m in alarm.get("Metrics", []) if "MetricStat" in m]
+            found[name] = [stat["Metric"] for stat in stats] or [alarm]
+    return found
 
 
 def test_the_alarms_watch_metrics_that_the_service_writes():
-    ours = [
-        s["Metric"] for _, s in stats(decided()) if not s["Metric"]["Namespace"].startswith("AWS")
-    ]
+    every = [metric for metrics in watched(**SWITCHES["model"]).values() for metric in metrics]
+    ours = [metric for metric in every if not metric["Namespace"].startswith("AWS")]
     written = (ROOT / "serving" / "telemetry.py").read_text()
     assert {m["Namespace"] for m in ours} == {telemetry.NAMESPACE}
-    assert {m["MetricName"] for m in ours} == {"errors", "confidence", "unsure"}
+    assert {m["MetricName"] for m in ours} == {"internal_errors", "confidence", "unsure"}
     assert all(f'"{m["MetricName"]}"' in written for m in ours)
     # By the function as well: another stack may serve the same model.
     for metric in ours:
-        by = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
+        by = dimensions(metric)
         assert by["function"] == {"Ref": "ClassifierFunction"}
-        assert by["model"] == source()["Parameters"]["ModelName"]["Default"]
+        assert by.keys() == {"function", "model"} or metric["MetricName"] == "internal_errors"
+        assert by.get("model", "clothing") == "clothing"
+
+
+def test_without_a_model_there_are_no_alarms_on_drift():
+    assert watched(**SWITCHES["model"]).keys() - watched().keys() == {
+        *("ConfidenceAlarm", "UnsureAlarm")
+    }
+
+
+def test_one_failure_in_five_minutes_raises_an_alarm_and_none_ends_it():
+    for name in ("ErrorsAlarm", *OF_THE_NEWEST):
+        alarm = properties(name)
+        assert (alarm["Statistic"], alarm["Threshold"], alarm["Period"]) == ("Sum", 0, 60)
+        assert (alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (5, 1)
+        assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+        assert alarm["TreatMissingData"] == "notBreaching"
+
+
+def test_two_alarms_watch_the_newest_version_alone():
+    version = version_id(translated())
+    named = {name: dimensions(properties(name)) for name in OF_THE_NEWEST}
+    number = {"Fn::GetAtt": [version, "Version"]}
+    assert named["VersionErrorsAlarm"]["ExecutedVersion"] == number
+    assert named["InternalErrorsAlarm"] == {
+        "function": {"Ref": "ClassifierFunction"},
+        "version": number,
+    }
 
 
 def test_lambdas_own_metrics_are_watched_at_the_alias():
-    watched = {
-        s["Metric"]["MetricName"]: s
-        for _, s in stats(decided())
-        if s["Metric"]["Namespace"] == "AWS/Lambda"
-    }
-    assert watched.keys() == {"Errors", "Duration", "Throttles"}
-    assert watched["Duration"]["Stat"] == "p99"
-    for stat in watched.values():
-        names = [d["Name"] for d in stat["Metric"]["Dimensions"]]
-        assert names == ["FunctionName", "Resource"]
+    of_lambda = {n: m for n, (m, *_) in watched().items() if m["Namespace"] == "AWS/Lambda"}
+    assert {m["MetricName"] for m in of_lambda.values()} == {"Errors", "Duration", "Throttles"}
+    assert of_lambda["DurationAlarm"]["ExtendedStatistic"] == "p99"
+    for metric in of_lambda.values():
+        assert [d["Name"] for d in metric["Dimensions"]][:2] == ["FunctionName", "Resource"]

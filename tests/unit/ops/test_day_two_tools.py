@@ -7,18 +7,11 @@ import subprocess
 import boto3
 import pytest
 from botocore.response import StreamingBody
-from botocore.stub import Stubber
 
 from local.backends import ROOT
 from ops import aws, invoke, logs, smoke, teardown
 from tests.loopback import serving
-
-
-def stubbed(service):
-    session = boto3.Session("none", "none", region_name="eu-west-1")
-    client = session.client(service)
-    return client, Stubber(client)
-
+from tests.stubs import stubbed
 
 REQUEST = {
     **{"message": "request", "status": 200, "method": "POST", "path": "/predict"},
@@ -138,6 +131,14 @@ def test_smoke_of_a_broken_server_fails_in_one_line(reply, told, capsys):
     assert told in error
 
 
+def test_smoke_signs_its_requests_for_iam():
+    session = boto3.Session("the-id", "secret", region_name="eu-west-1")
+    headers = smoke.signed(session)("POST", "https://api.example/predict", b"jpeg", {"x": "y"})
+    assert "Credential=the-id/" in headers["Authorization"]
+    assert "/eu-west-1/execute-api/aws4_request" in headers["Authorization"]
+    assert headers["x"] == "y"
+
+
 def test_smoke_wants_a_url():
     with pytest.raises(SystemExit) as stop:
         smoke.main(["file:///etc/passwd"])
@@ -150,6 +151,12 @@ def commands(target: str, *variables: str) -> str:
         ["make", "-n", target, *variables], cwd=ROOT, capture_output=True, text=True, check=True
     )
     return made.stdout
+
+
+@pytest.mark.parametrize("target", ["deploy", "rollback", "doctor"])
+def test_an_environment_is_passed_on(target):
+    assert '--env "prod"' in commands(target, "ENV=prod")
+    assert "--env" not in commands(target)
 
 
 @pytest.mark.parametrize("yes", ["1", "0", "no", ""])

@@ -3,13 +3,18 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 from local.backends import ROOT
-from ops import doctor, parameters
+from ops import doctor
+from ops.checks import parameters
+from serving.settings import Settings
 from tests.deployment import source
 from tests.findings import the_one
+from tests.tiny_model import CONTRACT
 
 VALUES = parameters.read(ROOT / "template.yaml", {})
 
@@ -24,8 +29,18 @@ def checkout(tmp_path):
     return tmp_path
 
 
+def no_account(environment):
+    raise NoCredentialsError()
+
+
+def run(checkout, *words):
+    """Doctor without an account to ask and without an image."""
+    options = ("--env", "default", "--image", "no-such-image:latest")
+    return doctor.main([*words, *options], checkout, ask=no_account)
+
+
 def found(checkout, capsys, *words):
-    status = doctor.main([*words, "--image", "no-such-image:latest"], checkout)
+    status = run(checkout, *words)
     lines = capsys.readouterr().out.splitlines()
     findings = [line for line in lines if " -> " in line]
     assert status == (1 if findings else 0)
@@ -36,16 +51,25 @@ def test_doctor_finds_nothing_in_this_checkout(checkout, capsys):
     assert found(checkout, capsys) == []
 
 
+AT_ONCE = {"Deployment": "AllAtOnce"}
 PARAMETERS = {
     "both answers to cold starts": (
-        {"SnapStart": "true", "ProvisionedConcurrency": "2"},
+        {"SnapStart": "true", "ProvisionedConcurrency": "2", **AT_ONCE},
         "exclude",
     ),
-    "more provisioned than reserved": ({"ProvisionedConcurrency": "9"}, "uses up"),
+    "more provisioned than reserved": (
+        {"ProvisionedConcurrency": "9", "ReservedConcurrency": "5", **AT_ONCE},
+        "uses up",
+    ),
     "all that is reserved provisioned": (
-        {"ProvisionedConcurrency": "5", "ReservedConcurrency": "5"},
+        {"ProvisionedConcurrency": "5", "ReservedConcurrency": "5", **AT_ONCE},
         "set ReservedConcurrency=6 or more",
     ),
+    "provisioned instances shared by two versions": (
+        {"ProvisionedConcurrency": "2"},
+        "set Deployment=AllAtOnce",
+    ),
+    "a budget that tells nobody": ({"MonthlyBudgetUsd": "20.5"}, "needs AlarmEmail"),
     "nothing reserved": ({"ReservedConcurrency": "0"}, "refuses every request"),
     "a JWT without issuer": ({"ApiAuth": "JWT", "JwtAudience": "app"}, "needs Jwt"),
     "a JWT without audience": (
@@ -57,7 +81,6 @@ PARAMETERS = {
         "needs Jwt",
     ),
     "an issuer that nobody asks": ({"JwtIssuer": "https://i.example"}, "ignores it"),
-    "an open API without cap": ({"ReservedConcurrency": "-1"}, "no concurrency limit caps"),
     "slow beyond the timeout": ({"AlarmP99Ms": "29000"}, "AlarmP99Ms"),
     "less memory than an image takes": ({"MemorySizeMb": "512"}, "may need 853 MB"),
     "another model's name": ({"ModelName": "other"}, "ModelName is other"),
@@ -93,7 +116,7 @@ def test_parameters_that_contradict_are_found(name, checkout, capsys):
     ],
 )
 def test_a_value_that_cloudformation_would_refuse_is_wrong_usage(word, checkout, capsys):
-    assert doctor.main([word], checkout) == 2
+    assert run(checkout, word) == 2
     name, _, value = word.partition("=")
     assert f"doctor: {name} is {value!r}; it" in capsys.readouterr().err
 
@@ -103,8 +126,9 @@ def test_a_value_that_cloudformation_would_refuse_is_wrong_usage(word, checkout,
     [
         ("AlarmP99Ms=7500.5", "ThrottleRatePerSecond=2.5"),
         ("PhotoArns=arn:aws:s3:::photos/*, arn:aws:s3:::more/2026/*",),
-        ("ProvisionedConcurrency=4",),
-        ("ProvisionedConcurrency=9", "ReservedConcurrency=-1", "ApiAuth=IAM"),
+        ("ProvisionedConcurrency=4", "Deployment=AllAtOnce", "ReservedConcurrency=5"),
+        ("ProvisionedConcurrency=9", "Deployment=AllAtOnce", "ApiAuth=IAM"),
+        ("MonthlyBudgetUsd=12.5", "AlarmEmail=someone@example.com"),
     ],
 )
 def test_values_that_cloudformation_accepts_are_accepted(words, checkout, capsys):
@@ -149,8 +173,8 @@ def test_too_little_memory_hides_no_other_finding(checkout, capsys):
     path.write_text(path.read_text().replace("MinValue: 512", "MinValue: 1"))
     told = found(checkout, capsys, "MemorySizeMb=80")
     assert len(told) == 2
-    assert "may need 90 MB" in told[0]
-    assert "golden pictures differently" in told[1]
+    assert "golden pictures differently" in told[0]
+    assert "may need 90 MB" in told[1]
 
 
 def test_fewer_classes_than_the_hook_asks_for_are_found(checkout, capsys):
@@ -189,17 +213,31 @@ def test_sam_deploys_stack_name_takes_precedence(checkout, capsys):
 
 def test_a_samconfig_that_is_no_toml_is_named(checkout, capsys):
     (checkout / "samconfig.toml").write_text("stack_name = photo")
-    assert doctor.main([], checkout) == 2
+    assert run(checkout) == 2
     assert "samconfig.toml is not valid TOML" in capsys.readouterr().err
 
 
 def test_a_parameter_that_the_template_does_not_have_is_wrong_usage(checkout, capsys):
-    assert doctor.main(["MemorySize=1"], checkout) == 2
+    assert run(checkout, "MemorySize=1") == 2
     assert "no parameter MemorySize" in capsys.readouterr().err
 
 
 def test_the_parameters_are_read_as_sam_reads_them():
     assert VALUES.keys() == source()["Parameters"].keys()
+
+
+def test_a_metric_for_each_of_many_classes_is_found():
+    classes = tuple(f"class-{n}" for n in range(1000))
+    many = replace(CONTRACT, classes=classes)
+    the_one(parameters.label_metrics(Settings(), many), "1,000 classes", "$300 a month")
+    assert parameters.label_metrics(Settings(label_metrics=False), many) == []
+    assert parameters.label_metrics(Settings(), CONTRACT) == []
+
+
+def test_a_bundle_without_its_file_of_parameters_is_named(checkout, capsys):
+    (checkout / "model" / "parameters.yaml").unlink()
+    assert run(checkout) == 2
+    assert "model/parameters.yaml, which is missing" in capsys.readouterr().err
 
 
 def test_a_stack_name_too_long_for_the_hook_is_found():
@@ -231,5 +269,5 @@ def test_golden_pictures_of_another_model_are_found(checkout, capsys):
 
 
 def test_without_an_image_doctor_says_what_it_did_not_check(checkout, capsys):
-    doctor.main(["--image", "no-such-image:latest"], checkout)
+    run(checkout)
     assert "The image was not checked" in capsys.readouterr().out

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import onnx
 import pytest
 
-from ops import image_checks, model_checks
+from ops.checks import image as image_checks
+from ops.checks import model as model_checks
 from serving.model.contract import METADATA_KEY
 from tests.findings import the_one
 from tests.tiny_model import CONTRACT, write_tiny_model

@@ -29,6 +29,7 @@ def test_every_setting_is_read_from_its_variable():
         "TOP_K_MAX": "14",
         "CORS_ORIGINS": "https://app.example",
         "INFERENCE_THREADS": "3",
+        "LABEL_METRICS": "false",
     }
     assert set(environment) == {setting.name.upper() for setting in fields(Settings)}
     assert Settings.from_env(environment) == Settings(
@@ -44,6 +45,7 @@ def test_every_setting_is_read_from_its_variable():
         top_k_max=14,
         cors_origins=frozenset({"https://app.example"}),
         inference_threads=3,
+        label_metrics=False,
     )
 
 
@@ -78,6 +80,7 @@ def test_every_setting_is_read_from_its_variable():
         ("CORS_ORIGINS", "example.com"),
         ("CORS_ORIGINS", "https://example.com/path"),
         ("INFERENCE_THREADS", "65"),
+        ("LABEL_METRICS", "no"),
     ],
 )
 def test_a_bad_value_stops_the_function_and_names_its_variable(variable, value):
@@ -116,6 +119,8 @@ def test_threads_that_are_set_take_precedence_over_the_memory():
 def shown(value) -> str:
     if isinstance(value, frozenset):
         return ",".join(str(item) for item in sorted(value)) or "(none)"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

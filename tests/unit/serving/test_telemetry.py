@@ -99,6 +99,27 @@ def test_a_batchs_stages_are_lists_and_its_labels_are_counted(logged):
     ]
 
 
+def test_an_internal_error_is_counted_by_the_functions_version(classifier, capsys):
+    app = App(classifier, Settings(), version="7")
+    del app._routes  # every request fails inside
+    app.handle(event("alb", "GET", "/health"), "request-1")
+    *_, line = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    made = metrics(line)
+    assert made["internal_errors"] == ("Count", 1, {"function": "local", "version": "7"})
+    assert made["errors"] == ("Count", 1, {**OF, "code": "internal_error"})
+
+
+def test_labels_are_logged_but_not_counted_when_that_is_off(classifier, capsys, red_jpeg):
+    app = App(classifier, Settings(label_metrics=False), no_fetch)
+    app.handle(event("alb", body=red_jpeg), "request-1")
+    app.handle({"images": [reference("red"), reference("green")]}, "request-2")
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first["label"] == "red"
+    assert [image["label"] for image in second["images"]] == ["red", "green"]
+    for line in (first, second):
+        assert "predictions" not in metrics(line)
+
+
 def test_nothing_secret_is_logged(classifier, capsys, red_jpeg):
     app = App(classifier, Settings(), lambda url, *, timeout_s: red_jpeg)
     body = b'{"url": "https://host.example/p?signature=secret1"}'

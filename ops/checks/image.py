@@ -13,7 +13,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
-from ops.finding import Finding
+from ops.checks.finding import Finding
 
 MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -33,6 +33,15 @@ def inspected(image: str) -> dict[str, Any] | None:
     return json.loads(done.stdout)[0] if done and done.returncode == 0 else None
 
 
+def digest(image: str) -> str | None:
+    """The same image named by its registry's digest; None where it was not pulled from one."""
+    facts = inspected(image) or {}
+    named: list[str] = facts.get("RepoDigests") or []
+    return next(
+        (name for name in named if name.partition("@")[0] == image.rpartition(":")[0]), None
+    )
+
+
 def _docker(*words: str) -> subprocess.CompletedProcess[str] | None:
     try:
         return subprocess.run(
@@ -48,7 +57,7 @@ def manifest(image: str, facts: Mapping[str, Any], architecture: str) -> list[Fi
     # Engines with containerd's store name the type; the others store only single manifests.
     kind = (facts.get("Descriptor") or {}).get("mediaType", MANIFESTS[0])
     if kind not in MANIFESTS:
-        remedy = "build without attestations: BUILDX_NO_DEFAULT_ATTESTATIONS=1 sam build"
+        remedy = "build without attestations, as sam build does, or with --provenance=false"
         found.append(Finding(image, f"its type is {kind}, which Lambda refuses", remedy))
     built_for = _ARCHITECTURES.get(facts["Architecture"], facts["Architecture"])
     if built_for != architecture:

@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx
 
-from ops.finding import Finding
+from ops.checks.finding import Finding
 from ops.hook import pretraffic
 from serving.app import App
 from serving.errors import ContractError

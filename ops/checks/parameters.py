@@ -4,12 +4,14 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ops.finding import Finding
+from ops.bill import PRICES
+from ops.checks.finding import Finding
 from ops.hook import pretraffic
 from serving.model.contract import Contract
 from serving.settings import Settings
@@ -17,7 +19,13 @@ from serving.settings import Settings
 _DRIFT_TOLERANCE = 0.005 + 1e-9  # the template's figures are rounded
 _MAX_FUNCTION_NAME = 64  # characters (AWS Lambda API reference, CreateFunction)
 # Parameters that may be fractions, though their defaults are whole numbers.
-_FRACTIONS = frozenset({"AlarmP99Ms", "ThrottleRatePerSecond"})
+_FRACTIONS = frozenset(
+    {
+        *("AlarmP99Ms", "ThrottleRatePerSecond", "MonthlyBudgetUsd"),
+        *("ReportConfidence", "ReportUnsureShare"),
+    }
+)
+_MANY_DOLLARS = 20  # a month, for metrics that few look at
 _HOOK_PREFIX = "CodeDeployHook_"
 # The memory of a process that has classified a small photo, and the most that decoding needs for
 # each pixel: WebP's, measured on 50 megapixels. AVIF needs 11 bytes and PNG 9.
@@ -64,7 +72,12 @@ def settings(template: Path, memory_mb: str) -> Settings:
 
 
 def _document(template: Path) -> dict[str, Any]:
-    document: dict[str, Any] = yaml.load(template.read_text(), _Loader)  # noqa: S506 - a SafeLoader
+    return _parsed(template.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=2)  # it is asked for each environment
+def _parsed(text: str) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     return document
 
 
@@ -128,9 +141,15 @@ def contradictions(p: Mapping[str, str]) -> list[Finding]:
             "set ApiAuth=JWT, or leave them empty",
         ),
         (
-            p["ApiAuth"] == "NONE" and not is_limited,
-            "anyone may call the API, and no concurrency limit caps the bill",
-            "set ReservedConcurrency, or ApiAuth=IAM or JWT",
+            provisioned > 0 and p["Deployment"] != "AllAtOnce",
+            f"while Deployment {p['Deployment']} moves traffic, two versions share the "
+            f"{provisioned} provisioned instances, and requests beyond a version's part start cold",
+            "set Deployment=AllAtOnce, or provision for both versions",
+        ),
+        (
+            float(p["MonthlyBudgetUsd"]) > 0 and not p["AlarmEmail"],
+            "MonthlyBudgetUsd needs AlarmEmail: a budget writes to an address",
+            "set AlarmEmail",
         ),
         (
             float(p["AlarmP99Ms"]) >= float(p["TimeoutSeconds"]) * 1000,
@@ -151,6 +170,18 @@ def top_k(chosen: Settings, contract: Contract) -> list[Finding]:
         "would be rolled back"
     )
     return [Finding("template.yaml", problem, f"set TOP_K_MAX to {asked} or more")]
+
+
+def label_metrics(chosen: Settings, contract: Contract) -> list[Finding]:
+    """Whether a metric for each class costs more than most would pay for it."""
+    dollars = len(contract.classes) * PRICES["cloudwatch"]["metric_month"]
+    if not chosen.label_metrics or dollars <= _MANY_DOLLARS:
+        return []
+    problem = (
+        f"each of the {len(contract.classes):,} classes is a CloudWatch metric, about "
+        f"${dollars:,.0f} a month"
+    )
+    return [Finding("template.yaml", problem, "set LABEL_METRICS to false; the log keeps labels")]
 
 
 def memory(p: Mapping[str, str], chosen: Settings) -> list[Finding]:

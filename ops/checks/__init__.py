@@ -1,0 +1,1 @@
+"""What doctor looks at: each module takes a part of a deployment and gives findings."""

@@ -1,0 +1,1 @@
+"""A release: put out by deploy, taken back by rollback."""
