@@ -148,6 +148,7 @@ class Predictor:
                 max_pixels=self._settings.image_max_pixels,
                 for_size=spec.size_px,
                 close=spec.is_close,
+                resample=spec.resampling,
             )
         if decoded is not None:
             with _Stage(item, "preprocess"):

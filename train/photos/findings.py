@@ -7,19 +7,15 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from statistics import median
 
-from PIL import Image
 from tqdm import tqdm
 
 from serving.errors import RequestError
-from serving.images.decode import UPRIGHT, decode, orientation
-from serving.images.formats import NAMES
-from serving.images.limits import pillow_limits
+from serving.images.decode import UPRIGHT, decode_scaled
+from serving.images.formats import FORMATS
 from train.errors import UsageError
 from train.photos.folders import (
     PHOTO_SUFFIXES,
@@ -44,8 +40,7 @@ _MISNAMED = {
     "dev": "validation",
 }
 
-# Formats of Pillow that are another one to users: an MPO is a JPEG of several views.
-_SAME_AS = {"MPO": "JPEG"}
+_FORMAT_BY_SUFFIX = {suffix: known.name for known in FORMATS for suffix in known.suffixes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +89,11 @@ def inspect_file(root: Path, path: Path) -> Inspected:
         return Inspected(name, split, label, "", fault=f"It cannot be read: {error.strerror}.")
     sha256 = hashlib.sha256(content).hexdigest()
     try:
-        picture = decode(content, max_pixels=MAX_PIXELS)
+        found = decode_scaled(content, max_pixels=MAX_PIXELS, for_size=None, close=True)
     except RequestError as error:
         return Inspected(name, split, label, sha256, fault=error.detail)
-    with opened(content) as file:
-        file_format = _SAME_AS.get(str(file.format), str(file.format))
-        turned = orientation(file) != UPRIGHT
-    return Inspected(name, split, label, sha256, file_format, picture.width, picture.height, turned)
-
-
-@contextmanager
-def opened(content: bytes) -> Iterator[Image.Image]:
-    """An image file, opened for its metadata but not decoded."""
-    with pillow_limits(MAX_PIXELS), Image.open(BytesIO(content), formats=NAMES) as file:
-        yield file
+    turned = found.orientation != UPRIGHT
+    return Inspected(name, split, label, sha256, found.file_format, *found.image.size, turned)
 
 
 def overview(root: Path, files: Sequence[Inspected]) -> list[str]:
@@ -175,10 +161,9 @@ def _unreadable(files: Sequence[Inspected]) -> Iterator[Finding]:
 
 
 def _wrong_names(files: Sequence[Inspected]) -> Iterator[Finding]:
-    known = Image.registered_extensions()  # ".jpg" -> "JPEG"
     for file in files:
-        suffix = file.path.suffix.lower()
-        if file.file_format and known.get(suffix) != file.file_format:
+        expected = _FORMAT_BY_SUFFIX.get(file.path.suffix.lower())
+        if file.file_format and expected != file.file_format:
             found = f"{printable(file.path)} is a {file.file_format}"
             advice = "rename it; training reads it anyway, by its content"
             yield Finding("a wrong extension", found, advice)

@@ -97,7 +97,11 @@ def file_pixels(content: bytes, spec: PreprocessSpec, max_pixels: int) -> Pixels
         RequestError: it cannot be decoded.
     """
     found = decode_scaled(
-        content, max_pixels=max_pixels, for_size=spec.size_px, close=spec.is_close
+        content,
+        max_pixels=max_pixels,
+        for_size=spec.size_px,
+        close=spec.is_close,
+        resample=spec.resampling,
     )
     return np.asarray(resize(found.image, spec, found.box))
 

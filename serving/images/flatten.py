@@ -1,0 +1,93 @@
+"""A decoded picture of any mode in, an upright 8-bit RGB picture out, by Pillow alone.
+
+The child that decodes TIFF, AVIF and HEIC runs this, too, so it does without numpy.
+"""
+
+from collections.abc import Iterator
+
+from PIL import Image
+
+# Larger pictures are shrunk by whole numbers, strip by strip, before they are turned: a picture of
+# 25 megapixels needs no second copy. Smaller ones keep every pixel, so that their input stays
+# what it was when models were trained.
+_LARGE_PX = 16_000_000
+_STRIP_ROWS = 256  # about 26 MB of a picture of 25 megapixels
+# What must be left of a side, in times of the input's: as for a JPEG that is decoded at a half.
+_RATIO_LEFT = 4
+
+
+def upright_rgb(
+    image: Image.Image, turn: Image.Transpose | None, for_size: tuple[int, int] | None
+) -> Image.Image:
+    """The picture as RGB, turned, its transparency laid over white.
+
+    Args:
+        image: a loaded picture.
+        turn: what makes it upright.
+        for_size: the width and height that it will be resized to; a picture of more than 16
+            megapixels is shrunk to no less than four times that. None keeps every pixel.
+    """
+    steps = _steps(image.size, for_size)
+    if steps == (1, 1):
+        upright = image if turn is None else image.transpose(turn)
+        return _to_rgb(upright)
+    width, height = (-(-side // step) for side, step in zip(image.size, steps, strict=True))
+    small = Image.new("RGB", (width, height))
+    for top, strip in _strips(image, _STRIP_ROWS * steps[1]):
+        small.paste(_to_rgb(strip).reduce(steps), (0, top // steps[1]))
+    return small if turn is None else small.transpose(turn)
+
+
+def _steps(size: tuple[int, int], for_size: tuple[int, int] | None) -> tuple[int, int]:
+    """By what width and height are divided."""
+    steps = [1, 1]
+    if for_size is None:
+        return 1, 1
+    needed = _RATIO_LEFT * max(for_size)  # EXIF may swap width and height
+    while size[0] * size[1] > _LARGE_PX * steps[0] * steps[1]:
+        left = [side / (step + 1) for side, step in zip(size, steps, strict=True)]
+        wider = left.index(max(left))
+        if left[wider] < needed:
+            break
+        steps[wider] += 1
+    return steps[0], steps[1]
+
+
+def _strips(image: Image.Image, rows: int) -> Iterator[tuple[int, Image.Image]]:
+    """Each strip of a picture with its upper edge."""
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        strip.info = image.info  # says which value is transparent
+        yield top, strip
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):
+        return _upper_8_bits(image).convert("RGB")
+    if image.mode == "F":
+        return _of_floats(image).convert("RGB")
+    if image.has_transparency_data:
+        layers = image if image.mode == "RGBA" else image.convert("RGBA")
+        paper = Image.new("RGB", layers.size, "white")
+        paper.paste(layers, mask=layers)
+        return paper
+    return image.convert("RGB")
+
+
+def _upper_8_bits(image: Image.Image) -> Image.Image:
+    """The upper half of 16-bit grey, which is stored in 16 or 32 bits."""
+    wide = image if image.mode == "I" else image.convert("I")
+    through = image.info.get("transparency")
+    if not isinstance(through, int):
+        return wide.point(lambda value: value * (1 / 256)).convert("L")
+    return wide.point([255 if value == through else value >> 8 for value in range(65_536)], "L")
+
+
+def _of_floats(image: Image.Image) -> Image.Image:
+    """Grey of floats, which go from 0 to 1 or to 255; what is no number becomes black."""
+    above_1 = image.point(lambda value: value * 2**20 - 2**20).convert("L")
+    if above_1.getextrema() == (0, 0):
+        image = image.point(lambda value: value * 255)
+    return image.convert("L")
