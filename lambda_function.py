@@ -65,5 +65,7 @@ if register_before_snapshot is not None:
 
 def lambda_handler(event: Any, context: Any) -> Any:
     """Answer one event of any kind that `serving.http.events` knows; never raises."""
+    if context is None:  # a call by hand
+        return app.handle(event, request_id="none")
     remaining_s = context.get_remaining_time_in_millis() / 1000
     return app.handle(event, request_id=context.aws_request_id, remaining_s=remaining_s)

@@ -3,18 +3,22 @@
 Each file is measured in a process of its own, with the child processes that it starts.
 """
 
-import base64
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from local.backends import MALLOC
+from serving.app import App
+from serving.model.classifier import Classifier
+from serving.settings import Settings
 from tests.drawn import encoded, picture
 
 ROOT = Path(__file__).parents[1]
@@ -46,10 +50,10 @@ class Cost:
     stderr_bytes: int
 
 
-def cost_of(file: Path, *, model: str = "model/classifier.onnx") -> Cost:
-    """Measure one file in a new process, under the Lambda image's settings."""
-    command = [sys.executable, "-m", "tests.costs", str(file)]
-    environment = {**os.environ, "MODEL_PATH": model, "OMP_NUM_THREADS": "1"}
+def cost_of(file: Path, *, model: Path = ROOT / "model" / "classifier.onnx") -> Cost:
+    """Measure one file in a new process, with the image's settings of its memory."""
+    command = [sys.executable, "-m", "tests.costs", str(file), str(model)]
+    environment = {**os.environ, **MALLOC, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=300
     )
@@ -59,32 +63,30 @@ def cost_of(file: Path, *, model: str = "model/classifier.onnx") -> Cost:
     return Cost(**{**values, "batch": tuple(values["batch"])}, stderr_bytes=len(done.stderr))
 
 
-def _measure(file: Path) -> dict[str, Any]:
-    import lambda_function
-
+def _measure(file: Path, model: Path) -> dict[str, Any]:
     ordinary = encoded(picture(width_px=4_000, height_px=3_000))
-    text = base64.b64encode(file.read_bytes()).decode()
-    good = base64.b64encode(ordinary).decode()
+
+    def fetch(url: str, *, timeout_s: float) -> bytes:
+        return ordinary if url == "good" else file.read_bytes()
+
+    app = App(Classifier.load(model, threads=1), Settings(), fetch)
 
     def answer(event: dict[str, Any]) -> dict[str, Any]:
-        log, sys.stdout = sys.stdout, StringIO()
-        try:
-            found: dict[str, Any] = lambda_function.app.handle(event, "request-1")
-        finally:
-            sys.stdout = log
+        with redirect_stdout(StringIO()):
+            found: dict[str, Any] = app.handle(event, "request-1")
         return found
 
     for _ in range(2):
-        answer({"image": good})
+        answer({"url": "good"})
     started_s = _cpu_s()
-    answer({"image": good})
+    answer({"url": "good"})
     ordinary_s = _cpu_s() - started_s
     peak = _Peak()
     started_s = _cpu_s()
-    alone = answer({"image": text})
+    alone = answer({"url": "it"})
     cpu_s = _cpu_s() - started_s
     memory_mb, kept_mb = peak.stop()
-    together = answer({"images": [{"image": good}, {"image": text}, {"image": good}]})
+    together = answer({"images": [{"url": url} for url in ("good", "it", "good")]})
     return {
         "status": int(alone.get("status", 200)),
         "code": str(alone.get("code", "")),
@@ -145,4 +147,4 @@ def _cpu_s() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_measure(Path(sys.argv[1]))))
+    print(json.dumps(_measure(Path(sys.argv[1]), Path(sys.argv[2]))))

@@ -39,7 +39,7 @@ class Format:
     signature: bytes
     share: float = 0.5
     confined: bool = False
-    cpu_s: float = 1.7
+    cpu_s: float = 1.5
 
     def most_pixels(self, max_pixels: int) -> int:
         """The most pixels of this format under a setting of IMAGE_MAX_PIXELS.
@@ -83,7 +83,7 @@ FORMATS = (
         # ISO/IEC 23008-12, annex B: of HEVC's images and sequences, and of any codec's.
         _BRANDS + rb"(?:hei[cxms]|hev[cxms]|mif[123]|msf1)",
         confined=True,
-        cpu_s=5.0,
+        cpu_s=4.5,
     ),
 )
 

@@ -146,9 +146,9 @@ def check_cost(image: Image.Image, *, max_pixels: int) -> None:
             f"The image is {image.width:,} x {image.height:,} pixels; no side may be longer than "
             f"{_MAX_SIDE_PX:,}. Cut it."
         )
-    if image.format == "BMP" and image.info.get("compression") in _RUN_LENGTH_ENCODED:
-        if image.width * image.height > min(max_pixels, _MAX_RUN_LENGTH_ENCODED_PIXELS):
-            raise CostlyImageError.built("BMP")
+    runs = image.format == "BMP" and image.info.get("compression") in _RUN_LENGTH_ENCODED
+    if runs and image.width * image.height > min(max_pixels, _MAX_RUN_LENGTH_ENCODED_PIXELS):
+        raise CostlyImageError.built("BMP")
 
 
 def check_jpeg(

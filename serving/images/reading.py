@@ -83,7 +83,7 @@ def read(data: bytes, known: Format, wanted: Wanted) -> Decoded:
         raise _too_large(known, max_pixels) from error
     except MemoryError as error:
         raise CostlyImageError.built(known.name) from error
-    except Exception as error:  # noqa: BLE001 - a damaged file can raise nearly anything
+    except Exception as error:
         raise UndecodableImageError(
             f"The {known.name} image is damaged or cut short and cannot be decoded. "
             "Check that the file opens elsewhere and was sent completely."

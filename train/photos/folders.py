@@ -56,7 +56,7 @@ def refuse_empty_class_folders(root: Path, split: str) -> None:
 
 
 def advice_for_empty(folders: Sequence[Path]) -> str:
-    """What to do about class folders without a photo, such as one of a phone's HEIC files."""
+    """What to do about class folders without a photo, such as one of a camera's raw files."""
     files = (path for folder in folders for path in folder.iterdir() if path.is_file())
     found = ", ".join(
         sorted({printable(Path(path.suffix.lower())) for path in files if path.suffix})

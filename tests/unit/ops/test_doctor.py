@@ -59,7 +59,6 @@ PARAMETERS = {
     "an issuer that nobody asks": ({"JwtIssuer": "https://i.example"}, "ignores it"),
     "an open API without cap": ({"ReservedConcurrency": "-1"}, "no concurrency limit caps"),
     "slow beyond the timeout": ({"AlarmP99Ms": "29000"}, "AlarmP99Ms"),
-    "less memory than an image takes": ({"MemorySizeMb": "512"}, "may need 853 MB"),
     "another model's name": ({"ModelName": "other"}, "ModelName is other"),
     "another report's confidence": ({"ReportConfidence": "0.1"}, "ReportConfidence is 0.1"),
     "another report's unsure share": ({"ReportUnsureShare": "0.9"}, "ReportUnsureShare is 0.9"),
@@ -133,9 +132,14 @@ def test_an_unquoted_variable_is_read_as_cloudformation_would(value, checkout, c
 
 
 def test_too_little_memory_for_images_decoded_at_once_is_found(checkout, capsys):
-    with_variable(checkout, "INFERENCE_THREADS", '"4"')
-    the_one(found(checkout, capsys), "4 images at once", "may need 3142 MB")
+    with_variable(checkout, "INFERENCE_THREADS", '"8"')
+    the_one(found(checkout, capsys), "8 images at once", "may need 3054 MB")
     assert found(checkout, capsys, "MemorySizeMb=3200") == []
+
+
+def test_less_memory_than_an_image_takes_is_found(checkout, capsys):
+    with_variable(checkout, "IMAGE_MAX_PIXELS", '"100000000"')
+    the_one(found(checkout, capsys, "MemorySizeMb=512"), "an image of", "may need 788 MB")
 
 
 def test_each_vcpu_brings_the_memory_that_its_image_takes(checkout, capsys):
@@ -149,7 +153,7 @@ def test_too_little_memory_hides_no_other_finding(checkout, capsys):
     path.write_text(path.read_text().replace("MinValue: 512", "MinValue: 1"))
     told = found(checkout, capsys, "MemorySizeMb=80")
     assert len(told) == 2
-    assert "may need 90 MB" in told[0]
+    assert "may need 570 MB" in told[0]
     assert "golden pictures differently" in told[1]
 
 

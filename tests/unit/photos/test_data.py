@@ -102,11 +102,11 @@ def test_a_class_folder_without_photos_is_refused_in_train_alone(folder: Path, s
         scan(folder)
 
 
-def test_a_class_of_heic_photos_is_refused(folder: Path):
+def test_a_class_of_raw_photos_is_refused(folder: Path):
     for photo in (folder / "train/red").iterdir():
-        photo.rename(photo.with_suffix(".HEIC"))
+        photo.rename(photo.with_suffix(".CR2"))
     with pytest.raises(
-        UsageError, match=r"train/red has no photos: \.heic files are not read; convert"
+        UsageError, match=r"train/red has no photos: \.cr2 files are not read; convert"
     ):
         divide(DataConfig(folder, cache=folder / "cache"))
 

@@ -190,11 +190,11 @@ def test_an_empty_class_folder_cannot_be_learned(folder):
     assert ["mauve", "0", "0"] in lines
 
 
-def test_a_class_folder_of_heic_photos_says_to_convert_them(folder):
+def test_a_class_folder_of_raw_photos_says_to_convert_them(folder):
     (folder / "train/mauve").mkdir()
-    (folder / "train/mauve/phone.heic").write_bytes(b"no photo that is read")
+    (folder / "train/mauve/camera.cr2").write_bytes(b"no photo that is read")
     advice = [f.advice for f in found_in(folder) if f.kind == "a class that cannot be learned"]
-    assert advice == [".heic files are not read; convert the photos to JPEG, or remove the folder"]
+    assert advice == [".cr2 files are not read; convert the photos to JPEG, or remove the folder"]
 
 
 def test_an_emptied_class_is_named_once_in_each_split(folder):
