@@ -88,7 +88,7 @@ def unpinned(requirements: Path) -> list[Finding]:
 
 
 def base_glibc(dockerfile: Path) -> tuple[int, int] | None:
-    """The base image's glibc, from the FROM line or its default; None for a base image that is not AWS's."""
+    """The glibc of the Dockerfile's base image; None for one that is not AWS's."""
     match = re.search(
         r"^(?:FROM |ARG BASE_IMAGE=)\S*lambda/python:3\.(\d+)", dockerfile.read_text(), re.MULTILINE
     )

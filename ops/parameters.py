@@ -21,7 +21,7 @@ _MAX_FUNCTION_NAME = 64  # characters (AWS Lambda API reference, CreateFunction)
 _FRACTIONS = frozenset({"AlarmP99Ms", "ThrottleRatePerSecond"})
 _HOOK_PREFIX = "CodeDeployHook_"
 # The memory of a process that has classified a small photo, of the child process that decodes some
-# formats, and what decoding needs for each pixel, measured with the largest pictures that are taken.
+# formats, and what decoding needs for each pixel, measured on the largest ones taken.
 # A JPEG's 7 bytes are the most that is allowed (serving/images/limits.py).
 _MEMORY_MB, _CHILD_MB = 90, 30
 _BYTES_PER_PIXEL = {"JPEG": 7, "WEBP": 16}

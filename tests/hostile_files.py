@@ -1,4 +1,4 @@
-"""Files that would cost far more to decode than they weigh, one of each kind, drawn by this code."""
+"""Files that would cost far more to decode than they weigh, one of each kind, drawn here."""
 
 import random
 import struct
