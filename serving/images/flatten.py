@@ -67,7 +67,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         return _upper_8_bits(image).convert("RGB")
     if image.mode == "F":
-        return _of_floats(image).convert("RGB")
+        return grey_of_floats(image).convert("RGB")
     if image.has_transparency_data:
         layers = image if image.mode == "RGBA" else image.convert("RGBA")
         paper = Image.new("RGB", layers.size, "white")
@@ -85,7 +85,7 @@ def _upper_8_bits(image: Image.Image) -> Image.Image:
     return wide.point([255 if value == through else value >> 8 for value in range(65_536)], "L")
 
 
-def _of_floats(image: Image.Image) -> Image.Image:
+def grey_of_floats(image: Image.Image) -> Image.Image:
     """Grey of floats, which go from 0 to 1 or to 255; what is no number becomes black."""
     above_1 = image.point(lambda value: value * 2**20 - 2**20).convert("L")
     if above_1.getextrema() == (0, 0):

@@ -7,9 +7,10 @@ import re
 from io import BytesIO
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from serving.errors import UndecodableImageError, UnsupportedImageError
+from serving.images.flatten import grey_of_floats
 
 # TIFF 6.0, part 1.
 _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 259, 262, 284, 339
@@ -101,10 +102,11 @@ def corrected(image: Image.Image) -> Image.Image:
     if image.format == "BMP" and image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
         return image.convert("RGB")  # the fourth byte is unused: nobody saves an invisible picture
     tags: dict[int, Any] = getattr(image, "tag_v2", {})
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO and image.mode.startswith("I;16"):
-        # Pillow inverts 8 bits only.
+    if tags.get(_PHOTOMETRIC) != _WHITE_IS_ZERO:
+        return image
+    if image.mode.startswith("I;16"):  # Pillow inverts 8 bits only
         return image.convert("I").point(lambda value: value * -1 + 65_535)
-    return image
+    return ImageChops.invert(grey_of_floats(image)) if image.mode == "F" else image
 
 
 def open_heic(data: bytes, max_pixels: int) -> Image.Image:

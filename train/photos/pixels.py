@@ -27,7 +27,7 @@ from train.photos.manifest import Manifest, Photo
 MAX_PIXELS = Settings().image_max_pixels
 
 # Part of every cache key: raise it when decoding or resizing changes its results.
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 
 Pixels = NDArray[np.uint8]
 Item = TypeVar("Item")
