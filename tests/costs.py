@@ -112,7 +112,8 @@ class _Peak:
     def _poll(self) -> None:
         while not self._over.wait(_POLL_S):
             for child in _children():
-                self._children_mb[child] = _memory_mb(child, "VmHWM")
+                peak_mb = _memory_mb(child, "VmHWM")
+                self._children_mb[child] = max(peak_mb, self._children_mb.get(child, 0.0))
 
     def stop(self) -> tuple[float, float]:
         self._over.set()

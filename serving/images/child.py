@@ -22,6 +22,9 @@ MEMORY_BYTES = 310_000_000
 # behind it.
 _SECONDS_BEHIND = 2
 _MOST_OPEN_FILES = 64
+# A library that keeps more than this would leave the next file too little: the child then ends.
+_KEPT_BYTES = 50_000_000
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def _limit_for_good() -> None:
@@ -30,13 +33,18 @@ def _limit_for_good() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_OPEN_FILES, _MOST_OPEN_FILES))
+    if used_bytes := _address_space_bytes():
+        most_bytes = used_bytes + MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
+
+
+def _address_space_bytes() -> int:
+    """What this process has of it; 0 on macOS, which does not keep to the limit either."""
     try:
         with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - no pathlib here
-            used_bytes = int(statm.read().split()[0]) * resource.getpagesize()
+            return int(statm.read().split()[0]) * _PAGE_BYTES
     except OSError:
-        return  # macOS has no such file and does not keep to the limit
-    most_bytes = used_bytes + MEMORY_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
+        return 0
 
 
 def _limit_next(cpu_s: float) -> None:
@@ -73,6 +81,7 @@ def _answer(question: dict[str, object], data: bytes) -> tuple[dict[str, object]
 
 
 def _serve() -> None:
+    used_bytes = _address_space_bytes()
     given, taken = sys.stdin.buffer, sys.stdout.buffer
     while lengths := given.read(LENGTHS.size):  # nothing: the parent has ended
         head_bytes, data_bytes = LENGTHS.unpack(lengths)
@@ -81,10 +90,13 @@ def _serve() -> None:
         _limit_next(question["cpu_s"])
         facts, pixels = _answer(question, data)
         signal.setitimer(signal.ITIMER_PROF, 0)
+        facts["is_last"] = _address_space_bytes() > used_bytes + _KEPT_BYTES
         head = json.dumps(facts).encode()
         taken.write(LENGTHS.pack(len(head), len(pixels)) + head)
         taken.write(pixels)
         taken.flush()
+        if facts["is_last"]:
+            return
         del data, pixels  # while it waits, a child keeps no picture
 
 

@@ -132,7 +132,10 @@ class _Child:
         except BaseException:  # such as the end of this process: the pipes hold half an answer
             self.end()
             raise
-        _idle.append(self)
+        if head["is_last"]:
+            self.end(wait_s=_DYING_S)
+        else:
+            _idle.append(self)
         return head, pixels
 
     def _put(self, question: dict[str, Any], data: bytes) -> None:
