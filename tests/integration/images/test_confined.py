@@ -42,6 +42,7 @@ def test_one_child_serves_one_file_after_another():
 def test_a_child_that_ended_while_idle_is_replaced(how):
     decode(TIFF)
     os.kill(the_child(), how)
+    os.waitid(os.P_PID, the_child(), os.WEXITED | os.WNOWAIT)
     assert difference(decode(TIFF), four_corners()) == 0
 
 
