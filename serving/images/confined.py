@@ -32,7 +32,9 @@ from serving.images.reading import Decoded, Wanted
 try:
     import resource
 except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
+    _HAS_LIMITS = False
+else:
+    _HAS_LIMITS = hasattr(resource, "setrlimit")
 
 _CHILD = Path(__file__).with_name("child.py")
 _LENGTHS = struct.Struct(">II")  # as in child.py
@@ -40,9 +42,7 @@ _LENGTHS = struct.Struct(">II")  # as in child.py
 _WALL_TIMES_CPU = 6
 _CHUNK_BYTES = 1_048_576
 _DYING_S = 2.0  # for a process that has closed its output
-_LIMITS = (
-    frozenset((signal.SIGPROF, signal.SIGXCPU, signal.SIGKILL)) if resource is not None else ()
-)
+_LIMITS = frozenset((signal.SIGPROF, signal.SIGXCPU, signal.SIGKILL)) if _HAS_LIMITS else ()
 _REFUSALS = {
     error.code: error for error in (UnsupportedImageError, UndecodableImageError, CostlyImageError)
 }
@@ -56,7 +56,7 @@ def read(data: bytes, known: Format, wanted: Wanted) -> Decoded:
         UndecodableImageError: the child crashed; also as `reading.read`.
         UnsupportedImageError: as `reading.read`.
     """
-    if resource is None:
+    if not _HAS_LIMITS:
         _say_once()
         return reading.read(data, known, wanted)
     question = {"format": known.name, "cpu_s": known.cpu_s, "wanted": asdict(wanted)}

@@ -99,7 +99,11 @@ def _unread_kind(file: BytesIO) -> str:
 def corrected(image: Image.Image) -> Image.Image:
     """A picture as its file means it, loaded."""
     image.load()
-    if image.format == "BMP" and image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
+    if (
+        image.format == "BMP"
+        and image.mode == "RGBA"
+        and image.getchannel("A").getextrema() == (0, 0)
+    ):
         return image.convert("RGB")  # the fourth byte is unused: nobody saves an invisible picture
     tags: dict[int, Any] = getattr(image, "tag_v2", {})
     if tags.get(_PHOTOMETRIC) != _WHITE_IS_ZERO:
@@ -130,7 +134,7 @@ def open_heic(data: bytes, max_pixels: int) -> Image.Image:
             "to decode. Send a smaller one, or a JPEG."
         )
     exif = picture.info.get("exif")
-    image = picture.to_pillow()
+    image: Image.Image = picture.to_pillow()
     image.info = {}
     if exif and not _TURNED_BY_BOXES.search(data):
         image.info["exif"] = exif
