@@ -1,5 +1,7 @@
 # Only what the function runs; .dockerignore denies everything else.
-FROM public.ecr.aws/lambda/python:3.13
+# `--build-arg BASE_IMAGE=…@sha256:…` builds on one exact image.
+ARG BASE_IMAGE=public.ecr.aws/lambda/python:3.13
+FROM ${BASE_IMAGE}
 WORKDIR /var/task
 
 # Keep compiled bytecode: Lambda's file system is read-only, so each cold start would compile again.

@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SAM_VENV := .venv-sam
 # checkov's would, too.
 LINT_VENV := .venv-lint
+AUDIT_VENV := .venv-audit
 # The peers that we are measured against are nothing that we use.
 BENCH_VENV := .venv-bench
 BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
@@ -17,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --
 BENCHMARKS := handlers inference tail batch start footprint breakdown training
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint lint-deploy types pins data model bench bench-sweep bench-gpu clean
+.PHONY: help setup demo serve test check format lint lint-deploy types pins audit data model bench bench-sweep bench-gpu clean
 .PHONY: doctor deploy rollback smoke invoke logs teardown
 
 help:  ## list the targets
@@ -151,5 +152,10 @@ pins: $(VENV)/.tests  ## write requirements.txt anew from requirements.in
 	$(BIN)/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-options --no-header \
 		--strip-extras --output-file requirements.txt requirements.in
 
+audit:  ## look the image's packages up in the list of known vulnerabilities
+	$(PYTHON) -m venv $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r ops/audit-requirements.txt
+	$(AUDIT_VENV)/bin/pip-audit --require-hashes --disable-pip --requirement requirements.txt
+
 clean:  ## remove what was built, keep what was trained
-	rm -rf $(VENV) $(SAM_VENV) $(LINT_VENV) $(BENCH_VENV) .aws-sam .cache/photos .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SAM_VENV) $(LINT_VENV) $(AUDIT_VENV) $(BENCH_VENV) .aws-sam .cache/photos .pytest_cache .mypy_cache .ruff_cache .hypothesis

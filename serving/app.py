@@ -99,11 +99,10 @@ class App:
             response = self._route(request, remaining_s)
         except (RequestError, RemoteError) as error:
             response = problems.response(error)
-        except Exception:  # noqa: BLE001 - the one place where anything becomes a response
-            self._telemetry.log_failure(request_id)
-            response = problems.response(
-                ServingError("The server failed. Its log has the reason under this request id.")
-            )
+        except Exception as error:  # noqa: BLE001 - the one place where anything becomes a response
+            response = problems.response(ServingError(problems.UNEXPECTED), failures=[error])
+        for failure in response.failures:
+            self._telemetry.log_failure(request_id, failure)
         if response.media_type == problems.MEDIA_TYPE:
             response = replace(response, content={**response.content, "request_id": request_id})
             if accept.choose(request.accept, (JSON, TEXT)) == TEXT:
@@ -158,9 +157,12 @@ class App:
     def _cors(self, request: Request) -> dict[str, str]:
         origin = request.headers.get("origin", "")
         allowed = self._settings.cors_origins
-        if not origin or not ("*" in allowed or origin.lower() in allowed):
+        if "*" in allowed:  # one answer for every page, which caches may keep
+            headers = {"access-control-allow-origin": "*"}
+        elif origin and origin.lower() in allowed:
+            headers = {"vary": "accept, origin", "access-control-allow-origin": origin}
+        else:
             return {"vary": "accept, origin"} if allowed else {}
-        headers = {"vary": "accept, origin", "access-control-allow-origin": origin}
         if request.method == "OPTIONS":
             headers["access-control-allow-methods"] = "GET, HEAD, POST, OPTIONS"
             headers["access-control-allow-headers"] = "content-type, accept"

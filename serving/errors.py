@@ -12,6 +12,7 @@
         │   ├── TooLargeError               413  too_large
         │   ├── UnsupportedImageError       415  unsupported_image
         │   └── UndecodableImageError       422  undecodable_image
+        │       └── CostlyImageError        422  costly_image
         ├── OutOfTimeError                  503  out_of_time
         ├── RemoteError                     another server is at fault
         │   ├── RemoteFailedError           502  remote_failed
@@ -89,6 +90,20 @@ class UnsupportedImageError(RequestError):
 class UndecodableImageError(RequestError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     code = "undecodable_image"
+
+
+class CostlyImageError(UndecodableImageError):
+    """Decoding the file would take, or took, far more time or memory than a picture is worth."""
+
+    code = "costly_image"
+
+    @classmethod
+    def built(cls, file_format: str) -> "CostlyImageError":
+        """An error for a file whose structure is the reason."""
+        return cls(
+            f"The {file_format} image is built so that it is too costly to decode. "
+            "Open it in an image editor and save it again."
+        )
 
 
 class OutOfTimeError(ServingError):

@@ -41,6 +41,9 @@ class _Item:
     size_bytes: int = 0
     data: bytes = b""  # the file, until it is decoded
     error: ServingError | None = None
+    failure: Exception | None = (
+        None  # what nobody expected; `error` is then what the caller is told
+    )
     predictions: list[Prediction] = field(default_factory=list)  # the most likely first
     familiarity: float | None = None  # None if the model does not compute it
 
@@ -71,14 +74,15 @@ class Predictor:
         loaded = self._loaded(wanted.items, ends_at)
         items = self._inferred(loaded, len(wanted.items), ends_at, options.top_k)
         images = [self._logged(item) for item in items]
+        failures = tuple(item.failure for item in items if item.failure is not None)
         if not wanted.is_batch and items[0].error:
-            return problems.response(items[0].error, images=images)
+            return problems.response(items[0].error, images=images, failures=failures)
         answers = [
             problems.document(item.error) if item.error else self._answer(item, options)
             for item in items
         ]
         content = {"results": answers} if wanted.is_batch else answers[0]
-        return Response(HTTPStatus.OK, content, images=images)
+        return Response(HTTPStatus.OK, content, images=images, failures=failures)
 
     def _loaded(
         self, references: Sequence[Reference | ServingError], ends_at: float
@@ -156,6 +160,7 @@ class Predictor:
                 for_size=spec.size_px,
                 close=spec.is_close,
                 levels=spec.levels,
+                resample=spec.resampling,
             )
         if decoded is not None:
             with _Stage(item, "preprocess"):
@@ -224,7 +229,7 @@ def _out_of_time() -> OutOfTimeError:
 
 
 class _Stage:
-    """Times one stage of one item, and puts a ServingError into the item."""
+    """Times one stage of one item; whatever it raises becomes that item's error."""
 
     def __init__(self, item: _Item, name: str) -> None:
         self._item, self._name = item, name
@@ -237,5 +242,6 @@ class _Stage:
         self._item.timings_ms[self._name] = round(duration_ms, 2)
         if isinstance(error, ServingError):
             self._item.error = error
-            return True
-        return False
+        elif isinstance(error, Exception):
+            self._item.error, self._item.failure = ServingError(problems.UNEXPECTED), error
+        return isinstance(error, Exception)

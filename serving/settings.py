@@ -129,11 +129,12 @@ class Settings:
         5.0, _seconds(0.1, 60), "seconds", "Deadline for one fetch, including redirects and body."
     )
     image_max_pixels: int = _setting(
-        # The largest common phone sensors have 50 megapixels, which are 150 MB of decoded RGB.
-        50_000_000,
+        # The largest common phone sensors have 8,160 x 6,144 pixels. Formats that cannot be decoded
+        # at a fraction of their size take a share (serving/images/formats.py).
+        51_000_000,
         _integer(1, 200_000_000),
         "pixels",
-        "Largest image, checked before it is decoded.",
+        "Largest JPEG, checked before it is decoded; other formats take a share of it.",
     )
     batch_max_items: int = _setting(16, _integer(1, 256), "images", "Most images in one request.")
     top_k_max: int = _setting(

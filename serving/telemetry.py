@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -33,8 +34,10 @@ _DIMENSIONS_BY_NAME = {
 
 
 def _write_line(line: str) -> None:
-    sys.stdout.write(line + "\n")  # looked up here, since the runtime replaces it after our import
-    sys.stdout.flush()
+    """Write to standard output; a closed or full one costs the line, never the answer."""
+    with suppress(OSError, ValueError, AttributeError):  # None where there is no output
+        sys.stdout.write(line + "\n")  # looked up here: the runtime replaces it after our import
+        sys.stdout.flush()
 
 
 class Telemetry:
@@ -110,15 +113,15 @@ class Telemetry:
         }
         self._write(json.dumps(line))
 
-    def log_failure(self, request_id: str) -> None:
-        """Write the traceback of the exception being handled, which no answer shows."""
+    def log_failure(self, request_id: str, failure: Exception) -> None:
+        """Write the traceback of an exception, which no answer shows."""
         import traceback
 
         line = {
             "level": "ERROR",
             "message": "unexpected failure",
             "request_id": request_id,
-            "traceback": traceback.format_exc(),
+            "traceback": "".join(traceback.format_exception(failure)),
         }
         self._write(json.dumps(line))
 

@@ -27,8 +27,13 @@ def picture(
 
 
 def encoded(image: Image.Image, file_format: str = "JPEG", **options) -> bytes:
-    """The picture as the bytes of an image file; `options` go to Pillow's encoder."""
+    """The picture as the bytes of an image file; `options` go to Pillow's encoder or HEIC's."""
     buffer = BytesIO()
+    if file_format == "HEIC":
+        import pillow_heif  # its library has an encoder, which the service's has not
+
+        pillow_heif.from_pillow(image).save(buffer, **options)
+        return buffer.getvalue()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
 

@@ -97,8 +97,10 @@ def unpinned(requirements: Path) -> list[Finding]:
 
 
 def base_glibc(dockerfile: Path) -> tuple[int, int] | None:
-    """The base image's glibc, from the FROM line; None for a base image that is not AWS's."""
-    match = re.search(r"^FROM \S*lambda/python:3\.(\d+)", dockerfile.read_text(), re.MULTILINE)
+    """The glibc of the Dockerfile's base image; None for one that is not AWS's."""
+    match = re.search(
+        r"^(?:FROM |ARG BASE_IMAGE=)\S*lambda/python:3\.(\d+)", dockerfile.read_text(), re.MULTILINE
+    )
     if match is None:
         return None
     return _GLIBC_AL2023 if (3, int(match[1])) >= _FIRST_ON_AL2023 else _GLIBC_AL2

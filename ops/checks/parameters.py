@@ -13,6 +13,7 @@ import yaml
 from ops.bill import PRICES
 from ops.checks.finding import Finding
 from ops.hook import pretraffic
+from serving.images.formats import FORMATS
 from serving.model.contract import Contract
 from serving.settings import Settings
 
@@ -27,10 +28,12 @@ _FRACTIONS = frozenset(
 )
 _MANY_DOLLARS = 20  # a month, for metrics that few look at
 _HOOK_PREFIX = "CodeDeployHook_"
-# The memory of a process that has classified a small photo, and the most that decoding needs for
-# each pixel: WebP's, measured on 50 megapixels. AVIF needs 11 bytes and PNG 9.
-_MEMORY_MB = 90
-_BYTES_PER_PIXEL = 16
+# The memory of a process that has classified a small photo, of the child process that decodes some
+# formats, and what decoding needs for each pixel, measured on the largest ones taken.
+# A JPEG's 7 bytes are the most that is allowed (serving/images/limits.py).
+_MEMORY_MB, _CHILD_MB = 90, 30
+_BYTES_PER_PIXEL = {"JPEG": 7, "WEBP": 16}
+_BYTES_PER_OTHER_PIXEL = 12
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped
@@ -187,7 +190,12 @@ def label_metrics(chosen: Settings, contract: Contract) -> list[Finding]:
 def memory(p: Mapping[str, str], chosen: Settings) -> list[Finding]:
     """Whether the function has memory for as many of the largest images as it decodes at once."""
     at_once = min(chosen.inference_threads, chosen.batch_max_items)
-    needed_mb = _MEMORY_MB + at_once * chosen.image_max_pixels * _BYTES_PER_PIXEL / 2**20
+    largest_bytes = max(
+        known.most_pixels(chosen.image_max_pixels)
+        * _BYTES_PER_PIXEL.get(known.name, _BYTES_PER_OTHER_PIXEL)
+        for known in FORMATS
+    )
+    needed_mb = _MEMORY_MB + at_once * (_CHILD_MB + largest_bytes / 2**20)
     if float(p["MemorySizeMb"]) >= needed_mb:
         return []
     what = "an image" if at_once == 1 else f"{at_once} images at once"

@@ -107,6 +107,7 @@ class Response:
     Attributes:
         code: the stable code of a problem, for the log.
         images: for each image of a prediction, its facts for the log.
+        failures: what nobody expected, whose tracebacks go to the log.
     """
 
     status: HTTPStatus
@@ -115,6 +116,7 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
     code: str | None = None
     images: Sequence[Mapping[str, Any]] = ()
+    failures: Sequence[Exception] = ()
 
     def text(self) -> str:
         """The body as it is sent."""

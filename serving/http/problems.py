@@ -7,6 +7,7 @@ from serving.errors import ServingError
 from serving.http.events import Response
 
 MEDIA_TYPE = "application/problem+json"
+UNEXPECTED = "The server failed. Its log has the reason under this request id."
 _TYPE = "about:blank"  # the status says what kind of problem it is
 
 
@@ -21,8 +22,13 @@ def document(error: ServingError) -> dict[str, Any]:
     }
 
 
-def response(error: ServingError, *, images: Sequence[Mapping[str, Any]] = ()) -> Response:
-    """The response to a request that failed as a whole; `images` are facts for the log."""
+def response(
+    error: ServingError,
+    *,
+    images: Sequence[Mapping[str, Any]] = (),
+    failures: Sequence[Exception] = (),
+) -> Response:
+    """The response to a request that failed as a whole; the rest is for the log."""
     return Response(
         error.status,
         document(error),
@@ -30,6 +36,7 @@ def response(error: ServingError, *, images: Sequence[Mapping[str, Any]] = ()) -
         headers=error.headers,
         code=error.code,
         images=images,
+        failures=failures,
     )
 
 

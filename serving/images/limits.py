@@ -4,10 +4,6 @@ A few hundred kilobytes can keep a decoder busy for hours. Such a file is refuse
 UndecodableImageError.
 """
 
-import math
-import re
-import struct
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -15,29 +11,20 @@ from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from typing import Any, Literal
 
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 
-from serving.errors import UndecodableImageError
-
-# Text chunks are inflated while a PNG is opened, and the text is not used: Pillow's own limit is
-# 64 MB. That limit does not count chunks without a keyword, nor those that are not UTF-8, and each
-# may inflate to a megabyte: 2 MB of file kept Pillow busy for 5 seconds. ImageMagick, which writes
-# many such chunks, writes at most seven.
-_MAX_PNG_TEXT_BYTES = 4_000_000
-_INFLATED_CHUNKS = (b"zTXt", b"iTXt", b"iCCP")
-_MAX_INFLATED_CHUNKS = 12
+from serving.errors import CostlyImageError
 
 # Each scan of a JPEG takes time in proportion to its pixels, and can be a few bytes long: 200 kB
 # can keep a decoder busy for hours. A progressive JPEG has about 10 (libjpeg's default script).
 _MAX_SCANS_AT_PIXEL_CAP = 20
-# A scan's marker (ITU-T T.81, table B.1) and the start of its header (B.2.3): a length of 6 plus 2
-# for each of its 1 to 4 components, and the number of components.
-_SCAN = re.compile(rb"\xff\xda\0(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+# For a JPEG's coefficients and its decoded pixels; a larger IMAGE_MAX_PIXELS allows more.
+_MAX_JPEG_BYTES = 360_000_000
+_JPEG_BYTES_PER_PIXEL = 7
+_BYTES_PER_PIXEL = 4  # Pillow's, in most modes
 
-# Pillow walks through a file's segments, chunks, blocks and tags in Python, with two or three reads
-# for each, and 4 MB can hold a million. A PNG has an IDAT chunk for every 8 kB (libpng's default).
-_MAX_CHUNKS = 1_000
-_BYTES_PER_FURTHER_CHUNK = 2_048
+# Pillow walks through a file's segments, blocks and tags in Python, with two or three reads for
+# each, and 4 MB can hold a million.
 _MAX_READS = 4_000
 _BYTES_PER_FURTHER_READ = 512
 # Pillow reads each run of a run-length encoded BMP separately and fills each row pixel by pixel:
@@ -46,10 +33,12 @@ _MAX_READS_OF_A_BMP = 250_000
 _MAX_RUN_LENGTH_ENCODED_PIXELS = 1_000_000
 _RUN_LENGTH_ENCODED = (1, 2)  # BI_RLE8 and BI_RLE4 of the bitmap's header
 
+# A picture of one row of 50 million pixels would take longer to resize than to decode, in memory
+# for each column. JPEG and GIF cannot have longer sides than this.
+_MAX_SIDE_PX = 65_535
+
 # A camera writes about 20 entries into the directory that holds the orientation.
 _MAX_EXIF_ENTRIES = 1_000
-
-_TILE_SIZE_TAGS = (322, 323)  # TIFF 6.0, section 15: TileWidth and TileLength
 
 _pillows_load_exif = Image.Exif.load
 
@@ -78,10 +67,6 @@ class _Scope:
     def limit(self, max_pixels: int) -> None:
         # Pillow refuses an image of more than twice this, before it prepares for the pixels.
         Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment]  # may be odd
-        if (png := sys.modules.get("PIL.PngImagePlugin")) is not None:
-            with self._lock:
-                if png.MAX_TEXT_MEMORY != _MAX_PNG_TEXT_BYTES:
-                    self._set(png, "MAX_TEXT_MEMORY", _MAX_PNG_TEXT_BYTES)
 
     def leave(self) -> None:
         with self._lock:
@@ -102,7 +87,7 @@ def pillow_limits(max_pixels: int) -> Iterator[None]:
     """Within the block, Pillow keeps to our limits and is silent about damaged metadata.
 
     It opens images of at most `max_pixels` (width times height); larger ones raise Pillow's
-    DecompressionBombError. Import a format's plugin before.
+    DecompressionBombError.
     """
     _SCOPE.enter()
     try:
@@ -117,13 +102,14 @@ class MeteredFile(BytesIO):
 
     def __init__(self, data: bytes, file_format: str) -> None:
         super().__init__(data)
+        self._format = file_format
         most = _MAX_READS_OF_A_BMP if file_format == "BMP" else _MAX_READS
         self._reads_left = most + len(data) // _BYTES_PER_FURTHER_READ
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._reads_left -= 1
         if self._reads_left < 0:
-            raise _costly(None)
+            raise CostlyImageError.built(self._format)
         return super().read(size)
 
 
@@ -145,63 +131,45 @@ def _load_exif(exif: Image.Exif, data: bytes) -> None:
         _pillows_load_exif(exif, b"")
 
 
-def check_chunks(data: bytes) -> None:
-    """Refuse a PNG with far too many chunks, or with too many that Pillow would inflate.
-
-    Raises:
-        UndecodableImageError: it has.
-    """
-    position, inflated = 8, 0  # after the signature
-    for _ in range(_MAX_CHUNKS + len(data) // _BYTES_PER_FURTHER_CHUNK):
-        if position + 8 > len(data):
-            return  # cut short: Pillow finds that, too
-        length, kind = struct.unpack_from(">I4s", data, position)
-        inflated += kind in _INFLATED_CHUNKS
-        if inflated > _MAX_INFLATED_CHUNKS:
-            break
-        if kind == b"IEND":
-            return
-        position += 12 + length
-    raise _costly("PNG")
-
-
-def check_cost(image: Image.Image, data: bytes, max_pixels: int) -> None:
-    """Refuse an opened file with far too many scans, far too large tiles, or too many runs.
+def check_cost(image: Image.Image, *, max_pixels: int) -> None:
+    """Refuse an opened file with sides that are far too long, or with too many runs.
 
     Args:
         image: the file as Pillow has opened it, not yet decoded.
-        data: the file.
         max_pixels: the most pixels (width times height) that are decoded.
 
     Raises:
-        UndecodableImageError: it has.
+        CostlyImageError: it has.
     """
-    cost, allowed = image.width * image.height, max_pixels
-    if isinstance(image, JpegImagePlugin.JpegImageFile):
-        cost *= _scans(data)
-        allowed *= _MAX_SCANS_AT_PIXEL_CAP
-    elif image.format == "TIFF":
-        tags = getattr(image, "tag_v2", {})
-        tile = [tags.get(tag, 0) for tag in _TILE_SIZE_TAGS]
-        cost = math.prod(side for side in tile if isinstance(side, int))
-    elif image.format == "BMP" and image.info.get("compression") in _RUN_LENGTH_ENCODED:
-        allowed = min(allowed, _MAX_RUN_LENGTH_ENCODED_PIXELS)
-    if cost > allowed:
-        raise _costly(image.format)
+    if max(image.size) > _MAX_SIDE_PX:
+        raise CostlyImageError(
+            f"The image is {image.width:,} x {image.height:,} pixels; no side may be longer than "
+            f"{_MAX_SIDE_PX:,}. Cut it."
+        )
+    runs = image.format == "BMP" and image.info.get("compression") in _RUN_LENGTH_ENCODED
+    if runs and image.width * image.height > min(max_pixels, _MAX_RUN_LENGTH_ENCODED_PIXELS):
+        raise CostlyImageError.built("BMP")
 
 
-def _scans(data: bytes) -> int:
-    """The number of scans that start in a JPEG.
+def check_jpeg(
+    file_px: tuple[int, int],
+    decoded_px: tuple[int, int],
+    *,
+    scans: int,
+    coefficient_bytes: int,
+    max_pixels: int,
+) -> None:
+    """Refuse a JPEG with far too many scans, or which needs far too much memory.
 
-    A scan's marker cannot occur inside a scan, but it does in the video that some phones append to
-    a photo. So the start of the scan's header is matched as well.
+    Args:
+        file_px, decoded_px: its width and height, and those at which it will be decoded.
+        coefficient_bytes: what libjpeg keeps between its scans.
+
+    Raises:
+        CostlyImageError: it has.
     """
-    return sum(1 for _ in _SCAN.finditer(data))
-
-
-def _costly(file_format: str | None) -> UndecodableImageError:
-    name = f"{file_format} image" if file_format else "image"
-    return UndecodableImageError(
-        f"The {name} is built so that it would be costly to decode. Open it in an image editor "
-        "and save it again."
-    )
+    scanned = file_px[0] * file_px[1] * scans
+    needed = coefficient_bytes + decoded_px[0] * decoded_px[1] * _BYTES_PER_PIXEL
+    most_bytes = max(_MAX_JPEG_BYTES, _JPEG_BYTES_PER_PIXEL * max_pixels)
+    if scanned > _MAX_SCANS_AT_PIXEL_CAP * max_pixels or needed > most_bytes:
+        raise CostlyImageError.built("JPEG")

@@ -97,6 +97,12 @@ class PreprocessSpec:
         """The `close` of `images.decode.decode_scaled`."""
         return self.resample == CLOSE_RESAMPLE
 
+    @property
+    def resampling(self) -> Image.Resampling:
+        """Pillow's filter for resizing."""
+        is_bicubic = self.resample == BICUBIC_RESAMPLE
+        return Image.Resampling.BICUBIC if is_bicubic else Image.Resampling.BILINEAR
+
     def to_json(self) -> dict[str, Any]:
         """The spec as JSON values; without levels if it has none, as in older contracts."""
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -171,9 +177,7 @@ def resize(image: Image.Image, spec: PreprocessSpec, box: Box | None = None) -> 
     `serving.images.decode.decode_scaled` gives such images and boxes.
     """
     # `reducing_gap` stays unset: it would be faster and less exact.
-    bicubic = spec.resample == BICUBIC_RESAMPLE
-    resampling = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
-    return image.resize(spec.size_px, resampling, box)
+    return image.resize(spec.size_px, spec.resampling, box)
 
 
 def normalize(pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:

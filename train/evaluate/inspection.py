@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.images.decode import UPRIGHT, decode, orientation
+from serving.images.decode import UPRIGHT, decode_scaled
 from serving.model.preprocess import PreprocessSpec, normalize
 from serving.settings import Settings
 from train.errors import CheckFailedError, UsageError, require
 from train.evaluate.predict import naming, read_image
 from train.photos.collection import collect
-from train.photos.contents import opened
 from train.photos.findings import find_all, refuse
 from train.photos.pixels import file_pixels
 from train.photos.summary import counted, listed, overview
@@ -89,11 +88,10 @@ def describe_image(source: str, input_px: int, max_pixels: int) -> list[str]:
     settings = Settings()
     with naming(source):
         content = read_image(source, settings)
-        picture = decode(content, max_pixels=max_pixels)
-    with opened(content, max_pixels) as file:
-        turn = orientation(file)
-        first = f"{file.format}, mode {file.mode}, {file.width} x {file.height} pixels"
-    pixels = np.asarray(picture)  # (H, W, 3) uint8
+        found = decode_scaled(content, max_pixels=max_pixels, for_size=None, close=True)
+    turn, (width, height) = found.orientation, found.file_px
+    first = f"{found.file_format}, mode {found.mode}, {width} x {height} pixels"
+    pixels = np.asarray(found.image)  # (H, W, 3) uint8
     spec = PreprocessSpec.square(input_px)
     stretched = file_pixels(content, spec, max_pixels)  # (S, S, 3) uint8
     batch = normalize(stretched[None], spec)  # (1, 3, S, S) float32

@@ -84,7 +84,7 @@ def summary(name: str, split: dict[str, Any]) -> str:
 def markdown(report: dict[str, Any], name: str, pictures: Sequence[Picture]) -> str:
     """The report of one split as Markdown, its pictures as files beside it."""
     split = report["splits"][name]
-    lines = [f"# {_plain(report['model'])}: {_plain(name)}", "", *markdown_headlines(split)]
+    lines = [f"# {plain(report['model'])}: {plain(name)}", "", *markdown_headlines(split)]
     for each in pictures:
         lines += ["", f"## {each.title}", "", f"![{each.title}]({each.name})", "", each.caption]
     if "others" in report:
@@ -92,7 +92,7 @@ def markdown(report: dict[str, Any], name: str, pictures: Sequence[Picture]) -> 
     lines += ["", "## Each class", "", *markdown_classes(split)]
     lines += ["", "## Most frequent confusions", ""]
     pairs = confused_pairs(split["confusion"], report["classes"], _PAIRS)
-    lines += [f"- {_plain(true)} taken for {_plain(named)}: {n}" for true, named, n in pairs]
+    lines += [f"- {plain(true)} taken for {plain(named)}: {n}" for true, named, n in pairs]
     lines += [] if pairs else ["Nothing: every photo was named rightly."]
     return "\n".join([*lines, ""])
 
@@ -108,7 +108,7 @@ def markdown_classes(split: dict[str, Any]) -> list[str]:
     lines = ["| class | photos | precision | recall | F1 |", "| --- | --- | --- | --- | --- |"]
     for label, row in split["per_class"].items():
         cells = " | ".join(f"{v} ({span})" for v, span in _class_figures(row))
-        lines.append(f"| {_plain(label)} | {row['photos']} | {cells} |")
+        lines.append(f"| {plain(label)} | {row['photos']} | {cells} |")
     return [*lines, "", "In brackets the 95 % interval."]
 
 
@@ -192,7 +192,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """A name with its Markdown characters escaped."""
     escaped = "".join(
         f"\\{c}" if c in r"\`*_{}[]()#+!|~$" else c for c in escape(text, quote=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from serving.model.contract import Contract
 from train.evaluate.familiarity import UNSURE_SHARE
-from train.evaluate.report import headlines, markdown_classes
+from train.evaluate.report import headlines, markdown_classes, plain
 from train.runs.command import fit_command
 from train.runs.model import TrainedModel
 from train.runs.photos import HOLDOUT, unseen_split
@@ -21,7 +21,7 @@ def model_card(
     """The card as Markdown."""
     splits = report["splits"]
     parts = [
-        f"# {contract.name}",
+        f"# {plain(contract.name)}",
         _facts(trained, contract, version),
         f"## Command\n\n```\n{fit_command(trained.config)}\n```",
         _figures(splits, unseen_split(trained)),
@@ -41,8 +41,8 @@ def _facts(trained: TrainedModel, contract: Contract, version: str) -> str:
             "| | |",
             "| --- | --- |",
             f"| version | `{version}` |",
-            f"| classes | {', '.join(contract.classes)} |",
-            f"| backbone | {trained.config.network.backbone} |",
+            f"| classes | {', '.join(map(plain, contract.classes))} |",
+            f"| backbone | {plain(trained.config.network.backbone)} |",
             f"| input | {size} RGB, the whole photo stretched to it |",
             f"| training photos | manifest `{contract.manifest_sha256}` |",
             f"| seed | {trained.config.seed} |",

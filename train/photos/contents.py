@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,9 +19,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from serving.errors import RequestError, UnsupportedImageError
-from serving.images.decode import UPRIGHT, decode, orientation
+from serving.images.decode import UPRIGHT, decode, decode_scaled
 from serving.images.formats import NAMES, recognise
-from serving.images.limits import pillow_limits
 from train.errors import TrainError, UsageError
 from train.files import read_json, require_writable, write_json
 from train.photos.folders import is_photo, printable
@@ -31,9 +29,7 @@ from train.photos.folders import is_photo, printable
 CONTENTS_VERSION = 1
 
 _SIGNATURE_BYTES = 64
-
-# Formats of Pillow that are another one to users: an MPO is a JPEG of several views.
-_SAME_AS = {"MPO": "JPEG"}
+_TOO_LARGE = "pixels, which is the limit"  # in what a child process says
 
 # A photo's thumbnail has this many pixels a side, of its brightness and of its colour.
 _BRIGHTNESS_PX, _COLOUR_PX = 16, 4
@@ -150,28 +146,20 @@ def _facts_of(content: bytes, max_pixels: int) -> Facts:
         MemoryError, OSError: decoding failed, but not because of the file.
     """
     try:
-        picture = decode(content, max_pixels=max_pixels)
+        found = decode_scaled(content, max_pixels=max_pixels, for_size=None, close=True)
+        picture = found.image
         low, high = spread = _range_of(picture)
-        with opened(content, max_pixels) as file:
-            file_format = _SAME_AS.get(str(file.format), str(file.format))
-            turned = orientation(file) != UPRIGHT
-            if file.mode.startswith("I"):  # of 16 bits, the picture has the upper 8
-                first, last = round(low * 255) / 256, (round(high * 255) + 1) / 256
-                picture = decode(content, max_pixels=max_pixels, levels=(first, last))
-                spread = _range_of(picture)
-                low, high = (first + at * (last - first) for at in spread)
+        if found.mode.startswith("I"):  # of 16 bits, the picture has the upper 8
+            first, last = round(low * 255) / 256, (round(high * 255) + 1) / 256
+            picture = decode(content, max_pixels=max_pixels, levels=(first, last))
+            spread = _range_of(picture)
+            low, high = (first + at * (last - first) for at in spread)
     except RequestError as error:
         raise_if_passing(error)
         return Facts(fault=fault_of(error, max_pixels))
     thumbnail = _thumbnail(picture) if spread[1] - spread[0] >= FLAT else ""
-    return Facts("", file_format, picture.width, picture.height, turned, low, high, thumbnail)
-
-
-@contextmanager
-def opened(content: bytes, max_pixels: int) -> Iterator[Image.Image]:
-    """An image file, opened for its metadata but not decoded."""
-    with pillow_limits(max_pixels), Image.open(BytesIO(content), formats=NAMES) as file:
-        yield file
+    turned = found.orientation != UPRIGHT
+    return Facts("", found.file_format, picture.width, picture.height, turned, low, high, thumbnail)
 
 
 def raise_if_passing(error: RequestError) -> None:
@@ -183,11 +171,9 @@ def raise_if_passing(error: RequestError) -> None:
 
 def fault_of(error: RequestError, max_pixels: int) -> str:
     """Why a photo is not decoded, for a person who trains."""
-    if isinstance(error.__cause__, Image.DecompressionBombError):
+    if isinstance(error.__cause__, Image.DecompressionBombError) or _TOO_LARGE in error.detail:
         return f"it has more than {max_pixels:,} pixels; raise --max-pixels, or make it smaller"
     if isinstance(error, UnsupportedImageError):
-        if "HEIC" in error.detail and "HEIC" not in NAMES:
-            return "HEIC is not read; convert it to JPEG"
         return f"it is no photo in a format that is read ({', '.join(NAMES)})"
     if error.__cause__ is not None:
         return "it is damaged or cut short; copy it again, or delete it"

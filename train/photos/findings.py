@@ -8,9 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from PIL import Image
 from scipy.spatial import cKDTree
 
+from serving.images.formats import FORMATS
 from train.errors import UsageError
 from train.photos.collection import Collection, PhotoFile
 from train.photos.contents import FLAT, thumbnail_rows
@@ -27,6 +27,11 @@ IMBALANCE_RATIO = 3.0
 
 # Findings of a kind that are printed before a training.
 _FEW = 3
+
+_FORMAT_BY_SUFFIX = {suffix: known.name for known in FORMATS for suffix in known.suffixes} | {
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+}
 
 
 def require_usable(collection: Collection) -> list[str]:
@@ -181,10 +186,9 @@ def _unreadable(files: Sequence[PhotoFile]) -> Iterator[Finding]:
 
 
 def _wrong_names(collection: Collection) -> Iterator[Finding]:
-    known = Image.registered_extensions()  # ".jpg" -> "JPEG"
     for file in collection.files:
-        suffix = file.path.suffix.lower()
-        if file.facts.file_format and known.get(suffix) != file.facts.file_format:
+        expected = _FORMAT_BY_SUFFIX.get(file.path.suffix.lower())
+        if file.facts.file_format and expected != file.facts.file_format:
             found = f"{printable(file.path)} is a {file.facts.file_format}"
             advice = "rename it; training reads it anyway, by its content"
             yield Finding("a wrong extension", found, advice)

@@ -21,7 +21,7 @@ from train.photos.folders import printable
 from train.photos.manifest import Manifest, Photo
 
 # Part of every cache key: raise it when decoding or resizing changes its results.
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 
 Pixels = NDArray[np.uint8]
 
@@ -54,6 +54,7 @@ def file_pixels(content: bytes, spec: PreprocessSpec, max_pixels: int) -> Pixels
         for_size=spec.size_px,
         close=spec.is_close,
         levels=spec.levels,
+        resample=spec.resampling,
     )
     return np.asarray(resize(found.image, spec, found.box))
 

@@ -79,7 +79,7 @@ def test_of_an_animation_the_first_frame_is_taken(file_format):
     ids=lambda data: repr(data[:12]),
 )
 def test_other_content_is_refused_with_the_supported_formats(data):
-    with pytest.raises(UnsupportedImageError, match="JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF"):
+    with pytest.raises(UnsupportedImageError, match="JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC"):
         decode(data)
 
 

@@ -5,7 +5,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from serving.errors import UnsupportedImageError
 from serving.images.decode import decode
@@ -15,7 +15,7 @@ from tests.drawn import encoded, picture
 
 def pillows_settings() -> tuple[object, ...]:
     loads_exif = Image.Exif.load
-    return Image.MAX_IMAGE_PIXELS, loads_exif, PngImagePlugin.MAX_TEXT_MEMORY, warnings.filters[:]
+    return Image.MAX_IMAGE_PIXELS, loads_exif, warnings.filters[:]
 
 
 @pytest.mark.parametrize("data", [encoded(picture(), "PNG"), encoded(picture(), "JPEG"), b"junk"])

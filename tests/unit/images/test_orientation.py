@@ -89,14 +89,14 @@ def test_no_thread_is_warned_while_another_one_ends_decoding(monkeypatch):
     check, inside, over = limits.check_cost, threading.Event(), threading.Event()
     with ThreadPoolExecutor(1) as pool:
 
-        def first_in_first_out(*args):
+        def first_in_first_out(*args, **options):
             if threading.current_thread() is threading.main_thread():
                 others.append(pool.submit(decode, data))
                 assert inside.wait(10)
             else:
                 inside.set()
                 assert over.wait(10)
-            check(*args)
+            check(*args, **options)
 
         others: list[Future[Image.Image]] = []
         monkeypatch.setattr(limits, "check_cost", first_in_first_out)

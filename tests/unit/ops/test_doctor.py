@@ -82,7 +82,6 @@ PARAMETERS = {
     ),
     "an issuer that nobody asks": ({"JwtIssuer": "https://i.example"}, "ignores it"),
     "slow beyond the timeout": ({"AlarmP99Ms": "29000"}, "AlarmP99Ms"),
-    "less memory than an image takes": ({"MemorySizeMb": "512"}, "may need 853 MB"),
     "another model's name": ({"ModelName": "other"}, "ModelName is other"),
     "another report's confidence": ({"ReportConfidence": "0.1"}, "ReportConfidence is 0.1"),
     "another report's unsure share": ({"ReportUnsureShare": "0.9"}, "ReportUnsureShare is 0.9"),
@@ -157,9 +156,14 @@ def test_an_unquoted_variable_is_read_as_cloudformation_would(value, checkout, c
 
 
 def test_too_little_memory_for_images_decoded_at_once_is_found(checkout, capsys):
-    with_variable(checkout, "INFERENCE_THREADS", '"4"')
-    the_one(found(checkout, capsys), "4 images at once", "may need 3142 MB")
+    with_variable(checkout, "INFERENCE_THREADS", '"8"')
+    the_one(found(checkout, capsys), "8 images at once", "may need 3054 MB")
     assert found(checkout, capsys, "MemorySizeMb=3200") == []
+
+
+def test_less_memory_than_an_image_takes_is_found(checkout, capsys):
+    with_variable(checkout, "IMAGE_MAX_PIXELS", '"100000000"')
+    the_one(found(checkout, capsys, "MemorySizeMb=512"), "an image of", "may need 788 MB")
 
 
 def test_each_vcpu_brings_the_memory_that_its_image_takes(checkout, capsys):
@@ -173,8 +177,8 @@ def test_too_little_memory_hides_no_other_finding(checkout, capsys):
     path.write_text(path.read_text().replace("MinValue: 512", "MinValue: 1"))
     told = found(checkout, capsys, "MemorySizeMb=80")
     assert len(told) == 2
-    assert "golden pictures differently" in told[0]
-    assert "may need 90 MB" in told[1]
+    assert "may need 570 MB" in told[0]
+    assert "golden pictures differently" in told[1]
 
 
 def test_fewer_classes_than_the_hook_asks_for_are_found(checkout, capsys):

@@ -203,7 +203,8 @@ def test_an_error_may_be_read_by_the_page_that_caused_it(classifier, call):
     app = cors_app(classifier, "*")
     answer = call(kind="alb", to=app, body=b"junk", headers={"origin": "https://any.example"})
     assert answer.status == 415
-    assert answer.headers["access-control-allow-origin"] == "https://any.example"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["vary"] == "accept"
 
 
 def test_another_origin_may_not(classifier, call):

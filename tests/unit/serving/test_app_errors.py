@@ -1,6 +1,9 @@
 """Errors over HTTP say what is wrong and what to do."""
 
+import base64
 import json
+import sys
+from io import StringIO
 
 import pytest
 
@@ -46,12 +49,6 @@ def test_what_cannot_be_answered_says_why_and_what_to_do(call, body, headers, st
 def test_a_picture_that_is_cut_short_is_refused(call, red_jpeg):
     answer = call(body=red_jpeg[: len(red_jpeg) // 2], headers=JPEG)
     assert (answer.status, answer.json["code"]) == (422, "undecodable_image")
-
-
-def test_a_heic_photo_is_refused_with_advice(call):
-    answer = call(body=b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + b"\0" * 100)
-    assert answer.status == 415
-    assert "most compatible" in answer.json["detail"]
 
 
 def test_a_body_over_the_limit_is_refused_with_the_limit(call):
@@ -111,3 +108,32 @@ def test_no_kind_of_junk_gets_past_the_handler(app):
     contexts: list[object] = [5, {}, {"http": 5}, {"http": {}}, {"elb": 5}]
     for junk in (None, 3, "text", [1], {"a": 1}, *({"requestContext": c} for c in contexts)):
         assert "500" not in json.dumps(app.handle(junk, "request-1"))
+
+
+@pytest.mark.parametrize("depth", [100, 1_000, 100_000])
+def test_json_that_is_nested_deeply_is_refused(call, app, depth):
+    body = b'{"image": ' + b"[" * depth + b"]" * depth + b"}"
+    assert call(body=body, headers={"content-type": "application/json"}).status == 400
+
+
+def test_a_direct_event_that_is_nested_deeply_is_refused(app):
+    nested: list[object] = []
+    for _ in range(5_000):
+        nested = [nested]
+    for event in ({"image": nested}, {"images": [nested]}, nested, {"headers": nested}):
+        answer = app.handle(event, "request-1")
+        assert answer.get("results", [answer])[0]["status"] == 400
+
+
+class Closed(StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("output", ["closed", "full", "none"])
+def test_a_request_is_answered_without_a_place_for_the_log(app, monkeypatch, output, red_jpeg):
+    closed = StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stdout", {"closed": closed, "full": Closed(), "none": None}[output])
+    answer = app.handle({"image": base64.b64encode(red_jpeg).decode()}, "request-1")
+    assert answer["label"] == "red"

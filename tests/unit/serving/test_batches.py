@@ -208,10 +208,33 @@ def test_a_direct_invocation_may_be_a_batch(app, red_jpeg):
     assert (red["label"], failed["status"]) == ("red", 415)
 
 
-def test_an_unexpected_failure_of_a_fetch_fails_the_batch(classifier, call, capsys):
+def test_whatever_a_fetch_raises_is_that_images_problem(classifier, call, capsys, red_jpeg):
     def fetch(url, *, timeout_s):
-        raise RuntimeError("inside")
+        if "bad" in url:
+            raise RuntimeError("inside")
+        return red_jpeg
 
     app = App(classifier, Settings(), fetch)
-    assert call(to=app, **as_json({"images": [{"url": "x"}] * 2})).status == 500
-    assert "inside" in capsys.readouterr().out
+    images = [{"url": f"https://example.com/{name}"} for name in ("good", "bad", "good")]
+    answer = call(to=app, **as_json({"images": images}))
+    assert answer.status == 200
+    first, failed, last = answer.json["results"]
+    assert (first["label"], last["label"]) == ("red", "red")
+    assert (failed["status"], failed["code"]) == (500, "internal_error")
+    assert "inside" not in failed["detail"]
+    assert "RuntimeError: inside" in capsys.readouterr().out
+
+
+def test_whatever_decoding_raises_is_that_images_problem(tmp_path, monkeypatch, red_jpeg):
+    class UnheardError(Exception):
+        pass
+
+    def decode(data: bytes, **wanted: Any) -> Decoded:
+        if data == b"bad":
+            raise UnheardError
+        return decode_scaled(data, **wanted)
+
+    monkeypatch.setattr("serving.predict.decode_scaled", decode)
+    classifier = Classifier.load(write_tiny_model(tmp_path / "tiny.onnx"))
+    results = answers(classifier, 1, [picture("red"), "YmFk", picture("green")])
+    assert [r.get("label", r.get("status")) for r in results] == ["red", 500, "green"]

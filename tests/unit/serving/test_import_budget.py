@@ -67,7 +67,7 @@ def test_the_service_knows_nothing_of(at_init, unknown):
         # What a library could drag in at any upgrade.
         *("google.protobuf", "flatbuffers", "packaging", "unittest", "multiprocessing", "sqlite3"),
         *("PIL.PngImagePlugin", "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.ImageFont"),
-        "PIL.MpoImagePlugin",
+        *("PIL.MpoImagePlugin", "serving.images.confined", "pi_heif", "subprocess"),
         *("onnxruntime.quantization", "numpy.f2py", "numpy.testing", "numpy.ma", "xml.etree"),
     ],
 )
@@ -85,6 +85,18 @@ assert "label" in answer, answer
 """
     modules = modules_after(code, MODEL_PATH=model)
     assert not modules & {"http.client", "PIL.PngImagePlugin", "PIL.GifImagePlugin"}
+    assert "serving.images.confined" not in modules
+
+
+def test_the_service_itself_never_imports_the_heic_library(tmp_path):
+    model = str(write_tiny_model(tmp_path / "tiny.onnx"))
+    event = {"image": base64.b64encode(encoded(picture("red"), "HEIC")).decode()}
+    code = f"""
+import lambda_function
+answer = lambda_function.app.handle({event!r}, request_id="request-1")
+assert "label" in answer, answer
+"""
+    assert not {name for name in modules_after(code, MODEL_PATH=model) if "heif" in name}
 
 
 def test_a_snapshot_holds_what_the_first_url_imports(tmp_path):
