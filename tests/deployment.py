@@ -143,7 +143,7 @@ SWITCHES = {
     "email": {"AlarmEmail": "someone@example.com"},
     "budget": {"AlarmEmail": "someone@example.com", "MonthlyBudgetUsd": "20"},
     "dashboard": {"Dashboard": "true"},
-    "model": {"ModelName": "clothing", "ReportConfidence": "0.9", "ReportUnsureShare": "0.1"},
+    "model": {"ModelName": "clothing", "ReportConfidence": "0.9", "ReportUnfamiliarShare": "0.1"},
     "release": {"Release": "0123456789abcdef"},
     "at-once": {"Deployment": "AllAtOnce"},
     "linear": {"Deployment": "Linear10PercentEvery1Minute"},

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tests.drawn import encoded, picture
 from tests.photo_folder import write_photo
@@ -30,7 +31,7 @@ class Shape:
     """
 
     name: str
-    draw: Callable[[Path], None]
+    draw: Callable[[Path], object]
     taken: tuple[int, int, int] | None = None
     passed: str = ""
     refused: str = ""
@@ -39,10 +40,11 @@ class Shape:
     built_quickly: bool = False
 
 
-def photos(folder: Path, count: int, colour: str) -> None:
+def photos(folder: Path, count: int, colour: str) -> Path:
     """Draw photos into a folder."""
     for number in range(count):
         write_photo(folder / f"{number}.jpg", colour, width_px=32, height_px=32)
+    return folder
 
 
 def classes(root: Path, count: int, names: tuple[str, ...] = TWO) -> None:
@@ -51,7 +53,7 @@ def classes(root: Path, count: int, names: tuple[str, ...] = TWO) -> None:
         photos(root / name, count, name)
 
 
-def in_splits(**counts: int) -> Callable[[Path], None]:
+def in_splits(**counts: int) -> Callable[[Path], object]:
     """A folder for each split, with so many photos a class."""
 
     def draw(root: Path) -> None:
@@ -65,7 +67,7 @@ def flat(root: Path) -> None:
     classes(root, 10)
 
 
-def with_flat(add: Callable[[Path], object]) -> Callable[[Path], None]:
+def with_flat(add: Callable[[Path], object]) -> Callable[[Path], object]:
     """Ten photos a class without splits, and something else."""
 
     def draw(root: Path) -> None:
@@ -116,7 +118,8 @@ def circular(root: Path) -> None:
 
 
 def accents(root: Path) -> None:
-    for form, first in (("NFC", 0), ("NFD", 6)):
+    forms: tuple[tuple[Literal["NFC", "NFD"], int], ...] = (("NFC", 0), ("NFD", 6))
+    for form, first in forms:
         for number in range(first, first + 6):
             name = unicodedata.normalize(form, "café noir")
             write_photo(root / name / f"{number}.jpg", "red", width_px=32)
@@ -145,7 +148,7 @@ def zip_in_class(root: Path) -> None:
     zipped(root / "mauve")
 
 
-def emptied(*names: str) -> Callable[[Path], None]:
+def emptied(*names: str) -> Callable[[Path], object]:
     def add(root: Path) -> None:
         for name in names:
             for file in (root / name).rglob("*.jpg"):
@@ -171,7 +174,7 @@ def table(*columns: str, separator: str = ",", name: str = "labels.csv", groups:
     return draw
 
 
-def table_of(text: str) -> Callable[[Path], None]:
+def table_of(text: str) -> Callable[[Path], object]:
     def draw(root: Path) -> None:
         flat(root)
         (root / "labels.csv").write_text(text)

@@ -30,7 +30,8 @@ def _number(data: bytes, chance: random.Random, at: int | None = None) -> bytes:
     number = (chance.choice(_NUMBERS) % 256**size).to_bytes(size, "big")
     if chance.random() < 0.5:
         number = number[::-1]
-    return data[:place] + number + data[place + size :]
+    changed: bytes = data[:place] + number + data[place + size :]
+    return changed
 
 
 def _tiff(data: bytes, chance: random.Random) -> bytes:

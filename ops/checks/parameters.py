@@ -23,7 +23,7 @@ _MAX_FUNCTION_NAME = 64  # characters (AWS Lambda API reference, CreateFunction)
 _FRACTIONS = frozenset(
     {
         *("AlarmP99Ms", "ThrottleRatePerSecond", "MonthlyBudgetUsd"),
-        *("ReportConfidence", "ReportUnsureShare"),
+        *("ReportConfidence", "ReportUnfamiliarShare"),
     }
 )
 _MANY_DOLLARS = 20  # a month, for metrics that few look at
@@ -226,7 +226,7 @@ def drift(p: Mapping[str, str], contract: Contract, report: Path) -> list[Findin
         answers = json.loads(report.read_text())["answers"]
         figures = {
             "ReportConfidence": float(answers["mean_confidence"]),
-            "ReportUnsureShare": float(answers["unsure_share"]),
+            "ReportUnfamiliarShare": float(answers["unfamiliar_share"]),
         }
     except (OSError, ValueError, LookupError, TypeError):
         remedy = "write it together with the model: python -m train bundle"

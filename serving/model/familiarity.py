@@ -62,7 +62,8 @@ class Familiarity:
         photos, below = value.get("photos"), value.get("unsure_below")
         if not isinstance(photos, int) or isinstance(photos, bool) or photos < 1:
             raise _wrong("photos", photos, "a whole number of 1 or more")
-        if not _is_number(below) or not 0 <= below <= 1:
+        is_share = isinstance(below, int | float) and not isinstance(below, bool)
+        if below is None or not is_share or not 0 <= below <= 1:
             raise _wrong("unsure_below", below, "a number between 0 and 1")
         return cls(photos, _distances(value.get("distances"), photos), float(below))
 

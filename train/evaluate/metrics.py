@@ -180,7 +180,10 @@ def is_unfamiliar(inferred: Inference, contract: Contract) -> NDArray[np.bool_]:
 def is_unsure(inferred: Inference, contract: Contract) -> NDArray[np.bool_]:
     """(N,): the photos whose answers are `unsure`, for either reason."""
     confidence = calibrated(inferred.logits, contract).max(axis=1)
-    return is_unfamiliar(inferred, contract) | (confidence < contract.unsure_below)
+    unsure: NDArray[np.bool_] = is_unfamiliar(inferred, contract) | (
+        confidence < contract.unsure_below
+    )
+    return unsure
 
 
 def familiarity(inferred: Inference, contract: Contract) -> dict[str, Any]:
@@ -194,7 +197,7 @@ def familiarity(inferred: Inference, contract: Contract) -> dict[str, Any]:
 def others(inferred: Inference, others: Inference, contract: Contract) -> dict[str, Any]:
     """How well photos of other things are told from a split's: counts, shares and AUROC."""
     unsure, unfamiliar = is_unsure(others, contract), is_unfamiliar(others, contract)
-    distances = np.concatenate([inferred.distances, others.distances])  # type: ignore[list-item]
+    distances = np.concatenate([inferred.distances, others.distances])
     is_other = np.arange(len(distances)) >= len(inferred.logits)
     return {
         "photos": len(unsure),

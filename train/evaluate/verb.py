@@ -25,9 +25,9 @@ from train.evaluate.report import Mistake, Stranger
 from train.files import read_json, require_writable, write_bytes, write_json
 from train.photos.folders import is_photo
 from train.photos.manifest import Manifest
-from train.photos.pixels import MAX_PIXELS, file_pixels
+from train.photos.pixels import file_pixels
 from train.photos.splits import labelled_split
-from train.reading import DataConfig
+from train.reading import MAX_PIXELS, DataConfig
 from train.runs.folder import RECORD
 from train.runs.model import load_model, read_model
 from train.runs.photos import HOLDOUT, VALIDATION, held_out_photos, unseen_split

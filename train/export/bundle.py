@@ -213,7 +213,7 @@ def parameters(report: Mapping[str, Any]) -> str:
         "# `python -m train bundle` writes this file: what the stack is told of the model.\n"
         f"ModelName: {json.dumps(report['model'], ensure_ascii=False)}\n"
         f"ReportConfidence: {report['answers']['mean_confidence']:.3f}\n"
-        f"ReportUnsureShare: {report['answers']['unsure_share']:.3f}\n"
+        f"ReportUnfamiliarShare: {report['answers']['unfamiliar_share']:.3f}\n"
     )
 
 

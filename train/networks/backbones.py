@@ -227,7 +227,9 @@ def _without_classifier(model: nn.Module, name: str) -> tuple[nn.Module, int]:
 
 
 def _last_linear(model: nn.Module, name: str) -> str:
-    linears = [part for part, module in model.named_modules() if isinstance(module, nn.Linear)]
+    linears: list[str] = [
+        part for part, module in model.named_modules() if isinstance(module, nn.Linear)
+    ]
     if not linears:
         raise UsageError(f"--backbone {name} does not end in a linear layer.")
     return linears[-1]

@@ -49,7 +49,8 @@ class Embedding(nn.Module):
 
 def _normalized(vectors: Tensor) -> Tensor:
     """(N, D) -> (N, D), each row of length 1. torch's own becomes five more ONNX nodes."""
-    return vectors / (torch.linalg.vector_norm(vectors, dim=1, keepdim=True) + _EPSILON)
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)  # (N, 1)
+    return vectors / (lengths + _EPSILON)
 
 
 def middle_stages(backbone: nn.Module, input_px: int) -> list[nn.Module]:
@@ -100,7 +101,8 @@ class Distance(nn.Module):
         """(N, D) -> (N,)."""
         product = self.product(embedding)  # (N, K + C)
         projected, to_classes = product[:, : self._directions], product[:, self._directions :]
-        return (projected * projected).sum(dim=1) + to_classes.amin(dim=1)
+        squared: Tensor = (projected * projected).sum(dim=1) + to_classes.amin(dim=1)
+        return squared
 
 
 class FamiliarNetwork(nn.Module):

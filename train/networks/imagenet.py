@@ -2,7 +2,8 @@
 
 from serving.model.contract import Contract
 from train.errors import UsageError
-from train.networks.backbones import TIMM, pretraining, whole_model
+from train.networks.backbones import pretraining, whole_model
+from train.networks.timm_models import TIMM
 from train.networks.torch_model import TorchModel
 
 

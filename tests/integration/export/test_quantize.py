@@ -4,6 +4,7 @@ import base64
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.slow  # a run is trained, exported and quantised first
 def test_the_int8_file_keeps_the_contract_and_has_its_figures(int8_run):
     float32 = Classifier.load(int8_run / "classifier.onnx").contract
     int8 = Classifier.load(int8_run / "classifier.int8.onnx").contract
-    remeasured = {"metrics": {}, "familiarity": None, "unsure_below": 0.0}
+    remeasured: dict[str, Any] = {"metrics": {}, "familiarity": None, "unsure_below": 0.0}
     assert replace(int8, **remeasured) == replace(float32, **remeasured)
     assert int8.metrics["int8_agreement"] >= 0.9
     assert int8.metrics["float32_validation_photos"] == float32.metrics["validation_photos"]

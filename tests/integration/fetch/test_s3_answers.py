@@ -4,6 +4,7 @@ Each failure is that item's 502 or 504, the other items are answered, and no key
 """
 
 import gzip
+from typing import Any
 
 import boto3
 import pytest
@@ -36,7 +37,7 @@ def chunked(data: bytes) -> bytes:
 CHUNKED = response(length=None, transfer_encoding="chunked")
 
 # What S3 answers -> the label or the status that the item gets.
-ANSWERS = {
+ANSWERS: dict[str, tuple[Any, Any]] = {
     "the object": (response(JPEG), "red"),
     "stored as gzip": (response(gzip.compress(JPEG), content_encoding="gzip"), "red"),
     "labelled as gzip, and plain": (response(JPEG, content_encoding="gzip"), "red"),

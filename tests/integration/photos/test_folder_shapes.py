@@ -1,6 +1,7 @@
 """Every shape of tests/folder_shapes.py, inspected and built; both agree on what is in it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from train.__main__ import main
 from train.files import read_json
 
 
-def marked(shapes: tuple[Shape, ...]) -> list:
+def marked(shapes: tuple[Shape, ...]) -> list[Any]:
     """The quick ones, and those whose build takes too long for every run."""
     quick = {shape.name for shape in shapes if shape.built_quickly or shape.taken is None}
     return [

@@ -167,7 +167,7 @@ def test_the_alarms_watch_metrics_that_the_service_writes():
 
 def test_without_a_model_there_are_no_alarms_on_drift():
     assert watched(**SWITCHES["model"]).keys() - watched().keys() == {
-        *("ConfidenceAlarm", "UnsureAlarm")
+        *("ConfidenceAlarm", "UnfamiliarAlarm")
     }
 
 

@@ -106,8 +106,9 @@ def test_the_interval_of_f1_agrees_with_resampling_the_photos():
 def test_the_temperature_changes_calibration_and_loss_but_no_answer():
     random = np.random.default_rng(2)
     logits, labels = random.normal(size=(60, 3)) * 4, random.integers(0, 3, 60)
-    plain = metrics.figures(Inference(logits), labels, CONTRACT)
-    warm = metrics.figures(Inference(logits), labels, replace(CONTRACT, temperature=3.0))
+    inferred = Inference(logits.astype(np.float32))
+    plain = metrics.figures(inferred, labels, CONTRACT)
+    warm = metrics.figures(inferred, labels, replace(CONTRACT, temperature=3.0))
     assert warm["accuracy"] == plain["accuracy"]
     assert warm["confusion"] == plain["confusion"]
     assert warm["ece"] < plain["ece"]

@@ -117,7 +117,7 @@ def test_the_text_report_shows_pictures_that_lie_beside_it(measured):
 def test_the_report_of_a_bundle_is_not_replaced(measured, tmp_path, capsys, named: bool):
     """Its `answers` are what the deployment's alarms compare with."""
     shutil.copy(measured / "plain.onnx", tmp_path)
-    bundled = json.dumps({"answers": {"mean_confidence": 0.9, "unsure_share": 0.1}})
+    bundled = json.dumps({"answers": {"mean_confidence": 0.9}})
     (tmp_path / "report.json").write_text(bundled)
     flags = ["--out", str(tmp_path)] if named else []
     assert run(measured, tmp_path / "plain.onnx", *flags) == 2

@@ -28,7 +28,8 @@ def written(pixels: np.ndarray, **options) -> bytes:
 def decoded_or_named(data: bytes) -> Image.Image | None:
     """The picture; None when the file is refused as a kind that is not read."""
     try:
-        return decode(data)
+        found: Image.Image = decode(data)
+        return found
     except UnsupportedImageError as error:
         if "a kind of TIFF that is not read" not in error.detail:
             raise
@@ -154,7 +155,7 @@ def close(found: Image.Image, expected: Image.Image) -> bool:
         for x, y in at
     ]
     return found.size == expected.size and all(
-        np.abs(np.subtract(a, b)).max() < 40 for a, b in pairs
+        np.abs(np.subtract(np.asarray(a), np.asarray(b))).max() < 40 for a, b in pairs
     )
 
 

@@ -84,7 +84,10 @@ PARAMETERS = {
     "slow beyond the timeout": ({"AlarmP99Ms": "29000"}, "AlarmP99Ms"),
     "another model's name": ({"ModelName": "other"}, "ModelName is other"),
     "another report's confidence": ({"ReportConfidence": "0.1"}, "ReportConfidence is 0.1"),
-    "another report's unsure share": ({"ReportUnsureShare": "0.9"}, "ReportUnsureShare is 0.9"),
+    "another share of unfamiliar photos": (
+        {"ReportUnfamiliarShare": "0.9"},
+        "ReportUnfamiliarShare is 0.9",
+    ),
 }
 
 

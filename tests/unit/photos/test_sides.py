@@ -91,8 +91,8 @@ def test_a_new_near_copy_follows_the_first(folder: Path):
 
 
 def test_a_class_whose_photos_all_look_alike_is_measured_too(folder: Path):
+    one = Image.effect_noise((64, 64), 60).convert("RGB")
     for number in range(20):
-        one = Image.effect_noise((64, 64), 60).convert("RGB") if number == 0 else one  # noqa: F821
         one.putpixel((number, 0), (0, 0, 0))
         (folder / "red" / f"{number}.jpg").write_bytes(encoded(one, quality=90))
     found = Counter(file.split for file in read(folder).files if file.label == "red")
