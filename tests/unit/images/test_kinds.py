@@ -28,11 +28,12 @@ def written(pixels: np.ndarray, **options) -> bytes:
 def decoded_or_named(data: bytes) -> Image.Image | None:
     """The picture; None when the file is refused as a kind that is not read."""
     try:
-        return decode(data)
+        found: Image.Image = decode(data)
     except UnsupportedImageError as error:
         if "a kind of TIFF that is not read" not in error.detail:
             raise
         return None
+    return found
 
 
 # --- TIFF
@@ -148,14 +149,11 @@ def heic(drawn: Image.Image, orientation: int = 1, *, boxes: bool = True) -> byt
 
 
 def close(found: Image.Image, expected: Image.Image) -> bool:
-    at = [(x, y) for x in (0.2, 0.8) for y in (0.2, 0.8)]
-    pairs = [
-        (one.getpixel((int(x * one.width), int(y * one.height))) for one in (found, expected))
-        for x, y in at
-    ]
-    return found.size == expected.size and all(
-        np.abs(np.subtract(a, b)).max() < 40 for a, b in pairs
-    )
+    if found.size != expected.size:
+        return False
+    rows, columns = ([side // 5, side * 4 // 5] for side in (found.height, found.width))
+    pairs = (np.asarray(one, np.int16)[rows][:, columns] for one in (found, expected))
+    return bool(np.abs(np.subtract(*pairs)).max() < 40)
 
 
 def test_a_heic_is_read():
