@@ -27,7 +27,7 @@ def _number(data: bytes, chance: random.Random, at: int | None = None) -> bytes:
     """Another number somewhere, of 1, 2 or 4 bytes."""
     size = chance.choice((1, 2, 4))
     place = chance.randrange(max(1, min(len(data), 400))) if at is None else at
-    number = (chance.choice(_NUMBERS) % 256**size).to_bytes(size, "big")
+    number: bytes = (chance.choice(_NUMBERS) % int(256**size)).to_bytes(size, "big")
     if chance.random() < 0.5:
         number = number[::-1]
     changed: bytes = data[:place] + number + data[place + size :]

@@ -82,6 +82,8 @@ def _answer(question: dict[str, object], data: bytes) -> tuple[dict[str, object]
 
 
 def _serve() -> None:
+    from serving.images.formats import import_plugin, named
+
     used_bytes = _address_space_bytes()
     given, taken = sys.stdin.buffer, sys.stdout.buffer
     while lengths := given.read(LENGTHS.size):  # nothing: the parent has ended
@@ -89,6 +91,9 @@ def _serve() -> None:
         question = json.loads(given.read(head_bytes))
         data = given.read(data_bytes)
         _limit_next(question["cpu_s"])
+        before_bytes = _address_space_bytes()
+        import_plugin(named(question["format"]))  # a library stays, which is meant
+        used_bytes += _address_space_bytes() - before_bytes
         facts, pixels = _answer(question, data)
         signal.setitimer(signal.ITIMER_PROF, 0)
         facts["is_last"] = _address_space_bytes() > used_bytes + _KEPT_BYTES

@@ -95,8 +95,9 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            # No credentials. AWS's Python finds its own library by this variable.
-            env={"LD_LIBRARY_PATH": f"{sys.base_prefix}/lib"},
+            # No credentials. AWS's Python finds its own library by the first variable; without the
+            # second one, glibc sets 64 MB of address space aside for each of a library's threads.
+            env={"LD_LIBRARY_PATH": f"{sys.base_prefix}/lib", "MALLOC_ARENA_MAX": "1"},
         )
         self._readable = select.poll()
         self._readable.register(self._taken, select.POLLIN)

@@ -34,7 +34,8 @@ def the_child() -> int:
 def test_one_child_serves_one_file_after_another():
     decode(TIFF)
     first = the_child()
-    decode(encoded(picture(), "AVIF"))
+    for file_format in ("AVIF", "HEIC", "TIFF", "HEIC"):
+        decode(encoded(picture(), file_format))
     assert the_child() == first
 
 

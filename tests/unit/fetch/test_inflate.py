@@ -22,16 +22,16 @@ def raw_deflate(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [
-        ("gzip", gzip.compress(JPEG)),
-        ("GZIP", gzip.compress(JPEG)),
-        ("x-gzip", gzip.compress(JPEG)),
-        ("gzip", gzip.compress(JPEG[:99]) + gzip.compress(JPEG[99:])),
-        ("gzip", gzip.compress(JPEG) + bytes(512)),
+        ("gzip", gzip.compress(JPEG, mtime=0)),
+        ("GZIP", gzip.compress(JPEG, mtime=0)),
+        ("x-gzip", gzip.compress(JPEG, mtime=0)),
+        ("gzip", gzip.compress(JPEG[:99], mtime=0) + gzip.compress(JPEG[99:], mtime=0)),
+        ("gzip", gzip.compress(JPEG, mtime=0) + bytes(512)),
         ("deflate", zlib.compress(JPEG)),
         ("deflate", raw_deflate(JPEG)),
-        ("gzip, aws-chunked", gzip.compress(JPEG)),
-        ("aws-chunked,gzip", gzip.compress(JPEG)),
-        ("deflate, gzip", gzip.compress(zlib.compress(JPEG))),
+        ("gzip, aws-chunked", gzip.compress(JPEG, mtime=0)),
+        ("aws-chunked,gzip", gzip.compress(JPEG, mtime=0)),
+        ("deflate, gzip", gzip.compress(zlib.compress(JPEG), mtime=0)),
     ],
 )
 def test_a_compressed_body_is_inflated(encoding, body):
@@ -54,13 +54,13 @@ def test_a_plain_body_that_is_called_deflate_passes(kind):
 @pytest.mark.parametrize(
     ("encoding", "body", "said"),
     [
-        ("gzip", gzip.compress(JPEG)[:-20], "cut short"),
-        ("gzip", gzip.compress(JPEG)[:10] + b"\xff" * 90, "damaged"),
-        ("gzip", gzip.compress(JPEG)[:-8] + bytes(8), "damaged"),
+        ("gzip", gzip.compress(JPEG, mtime=0)[:-20], "cut short"),
+        ("gzip", gzip.compress(JPEG, mtime=0)[:10] + b"\xff" * 90, "damaged"),
+        ("gzip", gzip.compress(JPEG, mtime=0)[:-8] + bytes(8), "damaged"),
         ("deflate", zlib.compress(JPEG)[:-20], "cut short"),
         ("br", b"\x1b\x03", "with br, which is not read"),
         ("zstd", b"\x28\xb5\x2f\xfd", "with zstd, which is not read"),
-        ("gzip, gzip, gzip, gzip", gzip.compress(JPEG), "too often"),
+        ("gzip, gzip, gzip, gzip", gzip.compress(JPEG, mtime=0), "too often"),
     ],
 )
 def test_a_body_that_cannot_be_inflated_says_why(encoding, body, said):
@@ -69,7 +69,10 @@ def test_a_body_that_cannot_be_inflated_says_why(encoding, body, said):
 
 
 def test_the_limit_counts_bytes_after_inflating():
-    for encoding, body in (("gzip", gzip.compress(JPEG)), ("deflate", zlib.compress(JPEG))):
+    for encoding, body in (
+        ("gzip", gzip.compress(JPEG, mtime=0)),
+        ("deflate", zlib.compress(JPEG)),
+    ):
         assert inflated(body, encoding, max_bytes=len(JPEG)) == JPEG
         with pytest.raises(TooLargeError, match=f"{len(JPEG) - 1:,} bytes"):
             inflated(body, encoding, max_bytes=len(JPEG) - 1)
@@ -77,7 +80,10 @@ def test_the_limit_counts_bytes_after_inflating():
 
 @pytest.mark.parametrize(
     "body",
-    [gzip.compress(bytes(50_000_000)), gzip.compress(gzip.compress(bytes(50_000_000)))],
+    [
+        gzip.compress(bytes(50_000_000), mtime=0),
+        gzip.compress(gzip.compress(bytes(50_000_000), mtime=0)),
+    ],
     ids=["once", "twice"],
 )
 def test_a_bomb_is_not_inflated_beyond_the_limit(body):
