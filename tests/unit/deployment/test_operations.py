@@ -155,7 +155,7 @@ def test_the_alarms_watch_metrics_that_the_service_writes():
     ours = [metric for metric in every if not metric["Namespace"].startswith("AWS")]
     written = (ROOT / "serving" / "telemetry.py").read_text()
     assert {m["Namespace"] for m in ours} == {telemetry.NAMESPACE}
-    assert {m["MetricName"] for m in ours} == {"internal_errors", "confidence", "unsure"}
+    assert {m["MetricName"] for m in ours} == {"internal_errors", "confidence", "unfamiliar"}
     assert all(f'"{m["MetricName"]}"' in written for m in ours)
     # By the function as well: another stack may serve the same model.
     for metric in ours:

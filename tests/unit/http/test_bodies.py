@@ -51,7 +51,7 @@ def test_an_image_is_an_image_whatever_its_content_type(call, kind, content_type
 def test_bytes_that_are_no_text_are_left_to_the_decoder(call, content_type):
     heic = b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + b"\xff" * 100
     answer = call(body=heic, headers={"content-type": content_type})
-    assert (answer.status, "HEIC" in answer.json["detail"]) == (415, True)
+    assert (answer.status, "HEIC" in answer.json["detail"]) == (422, True)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])

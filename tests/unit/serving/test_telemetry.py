@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from serving.app import App
+from serving.http.events import Response
 from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.drawn import encoded, picture
@@ -100,8 +101,11 @@ def test_a_batchs_stages_are_lists_and_its_labels_are_counted(logged):
 
 
 def test_an_internal_error_is_counted_by_the_functions_version(classifier, capsys):
+    def fails(*_: object) -> Response:
+        raise RuntimeError("of ours")
+
     app = App(classifier, Settings(), version="7")
-    del app._routes  # every request fails inside
+    app._routes["GET", "/health"] = fails
     app.handle(event("alb", "GET", "/health"), "request-1")
     *_, line = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     made = metrics(line)
