@@ -285,11 +285,11 @@ def test_an_unreadable_photo_is_left_out_or_stops_a_strict_run(
     broken = data / "train/red/broken.jpg"
     broken.write_bytes((data / "train/red/0.jpg").read_bytes()[:300])
     fit(tiny_config(data, photo_cache, tmp_path / "run", epochs=1))
-    assert str(broken) in capsys.readouterr().out
+    assert "an unreadable photo: train/red/broken.jpg: " in capsys.readouterr().out
     record = json.loads((tmp_path / "run" / RECORD).read_text())
     assert record["photos"]["train"] == 30
 
-    with pytest.raises(UsageError, match=r"broken\.jpg"):
+    with pytest.raises(UsageError, match="passed over: 1 unreadable; --strict allows none"):
         fit(tiny_config(data, photo_cache, tmp_path / "strict", reading={"strict": True}))
 
 

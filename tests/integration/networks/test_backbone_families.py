@@ -49,7 +49,7 @@ def test_a_family_is_trained_exported_and_answers_alike(
 @pytest.mark.parametrize(
     ("backbone", "input_px", "message"),
     [
-        ("timm/vit_tiny_patch16_224", "100", "does not support --input-px 100"),
+        ("timm/levit_128s", "100", "does not support --input-px 100"),
         ("timm/nosuchnet", "64", "timm has no such model"),
         ("squeezenet1_1", "64", "does not end in a linear layer"),
     ],
