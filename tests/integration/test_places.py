@@ -37,7 +37,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (bundle, evaluate, export):
         for name in ("load_model", "open_model"):
             monkeypatch.setattr(module, name, work, raising=False)
-    monkeypatch.setattr("train.photos.splits.scan", work)
+    monkeypatch.setattr("train.photos.splits.collect", work)
     monkeypatch.setattr("train.photos.splits.divide", work)
 
 
@@ -88,7 +88,7 @@ def test_a_cache_that_cannot_be_is_named(
     (tmp_path / "FILE").touch()
     cache, out = tmp_path / place, tmp_path / "run"
     flags = ["--data", str(drawn_data), "--out", str(out), "--cache", str(cache)]
-    monkeypatch.setattr("serving.images.decode.decode", None)  # no photo is looked at
+    monkeypatch.setattr("train.photos.splits.divide", None)  # no photo is looked at
     assert main(["fit", *flags]) == 2
     assert one_line(capsys).startswith(f"train fit: --cache {cache} ")
 

@@ -29,6 +29,7 @@ from train.runs.folder import (
     save_checkpoint,
 )
 from train.runs.model import FORMAT, Epoch, refuse_old_kinds, require_format
+from train.runs.photos import TRAINED_ON, marks
 
 PACKAGES = ("torch", "torchvision", "accelerate", "numpy", "pillow", "onnx", "onnxruntime")
 
@@ -74,10 +75,11 @@ def open_run(config: FitConfig, *, first: bool) -> None:
     """Create the run's folder, or check that the run in it can be resumed with these settings.
 
     Raises:
-        UsageError: the folder already has a run or is not writable, or `--resume` comes with
-            different settings.
+        UsageError: the folder already has a run, it or the cache is not writable, or `--resume`
+            comes with different settings.
     """
     require_writable(config.out, "--out")
+    require_writable(config.data.cache, "--cache")
     saved = config.out / CONFIG
     settings = to_json(replace(config, resume=False))
     begun = (config.out / LAST).is_file() or (config.out / MODEL).is_file()
@@ -267,6 +269,7 @@ def save_record(
                 "chosen_on": config.data.choose_on,
                 "choosing": len(choosing.photos) if choosing else 0,
             },
+            TRAINED_ON: marks(training),
             "versions": versions(),
             "seed": config.seed,
             "epochs": history,

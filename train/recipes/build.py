@@ -105,6 +105,7 @@ def _check(recipe: Recipe, place: Place) -> Photos:
     fits = {name: config.data for name, config in configs.items() if isinstance(config, FitConfig)}
     require_writable(place.out, "--out")
     require_writable(place.model, "--model")
+    require_writable(place.cache, "--cache")
     last = configs[recipe.steps[-1].name]
     assert isinstance(last, BundleConfig)
     require_writable(last.golden_folder, "--model")

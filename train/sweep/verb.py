@@ -94,6 +94,7 @@ class SweepConfig:
 def sweep(config: SweepConfig) -> None:
     """Train every setting with every seed, and write the comparison into `config.out`."""
     require_writable(config.out, "--out")
+    require_writable(config.data.cache, "--cache")
     spec = preprocessing(config.backbone, config.input_px)
     config = replace(config, input_px=spec.height_px)
     started = time.perf_counter()
