@@ -17,7 +17,7 @@ _END = struct.pack(">I4sI", 0, b"IEND", 0xAE426082)
 
 # Chunks are walked through in Python. A PNG has an IDAT chunk for every 8 kB (libpng's default).
 _MAX_NEEDED_CHUNKS = 1_000
-_MAX_CHUNKS = 100_000
+_MAX_CHUNKS = 20_000
 _BYTES_PER_FURTHER_CHUNK = 2_048
 
 
