@@ -112,12 +112,24 @@ def test_a_card_does_not_report_photos_that_were_trained_on(tiny_run: Path, tmp_
         bundle(BundleConfig(run=tiny_run, out=tmp_path, splits=("validation", "train")))
 
 
-def test_photos_without_a_split_to_measure_on_are_refused(
-    tiny_run: Path, drawn_data: Path, tmp_path: Path
+@pytest.mark.parametrize("place", ["train", "validation", ""])
+def test_photos_that_were_trained_on_are_refused_in_any_split(
+    place: str, tiny_run: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
-    shutil.copytree(drawn_data / "train", tmp_path / "photos" / "train")
-    with pytest.raises(UsageError, match="has neither validation nor test"):
-        bundle(BundleConfig(run=tiny_run, out=tmp_path / "model", data=tmp_path / "photos"))
+    data, model = tmp_path / "photos", tmp_path / "model"
+    shutil.copytree(drawn_data / "train", data / place)
+    with pytest.raises(UsageError, match="was trained on every photo of validation: give others"):
+        bundle(BundleConfig(run=tiny_run, out=model, data=data, cache=photo_cache))
+
+
+def test_a_photo_that_was_trained_on_is_left_out_of_the_figures(
+    tiny_run: Path, drawn_data: Path, photo_cache: Path, tmp_path: Path, capsys
+):
+    data, model = shutil.copytree(drawn_data, tmp_path / "photos"), tmp_path / "model"
+    shutil.copy(data / "train/red/0.jpg", data / "validation/red/copied.jpg")
+    bundle(BundleConfig(run=tiny_run, out=model, data=data, cache=photo_cache))
+    assert read_json(model / "report.json")["splits"]["validation"]["photos"] == 18
+    assert "validation: left out 1 photos that" in capsys.readouterr().out
 
 
 def test_the_exported_file_is_one_file_with_a_dynamic_batch_and_its_contract(tiny_run: Path):
@@ -192,18 +204,13 @@ def test_an_export_says_that_photos_without_a_mistake_cannot_calibrate(
     assert max(e["validation_accuracy"] for e in read_json(run / "run.json")["epochs"]) == 1
     export(ExportConfig(run=run, cache=photo_cache))
     contract = Classifier.load(run / "classifier.onnx").contract
-    assert (contract.temperature, contract.unsure_below) == (1.0, 0.0)
+    assert contract.temperature == 1
     assert "all 9 answers are right, which is too few mistakes to" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("validation", "photos"), [(True, 18), (False, None)])
-def test_a_run_that_kept_all_of_train_is_calibrated_on_validation_where_there_is_one(
-    validation: bool,
-    photos: int | None,
-    drawn_data: Path,
-    photo_cache: Path,
-    tmp_path: Path,
-    capsys,
+@pytest.mark.parametrize(("validation", "photos"), [(True, 18), (False, 6)])
+def test_a_run_that_chose_on_nothing_is_calibrated_on_validation(
+    validation: bool, photos: int, drawn_data: Path, photo_cache: Path, tmp_path: Path
 ):
     data, run = shutil.copytree(drawn_data, tmp_path / "photos"), tmp_path / "run"
     if not validation:
@@ -211,8 +218,7 @@ def test_a_run_that_kept_all_of_train_is_calibrated_on_validation_where_there_is
     fit(tiny_config(data, photo_cache, run, epochs=1, reading={"choose_on": "nothing"}))
     export(ExportConfig(run=run, split="train", cache=photo_cache))
     contract = Classifier.load(run / "classifier.onnx").contract
-    assert contract.metrics.get("calibration_photos") == photos
-    assert ("not calibrated" in capsys.readouterr().out) == (not validation)
+    assert contract.metrics["calibration_photos"] == photos
 
 
 def test_a_run_that_held_nothing_out_has_no_held_out_photos(

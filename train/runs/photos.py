@@ -1,19 +1,27 @@
 """A run in, the photos that it was not trained on out: its held-out share, or validation.
 
 The held-out share is drawn again from the run's settings. The manifest's hash shows whether the
-photos are the same; other photos are refused.
+photos are the same; other photos are refused. RUN/run.json knows which photos were trained on: in
+another folder, or without the record of splits, a split that is made may hold some of them.
 """
 
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tqdm import tqdm
+
 from train.errors import UsageError
+from train.files import read_json
 from train.photos.manifest import Manifest
 from train.photos.splits import hold_out, labelled_split
+from train.runs.folder import RECORD
 from train.runs.model import SavedModel, TrainedModel
 
 VALIDATION, HOLDOUT = "validation", "holdout"
+
+TRAINED_ON = "trained_on"  # a field of run.json
+_MARK = 12  # hexadecimal digits of a photo's SHA-256
 
 
 def unseen_split(trained: TrainedModel | SavedModel) -> str:
@@ -39,13 +47,36 @@ def named_photos(
 ) -> Manifest:
     """The photos of a split, or with `holdout` those that the run held out.
 
+    Those that the run was trained on are left out of every split but train.
+
     Raises:
-        UsageError: as `unseen_photos`.
+        UsageError: as `unseen_photos`, or none is left.
     """
     if split == HOLDOUT:
         return held_out_photos(trained, run, cache, root)
     data = trained.config.data
-    return labelled_split(root or data.data, split, cache, trained.classes, like=data)
+    found = labelled_split(root or data.data, split, cache, trained.classes, like=data)
+    return found if split == "train" else _unseen(found, run, split)
+
+
+def marks(photos: Manifest) -> str:
+    """What run.json keeps of the photos that were trained on: the first digits of each hash."""
+    return "".join(sorted({photo.sha256[:_MARK] for photo in photos.photos}))
+
+
+def _unseen(found: Manifest, run: Path, split: str) -> Manifest:
+    """The photos that the run was not trained on; all, if an older version wrote the run."""
+    record = run / RECORD
+    kept = read_json(record).get(TRAINED_ON, "") if record.is_file() else ""
+    known = {kept[at : at + _MARK] for at in range(0, len(kept), _MARK)}
+    unseen = [photo for photo in found.photos if photo.sha256[:_MARK] not in known]
+    if not unseen:
+        raise UsageError(
+            f"{found.root}: {run} was trained on every photo of {split}: give others, --data DIR."
+        )
+    if left_out := len(found.photos) - len(unseen):
+        tqdm.write(f"{split}: left out {left_out} photos that {run} was trained on")
+    return found.of(unseen)
 
 
 def held_out_photos(
