@@ -5,6 +5,7 @@ that fails and a lack of memory stop the run by name, and are not remembered.
 """
 
 import hashlib
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from serving.errors import RequestError, UnsupportedImageError
+from serving.errors import CostlyImageError, RequestError, UnsupportedImageError
 from serving.images.decode import UPRIGHT, decode, decode_scaled
 from serving.images.formats import NAMES, recognise
 from train.errors import TrainError, UsageError
@@ -29,7 +30,9 @@ from train.photos.folders import is_photo, printable
 CONTENTS_VERSION = 1
 
 _SIGNATURE_BYTES = 64
-_TOO_LARGE = "pixels, which is the limit"  # in what a child process says
+# What serving says; from a child process, its errors have no cause.
+_TOO_LARGE = re.compile(r"more than ([\d,]+) (?:pixels|take too long)")
+_NO_PICTURE, _DAMAGED = "are not an image", "is damaged"
 
 # A photo's thumbnail has this many pixels a side, of its brightness and of its colour.
 _BRIGHTNESS_PX, _COLOUR_PX = 16, 4
@@ -91,7 +94,10 @@ def read_contents(paths: Sequence[Path], cache: Path, max_pixels: int) -> list[C
                 return None
             sha256 = hashlib.sha256(content).hexdigest()
             if sha256 not in remembered:
-                remembered[sha256] = _facts_of(content, max_pixels)
+                try:
+                    remembered[sha256] = _facts_of(content, max_pixels)
+                except CostlyImageError as error:  # on another day it may be quick enough
+                    return Content(sha256, Facts(fault=fault_of(error)))
             return Content(sha256, remembered[sha256])
 
     contents = in_threads(read, paths, "reading photos")
@@ -144,6 +150,7 @@ def _facts_of(content: bytes, max_pixels: int) -> Facts:
 
     Raises:
         MemoryError, OSError: decoding failed, but not because of the file.
+        CostlyImageError: it took too much time or memory.
     """
     try:
         found = decode_scaled(content, max_pixels=max_pixels, for_size=None, close=True)
@@ -156,7 +163,9 @@ def _facts_of(content: bytes, max_pixels: int) -> Facts:
             low, high = (first + at * (last - first) for at in spread)
     except RequestError as error:
         raise_if_passing(error)
-        return Facts(fault=fault_of(error, max_pixels))
+        if isinstance(error, CostlyImageError):
+            raise
+        return Facts(fault=fault_of(error))
     thumbnail = _thumbnail(picture) if spread[1] - spread[0] >= FLAT else ""
     turned = found.orientation != UPRIGHT
     return Facts("", found.file_format, picture.width, picture.height, turned, low, high, thumbnail)
@@ -169,13 +178,13 @@ def raise_if_passing(error: RequestError) -> None:
         raise cause
 
 
-def fault_of(error: RequestError, max_pixels: int) -> str:
+def fault_of(error: RequestError) -> str:
     """Why a photo is not decoded, for a person who trains."""
-    if isinstance(error.__cause__, Image.DecompressionBombError) or _TOO_LARGE in error.detail:
-        return f"it has more than {max_pixels:,} pixels; raise --max-pixels, or make it smaller"
-    if isinstance(error, UnsupportedImageError):
+    if found := _TOO_LARGE.search(error.detail):
+        return f"it has more than {found[1]} pixels; raise --max-pixels, or make it smaller"
+    if _NO_PICTURE in error.detail:
         return f"it is no photo in a format that is read ({', '.join(NAMES)})"
-    if error.__cause__ is not None:
+    if _DAMAGED in error.detail:
         return "it is damaged or cut short; copy it again, or delete it"
     return error.detail[0].lower() + error.detail[1:].rstrip(".")
 

@@ -251,10 +251,11 @@ def _ranges(collection: Collection) -> Iterator[Finding]:
     if not narrow:
         return
     share = max(file.facts.high - file.facts.low for file in narrow)
+    levels = max(int(file.facts.high * 256) - int(file.facts.low * 256) + 1 for file in narrow)
     photos = "1 photo uses" if len(narrow) == 1 else f"{len(narrow)} photos use"
     found = (
         f"{photos} at most {share:.2%} of the range of values, such as "
-        f"{printable(narrow[0].path)}: {round(share * 256) + 1} of 256 grey levels are left"
+        f"{printable(narrow[0].path)}: {levels} of 256 grey levels are left"
     )
     advice = "look at them; they may be blank"
     if 2 * len(narrow) > len(readable):

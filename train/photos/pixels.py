@@ -85,7 +85,7 @@ def _decode_into(file: Path, manifest: Manifest, spec: PreprocessSpec) -> None:
                     mapped[index] = file_pixels(path.read_bytes(), spec, manifest.max_pixels)
                 except RequestError as error:
                     raise_if_passing(error)
-                    fault = fault_of(error, manifest.max_pixels)
+                    fault = fault_of(error)
                     raise TrainError(f"{printable(path)}: {fault}.") from error
 
         what = f"decoding at {spec.width_px} x {spec.height_px}"

@@ -1,6 +1,7 @@
 """What is remembered of a file, what stops the run instead, and how faults are told."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from serving.images.decode import decode
+from serving.images.formats import Format, recognise
 from serving.settings import Settings
 from tests.drawn import encoded, picture
 from tests.photo_folder import write_photos
@@ -62,6 +64,35 @@ def test_the_limit_of_pixels_is_servings_and_a_flag(config: DataConfig):
     faults = {file.fault for file in collect(few).files}
     assert faults == {"it has more than 1,000 pixels; raise --max-pixels, or make it smaller"}
     assert len(divide(config)[1].photos) == 9  # what is remembered is of one limit
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "AVIF", "HEIC"])
+def test_a_fault_is_told_alike_wherever_a_format_is_decoded(tmp_path: Path, kind: str):
+    large, cut = tmp_path / "data/red/large", tmp_path / "data/red/cut"
+    large.parent.mkdir(parents=True)
+    large.write_bytes(encoded(picture("red", width_px=200, height_px=200), kind))
+    cut.write_bytes(encoded(picture("red"), kind)[:-400])
+    (tmp_path / "data/blue").mkdir()
+    few = DataConfig(tmp_path / "data", cache=tmp_path / "cache", max_pixels=5_000)
+    assert {file.path.name: file.fault for file in collect(few).files} == {
+        "large": "it has more than 5,000 pixels; raise --max-pixels, or make it smaller",
+        "cut": "it is damaged or cut short; copy it again, or delete it",
+    }
+
+
+def test_a_photo_that_takes_too_long_is_left_out_but_not_remembered(
+    config: DataConfig, monkeypatch: pytest.MonkeyPatch
+):
+    slow = config.data / "train/red/slow.avif"
+    slow.write_bytes(encoded(picture("red", seed=99), "AVIF"))
+
+    def hurried(data: bytes) -> Format:
+        return replace(recognise(data), cpu_s=1e-6)
+
+    with monkeypatch.context() as hurry:
+        hurry.setattr("serving.images.decode.recognise", hurried)
+        assert len(divide(config)[1].photos) == 9
+    assert len(divide(config)[1].photos) == 10
 
 
 def write_greys(root: Path, bits: int) -> None:
