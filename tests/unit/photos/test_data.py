@@ -187,13 +187,13 @@ def test_training_and_serving_crop_the_partly_filled_edge_alike(
     pixels = file_pixels(content, SPEC, MAX_PIXELS)
     np.testing.assert_array_equal(pixels, np.asarray(expected))
 
-    fed, logits = [], Classifier.logits
+    fed, infer = [], Classifier.infer
 
     def noted(self, batch):
         fed.append(batch)
-        return logits(self, batch)
+        return infer(self, batch)
 
-    monkeypatch.setattr(Classifier, "logits", noted)
+    monkeypatch.setattr(Classifier, "infer", noted)
     app = App(Classifier.load(write_tiny_model(tmp_path / "tiny.onnx")), Settings(), no_fetch)
     app.handle({"image": base64.b64encode(content).decode()}, "request-1")
     np.testing.assert_array_equal(fed, [normalize(pixels[None], SPEC)])
