@@ -33,7 +33,7 @@ def test_the_int8_file_keeps_the_contract_and_has_its_figures(int8_run):
     remeasured: dict[str, Any] = {"metrics": {}, "familiarity": None, "unsure_below": 0.0}
     assert replace(int8, **remeasured) == replace(float32, **remeasured)
     assert int8.metrics["int8_agreement"] >= 0.9
-    assert int8.metrics["float32_validation_photos"] == float32.metrics["validation_photos"]
+    assert int8.metrics["float32_holdout_photos"] == float32.metrics["holdout_photos"]
 
 
 def test_the_int8_file_has_int8_weights_of_which_no_pair_saturates(int8_run):
