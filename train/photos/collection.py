@@ -134,15 +134,13 @@ def collect(config: DataConfig, wanted: Sequence[str] = SPLITS) -> Collection:
 
 
 def splits_of(config: DataConfig) -> tuple[str, ...]:
-    """The splits that the photos have, made ones too, without reading a photo.
+    """The splits that have a readable photo, made ones too.
 
     Raises:
-        UsageError: as `collect`.
+        UsageError, TrainError: as `collect`.
     """
-    listing = _listing(config, SPLITS)
-    pool, targets = _to_divide(listing)
-    found = {*listing.splits, *targets, *(("train",) if targets and not pool else ())}
-    return tuple(split for split in SPLITS if split in found)
+    readable = {file.split for file in collect(config).files if not file.fault}
+    return tuple(split for split in SPLITS if split in readable)
 
 
 def _listing(config: DataConfig, wanted: Sequence[str]) -> Listing:
