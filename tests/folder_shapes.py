@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from tests.drawn import encoded, picture
-from tests.photo_folder import write_photo
-
-# Each of these is far from the others; most shapes need no more than two classes.
-TWO = ("blue", "red")
+from tests.photo_folder import TWO, flat, in_splits, photos, with_flat, write_photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +23,7 @@ class Shape:
         passed: what the line on passed-over files says.
         refused: a part of the sentence, with the name that is at fault.
         says: another line that inspect prints.
+        trained_on: photos of validation that are copies of photos of train; no report has them.
         flags: for inspect and build; DIR stands for the folder.
         built_quickly: whether the fast tests build it, too; they refuse every one that is refused.
     """
@@ -36,45 +34,9 @@ class Shape:
     passed: str = ""
     refused: str = ""
     says: str = ""
+    trained_on: int = 0
     flags: tuple[str, ...] = ()
     built_quickly: bool = False
-
-
-def photos(folder: Path, count: int, colour: str) -> Path:
-    """Draw photos into a folder."""
-    for number in range(count):
-        write_photo(folder / f"{number}.jpg", colour, width_px=32, height_px=32)
-    return folder
-
-
-def classes(root: Path, count: int, names: tuple[str, ...] = TWO) -> None:
-    """Class folders that are called as their colours are."""
-    for name in names:
-        photos(root / name, count, name)
-
-
-def in_splits(**counts: int) -> Callable[[Path], object]:
-    """A folder for each split, with so many photos a class."""
-
-    def draw(root: Path) -> None:
-        for split, count in counts.items():
-            classes(root / split, count)
-
-    return draw
-
-
-def flat(root: Path) -> None:
-    classes(root, 10)
-
-
-def with_flat(add: Callable[[Path], object]) -> Callable[[Path], object]:
-    """Ten photos a class without splits, and something else."""
-
-    def draw(root: Path) -> None:
-        flat(root)
-        add(root)
-
-    return draw
 
 
 def vehicles(root: Path) -> None:
@@ -243,7 +205,16 @@ SHAPES = (
         (12, 6, 0),
         passed="1 beside the splits",
     ),
-    Shape("a copy in two splits", a_copy, (12, 7, 0), says="the same photo in two splits"),
+    Shape("a copy in two splits", a_copy, (12, 7, 0), says="same photo in two", trained_on=1),
+    Shape(
+        "a test split without photos",
+        lambda root: (
+            in_splits(train=6, validation=3)(root),
+            (root / "test/red").mkdir(parents=True),
+        )[0],
+        (12, 6, 0),
+        says="test has no readable photo",
+    ),
     Shape("a table", table("path", "label"), (12, 4, 4), flags=TABLE, built_quickly=True),
     Shape("a table with splits", table("File Name", "class", "split"), (14, 6, 0), flags=TABLE),
     Shape(
