@@ -18,9 +18,9 @@ from serving.model.classifier import Classifier, Inference, calibrated
 from serving.model.contract import Contract
 from train.config import require_px
 from train.errors import UsageError, require
-from train.evaluate import metrics, plots, report
+from train.evaluate import metrics, report
 from train.evaluate.inference import Model, infer_images, infer_split, open_model
-from train.evaluate.plots import Picture
+from train.evaluate.pictures import draw_familiarity, draw_learning, draw_split
 from train.evaluate.report import Mistake, Stranger
 from train.files import read_json, require_writable, write_bytes, write_json
 from train.photos.folders import is_photo
@@ -28,7 +28,6 @@ from train.photos.manifest import Manifest
 from train.photos.pixels import file_pixels
 from train.photos.splits import labelled_split
 from train.reading import MAX_PIXELS, DataConfig
-from train.runs.folder import RECORD
 from train.runs.model import load_model, read_model
 from train.runs.photos import HOLDOUT, VALIDATION, held_out_photos, unseen_split
 
@@ -218,84 +217,3 @@ def least_familiar(
         )
         for i in np.argsort(-distances, kind="stable")[:most]
     )
-
-
-def draw_familiarity(
-    contract: Contract, name: str, inferred: Inference, others: Inference | None
-) -> list[Picture]:
-    """The histogram of the distances; empty without familiarity."""
-    known, distances = contract.familiarity, inferred.distances
-    if known is None or distances is None:
-        return []
-    shown = {"compared with": np.array(known.distances), name: distances}
-    if others is not None and others.distances is not None:
-        shown["other photos"] = others.distances
-    limit = known.distance_at(known.unsure_below)
-    return [
-        plots.picture(
-            "report-familiarity.png",
-            "Distance to the training photos",
-            "The further to the right, the less familiar. Answers beyond the dotted line are "
-            "unsure because the photo is unfamiliar.",
-            lambda palette: plots.distances(shown, limit, palette),
-        )
-    ]
-
-
-def draw_learning(model: Path) -> list[Picture]:
-    """The learning curves, if the model is a run with its record."""
-    if not (model / RECORD).is_file():
-        return []
-    record = read_json(model / RECORD)
-    epochs, chosen_on = record["epochs"], record["photos"]["chosen_on"]
-    return [
-        plots.picture(
-            "report-loss.png",
-            "Loss while training",
-            "Train is measured during the epoch, on augmented photos; the other line after it. A "
-            "widening gap between the two means overfitting.",
-            lambda palette: plots.learning_curve(epochs, "loss", chosen_on, palette),
-        ),
-        plots.picture(
-            "report-accuracy.png",
-            "Accuracy while training",
-            "The share of photos that were classified correctly after each epoch.",
-            lambda palette: plots.learning_curve(epochs, "accuracy", chosen_on, palette),
-        ),
-    ]
-
-
-def draw_split(
-    split: dict[str, Any], probabilities: NDArray[np.float64], photos: Manifest
-) -> list[Picture]:
-    """The pictures of a split's figures."""
-    labels, below = photos.labels(), split["unsure"]["below"]
-    return [
-        plots.picture(
-            "report-confusion.png",
-            "Confusion matrix",
-            "Each row is a true class, each column a predicted one; the diagonal is correct. A "
-            "darker cell is a larger share of its row.",
-            lambda palette: plots.confusion(split["confusion"], photos.classes, palette),
-        ),
-        plots.picture(
-            "report-reliability.png",
-            "Reliability",
-            f"How often answers with a given probability are right. On the dashed line, 80 % means "
-            f"80 of 100. The mean distance from it is the calibration error, {split['ece']:.3f}.",
-            lambda palette: plots.reliability(split["reliability"], palette),
-        ),
-        plots.picture(
-            "report-recall.png",
-            "Recall of each class",
-            "The share of each class's photos that was classified correctly, with its 95 % "
-            "interval. If two intervals overlap widely, the difference may be chance.",
-            lambda palette: plots.recalls(split["per_class"], palette),
-        ),
-        plots.picture(
-            "report-coverage.png",
-            "Answers and accuracy by threshold",
-            "With a higher threshold, fewer photos are answered and more of the answers are right.",
-            lambda palette: plots.coverage(probabilities, labels, below, palette),
-        ),
-    ]

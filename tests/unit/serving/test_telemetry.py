@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from serving.app import App
+from serving.app import App, Route
 from serving.http.events import Response
 from serving.settings import Settings
 from tests.conftest import no_fetch
@@ -105,7 +105,7 @@ def test_an_internal_error_is_counted_by_the_functions_version(classifier, capsy
         raise RuntimeError("of ours")
 
     app = App(classifier, Settings(), version="7")
-    app._routes["GET", "/health"] = fails
+    app._routes["GET", "/health"] = Route(fails)
     app.handle(event("alb", "GET", "/health"), "request-1")
     *_, line = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     made = metrics(line)
