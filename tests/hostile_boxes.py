@@ -1,4 +1,4 @@
-"""AVIF and HEIC files that would cost far more to decode than they weigh, or lie about themselves."""
+"""AVIF and HEIC files that cost far more to decode than they weigh, or lie about themselves."""
 
 import struct
 
