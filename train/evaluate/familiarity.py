@@ -16,6 +16,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from serving.model.classifier import Inference, calibrated
 from serving.model.contract import Contract
 from serving.model.familiarity import MAX_DISTANCES, Familiarity
+from train.errors import UsageError
 from train.evaluate.metrics import is_unfamiliar
 from train.networks.familiarity import EMBEDDING, Distance, Embedding, FamiliarNetwork
 from train.networks.features import cached_features
@@ -26,6 +27,10 @@ from train.runs.photos import trained_photos
 
 # Of the bundled model, 512 directions found as many other photos as 256, at twice the cost.
 _DIRECTIONS = 256
+
+# Of embeddings of length 1. Where photos differ less, float32's rounding errors, about 1e-6, would
+# show in the distances, so these directions are left out.
+_SMALLEST_VARIANCE = 1e-5
 
 # Shares of the photos that the model was not trained on: those that are unfamiliar, and those that
 # are unsure for either reason.
@@ -41,12 +46,13 @@ def familiar_network(
 ) -> Network | FamiliarNetwork:
     """The run's network with its distances, fitted on the photos that it was trained on.
 
-    The bare network, and a line that says so, if the photos are missing or too few.
+    The bare network, and a line that says so, if the photos are missing or too few, or hardly
+    differ for this network.
     """
     embedding, rows, labels = _embedded(trained, contract, run, cache, root)
     distance = fit_distance(rows, labels, len(contract.classes)) if len(rows) else None
     if distance is None:
-        print("no familiarity: there are no photos of train, or too few, to compare others with")
+        print("no familiarity: photos of train are missing, too few, or alike for this network")
         return trained.network
     return FamiliarNetwork(embedding, distance)
 
@@ -72,8 +78,9 @@ def _embedded(
     """The run's embedding, and its rows (N, D) and labels (N,) for the training photos."""
     spec = contract.preprocess
     embedding = Embedding(trained.network, spec.height_px).eval()
-    photos = trained_photos(trained, run, cache, root)
-    if not photos.photos:
+    try:
+        photos = trained_photos(trained, run, cache, root)
+    except UsageError:  # the folder has no train, such as one of new photos alone
         return embedding, np.empty((0, 0), np.float32), np.empty(0, np.int64)
     cpu = torch.device("cpu")
     rows = cached_features(embedding, photos, spec, cache, cpu, kind=EMBEDDING)
@@ -88,7 +95,7 @@ def fit_distance(embedding: NDArray[np.float32], labels: Labels, classes: int) -
     Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices",
     which is small for many photos. Classes without photos are left out.
 
-    None if every photo equals its class mean, so that there are no directions.
+    None if the photos hardly differ from their class means, so that there are no directions.
     """
     wide = embedding.astype(np.float64)
     centre = wide.mean(axis=0)
@@ -104,14 +111,18 @@ def fit_distance(embedding: NDArray[np.float32], labels: Labels, classes: int) -
     variances, directions = eigh(
         covariance, subset_by_index=[dimensions - kept, dimensions - 1]
     )  # (K,), (D, K)
+    told_apart = variances > _SMALLEST_VARIANCE
+    variances, directions = variances[told_apart], directions[:, told_apart]
+    if not len(variances):
+        return None
     share = ledoit_wolf_shrinkage(within, assume_centered=True)
     mean_variance = float(np.trace(covariance)) / dimensions
-    variances = (1 - share) * variances.clip(min=0) + share * mean_variance
-    directions /= np.sqrt(variances.clip(min=1e-6 * mean_variance))
+    variances = (1 - share) * variances + share * mean_variance
+    directions /= np.sqrt(variances)
     projected = means @ directions  # (P, K)
     weight = np.concatenate([directions.T, -2 * projected @ directions.T])  # (K + P, D)
     bias = -weight @ centre  # (K + P,)
-    bias[kept:] += (projected**2).sum(axis=1)
+    bias[len(variances) :] += (projected**2).sum(axis=1)
     return Distance(
         torch.from_numpy(weight.astype(np.float32)),
         torch.from_numpy(bias.astype(np.float32)),

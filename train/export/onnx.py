@@ -39,8 +39,8 @@ OPSET = 18
 
 DISTANCE = "distance"  # the name of the second output
 
-# Whitening enlarges rounding errors: distances differ by up to about 1e-4 of their value.
-_DISTANCE_TOLERANCE = 1e-2
+# Largest difference of a distance, in times of the mean one. Whitening enlarges rounding errors.
+_DISTANCE_TOLERANCE = 2e-2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Parity:
     photos: int
     largest_difference: float
     changed_top_1: int
-    largest_distance_ratio: float
+    largest_distance_share: float
 
 
 def export(config: ExportConfig) -> None:
@@ -196,21 +196,22 @@ def compare(expected: Inference, actual: Inference) -> Parity:
     before, after = expected.logits, actual.logits
     off = 0.0
     if expected.distances is not None and actual.distances is not None:
-        off = float((np.abs(expected.distances - actual.distances) / expected.distances).max())
+        usual = float(np.abs(expected.distances).mean())
+        off = float(np.abs(expected.distances - actual.distances).max() / usual)
     return Parity(
         photos=len(before),
         largest_difference=float(np.abs(before - after).max()),
         changed_top_1=int((before.argmax(axis=1) != after.argmax(axis=1)).sum()),
-        largest_distance_ratio=off,
+        largest_distance_share=off,
     )
 
 
 def require_parity(parity: Parity, tolerance: float) -> None:
     """Raises CheckFailedError unless top-1 is the same on all, and logits and distances close."""
-    if not parity.largest_distance_ratio <= _DISTANCE_TOLERANCE:
+    if not parity.largest_distance_share <= _DISTANCE_TOLERANCE:
         raise CheckFailedError(
             f"ONNX Runtime's distances differ from torch's on {parity.photos} photos by up to "
-            f"{parity.largest_distance_ratio:.1e} of their value (at most {_DISTANCE_TOLERANCE:g} "
+            f"{parity.largest_distance_share:.1e} of the mean one (at most {_DISTANCE_TOLERANCE:g} "
             "allowed). No file was written."
         )
     if parity.changed_top_1 or not parity.largest_difference <= tolerance:

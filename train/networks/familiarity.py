@@ -33,17 +33,17 @@ class Embedding(nn.Module):
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) -> the backbone's features (N, F), and the embedding (N, D)."""
-        maps: list[Tensor] = []
-        hooks = [
-            stage.register_forward_hook(lambda _module, _images, output: maps.append(output))
-            for stage in self._middle[0]
-        ]
+        means: list[Tensor] = []
+
+        def note(_module: nn.Module, _images: object, output: Tensor) -> None:
+            means.append(output.mean(dim=(2, 3)))  # now: what follows may write into the map
+
+        hooks = [stage.register_forward_hook(note) for stage in self._middle[0]]
         try:
             features: Tensor = self.network.backbone(images)
         finally:
             for hook in hooks:
                 hook.remove()
-        means = [each.mean(dim=(2, 3)) for each in maps]
         return features, torch.cat([_normalized(part) for part in (*means, features)], dim=1)
 
 
