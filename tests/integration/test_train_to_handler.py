@@ -165,9 +165,9 @@ def test_a_run_that_held_photos_out_needs_no_other_split(photo_cache: Path, tmp_
     export(ExportConfig(run=run, cache=photo_cache))
     evaluate(EvaluateConfig(model=run, data=data, cache=photo_cache))
     bundle(BundleConfig(run=run, out=model, cache=photo_cache))
-    for folder in (run, model):
+    for folder, wanted in ((run, {"holdout": 15}), (model, {"holdout": 15, "validation": 9})):
         splits = read_json(folder / "report.json")["splits"]
-        assert {name: split["photos"] for name, split in splits.items()} == {"holdout": 15}
+        assert {name: split["photos"] for name, split in splits.items()} == wanted
     assert Classifier.load(model / "classifier.onnx").contract.metrics["holdout_photos"] == 15
     assert "| figure | holdout |" in (model / "MODEL_CARD.md").read_text()
 
