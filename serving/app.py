@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from serving import telemetry
+from serving.answers import accept, problems
 from serving.errors import (
     InvalidRequestError,
     MethodNotAllowedError,
@@ -21,7 +22,7 @@ from serving.errors import (
     ServingError,
     UnservedMessageError,
 )
-from serving.http import accept, events, problems
+from serving.http import events
 from serving.http.events import Request, Response, Source
 from serving.http.sources import FetchUrl, Loader
 from serving.model.classifier import Classifier
@@ -180,18 +181,18 @@ class App:
         return Response(HTTPStatus.OK, {**contract, "model": identity(self._classifier)})
 
     def _openapi(self, request: Request, remaining_s: float) -> Response:
-        from serving.http import openapi  # seldom asked for, by tools
+        from serving.answers import openapi  # seldom asked for, by tools
 
         document = openapi.describe(self._settings, self._classifier)
         return Response(HTTPStatus.OK, document)
 
     def _page(self, request: Request, remaining_s: float) -> Response:
-        from serving.http import page
+        from serving.answers import page
 
         return page.response(_PAGE.read_text(encoding="utf-8"))
 
 
 def _as_text(response: Response) -> Response:
-    from serving.http import plain  # only people at a terminal ask for it
+    from serving.answers import plain  # only people at a terminal ask for it
 
     return replace(response, content=plain.render(response.content), media_type=TEXT)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.answers import problems
 from serving.errors import OutOfTimeError, ServingError
-from serving.http import problems, sources
+from serving.http import sources
 from serving.http.events import Request, Response
 from serving.http.options import Options
 from serving.http.sources import Reference
@@ -41,9 +42,7 @@ class _Item:
     size_bytes: int = 0
     data: bytes = b""  # the file, until it is decoded
     error: ServingError | None = None
-    failure: Exception | None = (
-        None  # what nobody expected; `error` is then what the caller is told
-    )
+    failure: Exception | None = None  # what nobody expected; the caller is told `error`
     predictions: list[Prediction] = field(default_factory=list)  # the most likely first
     familiarity: float | None = None  # None if the model does not compute it
 

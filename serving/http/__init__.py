@@ -1,1 +1,1 @@
-"""What comes in and what goes out: events, request bodies, options, and the forms of an answer."""
+"""What comes in: events and their paths, request bodies, forms, options."""

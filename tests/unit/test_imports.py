@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 BASE = ("serving.errors", "serving.settings")
 WORK = ("serving.fetch", "serving.images", "serving.model")
+HTTP = ("serving.http", "serving.answers")
 # What every room of train/ may import; only evaluate/predict.py may import serving.fetch as well.
 TRAIN_BASE = ("train", "train.config", "train.errors", "train.files", "train.reading")
 SERVING = (*BASE, "serving.images", "serving.model")
@@ -23,9 +24,10 @@ MAY_IMPORT = {
     "serving.settings": ("serving.errors",),
     **dict.fromkeys(WORK, BASE),
     "serving.http": (*BASE, *WORK),
+    "serving.answers": (*BASE, "serving.images", "serving.model", "serving.http"),
     "serving.telemetry": (*BASE, "serving.http"),
-    "serving.predict": (*BASE, *WORK, "serving.http"),
-    "serving.app": (*BASE, *WORK, "serving.http", "serving.telemetry", "serving.predict"),
+    "serving.predict": (*BASE, *WORK, *HTTP),
+    "serving.app": (*BASE, *WORK, *HTTP, "serving.telemetry", "serving.predict"),
     "lambda_function": ("serving.settings", "serving.model", "serving.fetch", "serving.app"),
     **dict.fromkeys(TRAIN_BASE[1:], TRAIN_BASE),
     "train.__main__": (*TRAIN_BASE, "serving.errors"),

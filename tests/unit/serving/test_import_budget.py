@@ -62,8 +62,18 @@ def test_the_service_knows_nothing_of(at_init, unknown):
             "serving.fetch.fetcher",
             "serving.fetch.connection",
         ),
-        *("serving.fetch.s3", "serving.http.form", "serving.http.openapi", "serving.http.plain"),
-        *("serving.http.page", "PIL.TiffImagePlugin", "PIL.WebPImagePlugin", "PIL.AvifImagePlugin"),
+        *(
+            "serving.fetch.s3",
+            "serving.http.form",
+            "serving.answers.openapi",
+            "serving.answers.plain",
+        ),
+        *(
+            "serving.answers.page",
+            "PIL.TiffImagePlugin",
+            "PIL.WebPImagePlugin",
+            "PIL.AvifImagePlugin",
+        ),
         # What a library could drag in at any upgrade.
         *("google.protobuf", "flatbuffers", "packaging", "unittest", "multiprocessing", "sqlite3"),
         *("PIL.PngImagePlugin", "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.ImageFont"),
@@ -75,28 +85,26 @@ def test_a_cold_start_does_not_import_what_few_events_need(at_init, late):
     assert late not in at_init
 
 
-def test_a_jpeg_in_the_request_imports_no_http_and_no_other_format(tmp_path):
-    model = str(write_tiny_model(tmp_path / "tiny.onnx"))
-    event = {"image": base64.b64encode(encoded(picture("red"), "JPEG")).decode()}
+def modules_after_a(file_format: str, folder: Path) -> set[str]:
+    """What is imported when a picture of a format has been answered."""
+    model = str(write_tiny_model(folder / "tiny.onnx"))
+    event = {"image": base64.b64encode(encoded(picture("red"), file_format)).decode()}
     code = f"""
 import lambda_function
 answer = lambda_function.app.handle({event!r}, request_id="request-1")
 assert "label" in answer, answer
 """
-    modules = modules_after(code, MODEL_PATH=model)
+    return modules_after(code, MODEL_PATH=model)
+
+
+def test_a_jpeg_in_the_request_imports_no_http_and_no_other_format(tmp_path):
+    modules = modules_after_a("JPEG", tmp_path)
     assert not modules & {"http.client", "PIL.PngImagePlugin", "PIL.GifImagePlugin"}
     assert "serving.images.confined" not in modules
 
 
 def test_the_service_itself_never_imports_the_heic_library(tmp_path):
-    model = str(write_tiny_model(tmp_path / "tiny.onnx"))
-    event = {"image": base64.b64encode(encoded(picture("red"), "HEIC")).decode()}
-    code = f"""
-import lambda_function
-answer = lambda_function.app.handle({event!r}, request_id="request-1")
-assert "label" in answer, answer
-"""
-    assert not {name for name in modules_after(code, MODEL_PATH=model) if "heif" in name}
+    assert not {name for name in modules_after_a("HEIC", tmp_path) if "heif" in name}
 
 
 def test_a_snapshot_holds_what_the_first_url_imports(tmp_path):

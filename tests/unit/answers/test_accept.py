@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.http.accept import choose
+from serving.answers.accept import choose
 
 JSON, TEXT = "application/json", "text/plain"
 

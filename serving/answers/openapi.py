@@ -5,8 +5,9 @@ Imported by the first request for it.
 
 from typing import Any
 
+from serving.answers import problems
 from serving.errors import RemoteError, RequestError, ServingError
-from serving.http import options, problems, sources
+from serving.http import options, sources
 from serving.images.formats import FORMATS
 from serving.model.classifier import Classifier
 from serving.model.contract import Contract
