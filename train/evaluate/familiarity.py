@@ -104,7 +104,7 @@ def fit_distance(embedding: NDArray[np.float32], labels: Labels, classes: int) -
     means = np.stack([wide[labels == label].mean(axis=0) for label in present])  # (P, D)
     within = wide - means[np.searchsorted(present, labels)]  # (N, D)
     rank = min(within.shape[1], len(within) - len(present))
-    if rank < 1 or not within.any():
+    if rank < 1:
         return None
     covariance = within.T @ within / (len(within) - len(present))
     dimensions, kept = len(covariance), min(_DIRECTIONS, rank)
@@ -142,10 +142,10 @@ def out_of_fold(embedding: NDArray[np.float32], labels: Labels, classes: int) ->
     found: list[float] = []
     for fold in range(_FOLDS):
         rest = of_fold != fold
-        measured = ~rest & np.isin(labels, labels[rest])  # a class's only photo has no class mean
+        held = ~rest & np.isin(labels, labels[rest])  # a class's only photo has no class mean
         distance = fit_distance(embedding[rest], labels[rest], classes) if rest.any() else None
-        if distance is not None and measured.any():
-            found += distance(torch.from_numpy(embedding[measured])).tolist()
+        if distance is not None and held.any():
+            found += distance(torch.from_numpy(embedding[held])).tolist()
     return found
 
 

@@ -194,7 +194,7 @@ def familiarity(inferred: Inference, contract: Contract) -> dict[str, Any]:
     return {"unfamiliar": share(found, len(inferred.logits))}
 
 
-def others(inferred: Inference, others: Inference, contract: Contract) -> dict[str, Any]:
+def other_photos(inferred: Inference, others: Inference, contract: Contract) -> dict[str, Any]:
     """How well photos of other things are told from a split's: counts, shares and AUROC."""
     unsure, unfamiliar = is_unsure(others, contract), is_unfamiliar(others, contract)
     distances = np.concatenate([inferred.distances, others.distances])

@@ -165,8 +165,8 @@ def headlines(split: dict[str, Any]) -> list[tuple[str, str, str]]:
         )
         if unsure["accuracy"] is not None:
             span = _span(unsure["accuracy_interval_95"])
-            note = f"familiar, and probability {unsure['below']:.3g} or more; {span}"
-            note = note if "unfamiliar" in split else note.removeprefix("familiar, and ")
+            familiar = "familiar, and " if "unfamiliar" in split else ""
+            note = f"{familiar}probability {unsure['below']:.3g} or more; {span}"
             figures.append(("Accuracy of the answered", f"{_percent(unsure['accuracy'])}", note))
     return figures
 
@@ -244,12 +244,23 @@ def _pairs(pairs: Iterable[tuple[str, str, int]]) -> str:
 def _gallery(mistakes: Sequence[Mistake]) -> str:
     if not mistakes:
         return "<p>None: every photo was classified correctly.</p>"
-    items = [
-        f'<li><img src="{thumbnail(m.photo)}" alt="{escape(m.label)}" loading="lazy">'
-        f'<p><span class="wrong">{escape(m.predicted)} {_percent(m.probability)}</span><br>'
-        f"is {escape(m.label)} {_percent(m.label_probability)}</p>"
-        f'<p class="soft name">{escape(m.name)}</p></li>'
+    return _photos(
+        (
+            m.photo,
+            m.label,
+            f'<span class="wrong">{escape(m.predicted)} {_percent(m.probability)}</span><br>'
+            f"is {escape(m.label)} {_percent(m.label_probability)}",
+        )
         for m in mistakes
+    )
+
+
+def _photos(shown: Iterable[tuple[Path, str, str]]) -> str:
+    """Photos with their label and, as HTML, what is said of each."""
+    items = [
+        f'<li><img src="{thumbnail(photo)}" alt="{escape(label)}" loading="lazy"><p>{said}</p>'
+        f'<p class="soft name">{escape(printable(Path(photo.name)))}</p></li>'
+        for photo, label, said in shown
     ]
     return f'<ul class="gallery">{"".join(items)}</ul>'
 
@@ -265,13 +276,11 @@ def _strangers(strangers: Sequence[Stranger]) -> str:
     """The section of the least familiar photos; empty without familiarity."""
     if not strangers:
         return ""
-    items = [
-        f'<li><img src="{thumbnail(s.photo)}" alt="{escape(s.label)}" loading="lazy">'
-        f"<p>familiarity {s.familiarity:.3f}<br>is {escape(s.label)}</p>"
-        f'<p class="soft name">{escape(printable(Path(s.photo.name)))}</p></li>'
+    photos = _photos(
+        (s.photo, s.label, f"familiarity {s.familiarity:.3f}<br>is {escape(s.label)}")
         for s in strangers
-    ]
+    )
     return (
         "<h2>Least familiar photos</h2>\n<p>Look here for broken and mislabelled photos.</p>\n"
-        f'<ul class="gallery">{"".join(items)}</ul>'
+        + photos
     )

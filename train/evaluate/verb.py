@@ -87,7 +87,7 @@ def evaluate(config: EvaluateConfig) -> None:
     figures = make_report(model.contract, {config.split: (inferred, photos)})
     others = _others(config, model)
     if others is not None:
-        figures["others"] = metrics.others(inferred, others, model.contract)
+        figures["others"] = metrics.other_photos(inferred, others, model.contract)
     if isinstance(model, Classifier):
         figures["version"] = model.version
     probabilities = calibrated(inferred.logits, model.contract)
@@ -139,7 +139,7 @@ def _reading(config: EvaluateConfig) -> DataConfig:
     """How the photos are read: as the run reads them, unless flags say otherwise."""
     usual = DataConfig(config.data)
     if config.model.is_dir():
-        usual = load_model(config.model).config.data
+        usual = read_model(config.model).config.data
     table, group_by = config.table or usual.table, config.group_by or usual.group_by
     return replace(usual, table=table, group_by=group_by)
 

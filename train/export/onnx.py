@@ -38,8 +38,6 @@ ONNX_FILE = "classifier.onnx"
 # Torch's exporter writes opset 18 without conversion; ONNX Runtime supports it since 1.14.
 OPSET = 18
 
-DISTANCE = "distance"  # the name of the second output
-
 # Largest difference of a distance, in times of the mean one. Whitening enlarges rounding errors.
 _DISTANCE_TOLERANCE = 2e-2
 
@@ -184,13 +182,14 @@ def write_onnx(network: Network | FamiliarNetwork, contract: Contract, path: Pat
     images = torch.zeros(2, 3, spec.height_px, spec.width_px)
     # With channels-last weights the exporter writes nine nodes for the pooling instead of one.
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    is_familiar = isinstance(network, FamiliarNetwork)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the exporter's own deprecated calls
         program = torch.onnx.export(
             plain.eval(),
             (images,),
             input_names=["images"],
-            output_names=["logits", DISTANCE][: 1 + isinstance(network, FamiliarNetwork)],
+            output_names=["logits", "distance"] if is_familiar else ["logits"],
             dynamic_shapes={"images": {0: torch.export.Dim("N")}},
             opset_version=OPSET,
             dynamo=True,

@@ -25,7 +25,7 @@ class Embedding(nn.Module):
         super().__init__()
         self.network = network
         # A plain list, so that the state dict has each weight once.
-        self._middle = [middle_stages(network.backbone, input_px)]
+        self._middle = middle_stages(network.backbone, input_px)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, D) float32."""
@@ -38,7 +38,7 @@ class Embedding(nn.Module):
         def note(_module: nn.Module, _images: object, output: Tensor) -> None:
             means.append(output.mean(dim=(2, 3)))  # now: what follows may write into the map
 
-        hooks = [stage.register_forward_hook(note) for stage in self._middle[0]]
+        hooks = [stage.register_forward_hook(note) for stage in self._middle]
         try:
             features: Tensor = self.network.backbone(images)
         finally:
