@@ -84,7 +84,7 @@ def read_contents(paths: Sequence[Path], cache: Path, max_pixels: int) -> list[C
         TrainError: a file cannot be read, or there is no memory to decode it.
         UsageError: the cache is not writable.
     """
-    remembered = _remembered(cache, max_pixels)
+    remembered = remembered_facts(cache, max_pixels)
     before = len(remembered)
 
     def read(path: Path) -> Content | None:
@@ -104,11 +104,6 @@ def read_contents(paths: Sequence[Path], cache: Path, max_pixels: int) -> list[C
     if len(remembered) > before:
         _remember(remembered, cache, max_pixels)
     return contents
-
-
-def remembered_facts(cache: Path, max_pixels: int) -> dict[str, Facts]:
-    """The facts of every file that was read before, by hash."""
-    return _remembered(cache, max_pixels)
 
 
 @contextmanager
@@ -219,7 +214,8 @@ def _file(cache: Path, max_pixels: int) -> Path:
     return cache / f"contents-{rules[:16]}.json"
 
 
-def _remembered(cache: Path, max_pixels: int) -> dict[str, Facts]:
+def remembered_facts(cache: Path, max_pixels: int) -> dict[str, Facts]:
+    """The facts of every file that was read before, by hash."""
     try:
         found = read_json(_file(cache, max_pixels))
         return {sha256: Facts(*values) for sha256, values in found.items()}
@@ -229,7 +225,7 @@ def _remembered(cache: Path, max_pixels: int) -> dict[str, Facts]:
 
 def _remember(facts: dict[str, Facts], cache: Path, max_pixels: int) -> None:
     require_writable(cache, "--cache")
-    known = _remembered(cache, max_pixels) | facts  # another run may have added some
+    known = remembered_facts(cache, max_pixels) | facts  # another run may have added some
     write_json(
         _file(cache, max_pixels), {sha256: list(astuple(each)) for sha256, each in known.items()}
     )
