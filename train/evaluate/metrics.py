@@ -191,7 +191,8 @@ def familiarity(inferred: Inference, contract: Contract) -> dict[str, Any]:
     if contract.familiarity is None or inferred.distances is None:
         return {}
     found = int(is_unfamiliar(inferred, contract).sum())
-    return {"unfamiliar": share(found, len(inferred.logits))}
+    compared = {"compared_with_photos": contract.familiarity.photos}
+    return {"unfamiliar": share(found, len(inferred.logits)) | compared}
 
 
 def other_photos(inferred: Inference, others: Inference, contract: Contract) -> dict[str, Any]:

@@ -156,7 +156,11 @@ def headlines(split: dict[str, Any]) -> list[tuple[str, str, str]]:
     unsure = split["unsure"]
     if "unfamiliar" in split:
         found = split["unfamiliar"]
-        note = f"{found['photos']:,} photos; {_span(found['share_interval_95'])}"
+        step = 1 / (found["compared_with_photos"] + 1)
+        note = (
+            f"{found['photos']:,} photos; {_span(found['share_interval_95'])}; familiarity has "
+            f"steps of {step:.2g}"
+        )
         figures.append(("Unfamiliar", _percent(found["share"]), note))
     if unsure["below"] > 0 or "unfamiliar" in split:
         span = _span(unsure["coverage_interval_95"])

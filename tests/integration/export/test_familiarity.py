@@ -58,7 +58,17 @@ def test_torch_and_the_file_compute_the_same_distances(
 
 
 def test_the_answer_says_how_familiar_the_photo_is(run: Path, drawn_data: Path):
-    classifier = Classifier.load(run / "classifier.onnx")
+    require_answers_of(run / "classifier.onnx", drawn_data)
+
+
+@pytest.mark.slow
+def test_so_does_the_answer_of_an_int8_file(int8_run: Path, drawn_data: Path):
+    require_answers_of(int8_run / "classifier.int8.onnx", drawn_data)
+
+
+def require_answers_of(file: Path, drawn_data: Path) -> None:
+    """The handler's familiarity is that of the distances which the file computes."""
+    classifier = Classifier.load(file)
     known = classifier.contract.familiarity
     assert known is not None
     app = App(classifier, Settings(), no_fetch)
@@ -130,5 +140,6 @@ def test_the_report_says_how_many_other_photos_are_unsure(
     assert 0 <= found["others"]["auroc"] <= 1
     assert (tmp_path / "report-familiarity.png").is_file()
     page = (tmp_path / "report.html").read_text()
+    assert "familiarity has steps of" in page
     assert "Least familiar photos" in page
     assert "Photos of other things" in page
