@@ -21,6 +21,7 @@ _AROUND_BASE64 = b" \t\r\n\"'"
 _LINE_BREAK = re.compile(r"([ \t]{2,}|\t)?[\r\n]+([ \t]{2,}|\t)?")  # one space may be a plus sign
 _WIDTHS = frozenset({60, 64, 72, 76})  # of the groups into which tools break base64
 _URL_SAFE = str.maketrans("-_", "+/", "\t")  # RFC 4648, section 5
+_NEVER_TEXT = b"\xff\xd8"  # a JPEG's first bytes, which UTF-8 does not use
 _REPLACEMENT = "\ufffd".encode()  # what decoders put where bytes are no UTF-8
 _NOT_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\xc0\xc1\xf5-\xff]")
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # every image has some, no text has any
@@ -51,6 +52,8 @@ def understood(data: bytes) -> bytes:
         UnsupportedImageError: it was an image whose bytes were lost.
         InvalidRequestError: it is an image in base64 that is damaged.
     """
+    if data.startswith(_NEVER_TEXT):
+        return data
     data = _restored(data)
     return data if is_image(data) else _from_base64(data)
 
@@ -141,9 +144,17 @@ def check_line_breaks(body: bytes, media_type: str) -> None:
         )
 
 
-def base64_size(text: str) -> int:
-    """How many bytes a base64 text holds, from its length; line breaks are not counted."""
-    return (len(text) - text.count("\n") - text.count("\r")) * 3 // 4 - text.count("=", -4)
+def base64_size(text: str, *, max_bytes: int) -> int:
+    """How many bytes a base64 text holds, from its length.
+
+    Line breaks hold none, but they are only counted where more than `max_bytes` depend on it: that
+    takes longer than decoding.
+    """
+    padding = text.count("=", -4)
+    size = len(text) * 3 // 4 - padding
+    if size <= max_bytes:
+        return size
+    return (len(text) - text.count("\n") - text.count("\r")) * 3 // 4 - padding
 
 
 def base64_bytes(text: str) -> bytes:

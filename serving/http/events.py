@@ -79,7 +79,8 @@ class Request:
         if not isinstance(text, str):
             raise InvalidRequestError("The event's field 'body' must be a string.")
         encoded = str(self.event.get("isBase64Encoded")).lower() in ("true", "1")
-        _check_size(bodies.base64_size(text) if encoded else len(text), max_bytes)
+        size = bodies.base64_size(text, max_bytes=max_bytes) if encoded else len(text)
+        _check_size(size, max_bytes)
         if not encoded:
             body = text.encode(errors="surrogatepass")
         else:

@@ -275,7 +275,7 @@ def _check_count(count: int, settings: Settings) -> None:
 
 
 def _decoded(text: str, *, max_bytes: int) -> bytes:
-    size = bodies.base64_size(text)
+    size = bodies.base64_size(text, max_bytes=max_bytes)
     if size > max_bytes:
         raise TooLargeError(
             f"The field 'image' holds about {size:,} bytes; the limit is {max_bytes:,}. "

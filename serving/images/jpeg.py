@@ -6,7 +6,8 @@ missing, and samples of more than 8 bits, which Pillow does not read. Others wou
 
 import re
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from serving.errors import UnsupportedImageError
 
@@ -31,16 +32,23 @@ class Frame:
     Attributes:
         coding: the marker's second byte.
         sampling: of each component, horizontally and vertically.
+        components_in_scan: how many of them the first scan holds.
     """
 
     coding: int
     bits: int
     size: tuple[int, int]
     sampling: tuple[tuple[int, int], ...]
+    components_in_scan: int = 0
 
     @property
     def is_lossless(self) -> bool:
         return self.coding == _LOSSLESS
+
+    @property
+    def has_one_scan(self) -> bool:
+        """Whether libjpeg takes the first scan for the only one, and reads no other."""
+        return self.coding != _PROGRESSIVE and self.components_in_scan == len(self.sampling)
 
     def coefficient_bytes(self, scans: int) -> int:
         """The memory for the coefficients of a picture that comes in several scans."""
@@ -59,19 +67,30 @@ def read_frame(data: bytes) -> Frame | None:
     Raises:
         UnsupportedImageError: it is of a kind that is not read.
     """
+    frame = None
+    for kind, position in _segments(data):
+        if kind in _FRAMES and frame is None:
+            frame = _checked(kind, data[position : position + 1_024])
+        if kind == _SOS and frame is not None:
+            return replace(
+                frame, components_in_scan=int.from_bytes(data[position + 2 : position + 3])
+            )
+    return frame
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """The second byte of each marker up to the first scan, and where its segment begins."""
     position = 2
     for _ in range(_MAX_SEGMENTS + len(data) // _BYTES_PER_FURTHER_SEGMENT):
         if (marker := _MARKER.search(data, position)) is None:
-            return None
+            return
         kind, position = marker[1][0], marker.end()
         if kind in _ALONE:
             continue
+        yield kind, position
         if kind in (_EOI, _SOS):
-            return None
-        if kind in _FRAMES:
-            return _checked(kind, data[position : position + 1_024])
-        position += int.from_bytes(data[position : position + 2], "big")
-    return None
+            return
+        position += int.from_bytes(data[position : position + 2])
 
 
 def _checked(coding: int, header: bytes) -> Frame | None:

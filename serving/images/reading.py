@@ -158,7 +158,7 @@ def _drafted(
         scale = draft.scale_for(file_px, wanted.for_size, close=wanted.close)
     if scale > 1:
         image.draft(None, (image.width // scale, image.height // scale))
-    scans = jpeg.scans(data)
+    scans = 1 if frame and frame.has_one_scan else jpeg.scans(data)
     limits.check_jpeg(
         file_px,
         image.size,
