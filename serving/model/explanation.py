@@ -1,0 +1,76 @@
+"""Which parts of a photo an answer comes from: a class activation map, exact in logits.
+
+Where a head of one linear layer gets the mean of a feature map over its positions, the mean of what
+the head says of each position is the logit (Zhou et al. 2016, "Learning Deep Features for
+Discriminative Localization"). Such a model file has three more outputs, which cost nothing unless
+they are fetched: the feature map (N, F, h, w), and the head's weight (C, F) and bias (C,).
+"""
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from serving.errors import ContractError
+from serving.model.preprocess import Box
+
+LONGEST_PX = 224
+_FOR, _AGAINST = (255, 140, 0), (0, 110, 255)  # orange and blue, which most people can tell apart
+_STRONGEST = 0.75  # the opacity of the position that says most
+
+
+def top_class_maps(
+    logits: NDArray[np.float32],
+    features: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """The maps of the most likely classes, (N, h, w) float32, each with the logit as its mean.
+
+    Args:
+        logits: (N, C).
+        features: (N, F, h, w), whose mean over positions is what the head gets.
+        weight, bias: the head's, (C, F) and (C,).
+    """
+    labels = logits.argmax(axis=1)  # (N,)
+    maps: NDArray[np.float32] = np.einsum("nf,nfhw->nhw", weight[labels], features)
+    return maps + bias[labels, None, None]
+
+
+def check_outputs(shapes: Sequence[Sequence[Any]], classes: int) -> None:
+    """Raise ContractError unless the last three outputs can be a feature map, weight and bias."""
+    features, weight, bias = [*([()] * (3 - len(shapes))), *map(tuple, shapes)]
+    is_map = len(features) == 4 and features[1:2] == weight[1:2]
+    if not is_map or len(weight) != 2 or weight[0] != classes or bias != (classes,):
+        raise ContractError(
+            f"The model's last outputs have shapes {list(map(list, shapes))}; with the contract's "
+            f"field 'explanation' exact, they must be [N, F, h, w], [{classes}, F] and [{classes}]."
+        )
+
+
+def drawn_over(image: Image.Image, box: Box | None, values: NDArray[np.float32]) -> bytes:
+    """A PNG of the photo in grey, at most LONGEST_PX high and wide, with its map over it.
+
+    Orange speaks for the label, blue against it, and the strongest of either is the most opaque.
+
+    Args:
+        image: RGB.
+        box: the part of it to draw; None is all of it.
+        values: the map, (h, w).
+    """
+    left, top, right, bottom = box or (0, 0, *image.size)
+    scale = LONGEST_PX / max(right - left, bottom - top)
+    size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
+    photo = image.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom)).convert("L")
+    strongest = float(np.abs(values).max())
+    shares = Image.fromarray(values / (strongest or 1.0))  # mode F, -1..1
+    smooth = np.asarray(shares.resize(size, Image.Resampling.BICUBIC))[..., None]  # (H, W, 1)
+    opacity = _STRONGEST * np.minimum(np.abs(smooth), 1)
+    colours = np.where(smooth > 0, np.float32(_FOR), np.float32(_AGAINST))  # (H, W, 3)
+    blended = np.asarray(photo)[..., None] * (1 - opacity) + colours * opacity
+    file = BytesIO()
+    Image.fromarray(blended.astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()
