@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from serving.answers import problems
 from serving.errors import OutOfTimeError, ServingError
@@ -20,8 +21,9 @@ from serving.http import sources
 from serving.http.events import Request, Response
 from serving.http.options import Options
 from serving.http.sources import Reference
-from serving.images.decode import Decoded, decode_scaled
+from serving.images.decode import decode_scaled
 from serving.model.classifier import Classifier, Prediction
+from serving.model.explanation import in_grey
 from serving.model.preprocess import Preprocessor
 from serving.settings import Settings
 
@@ -45,6 +47,7 @@ class _Item:
     failure: Exception | None = None  # what nobody expected; the caller is told `error`
     predictions: list[Prediction] = field(default_factory=list)  # the most likely first
     familiarity: float | None = None  # None if the model does not compute it
+    photo: Image.Image | None = None  # small, to draw the explanation over
     explanation: dict[str, Any] | None = None  # None if it was not asked for
 
 
@@ -139,9 +142,9 @@ class Predictor:
 
     def _infer(self, item: _Item, options: Options) -> None:
         """Put the predictions into an item, or its error."""
-        batch, photo = self._prepared(item) if item.error is None else (None, None)
+        batch = self._prepared(item, options) if item.error is None else None
         item.data = b""
-        if batch is None or photo is None:
+        if batch is None:
             return
         maps = None  # (1, h, w)
         with _Stage(item, "inference"):
@@ -154,14 +157,18 @@ class Predictor:
             known = self._classifier.contract.familiarity
             if known is not None and distances is not None:
                 item.familiarity = known.of(float(distances[0]))
-        if maps is not None:
+        if maps is not None and item.photo is not None:
             from serving.answers import explanation  # seldom asked for
 
             with _Stage(item, "explain"):
-                item.explanation = explanation.of(item.predictions[0].label, maps[0], photo)
+                label = item.predictions[0].label
+                item.explanation = explanation.of(label, maps[0], item.photo)
 
-    def _prepared(self, item: _Item) -> tuple[NDArray[np.float32] | None, Decoded | None]:
-        """The image as a (1, 3, H, W) batch, and as decoded; None where the item has an error."""
+    def _prepared(self, item: _Item, options: Options) -> NDArray[np.float32] | None:
+        """The image as a (1, 3, H, W) batch; None if that failed and the item has its error.
+
+        The decoded image, which may be large, is gone when this returns.
+        """
         batch, decoded, spec = None, None, self._preprocess.spec
         with _Stage(item, "decode"):
             decoded = decode_scaled(
@@ -175,7 +182,9 @@ class Predictor:
         if decoded is not None:
             with _Stage(item, "preprocess"):
                 batch = self._preprocess(decoded.image, decoded.box)
-        return batch, decoded
+                if options.explain:
+                    item.photo = in_grey(decoded.image, decoded.box)
+        return batch
 
     def _answer(self, item: _Item, options: Options) -> dict[str, Any]:
         because = self._unsure_because(item, options.unsure_below)

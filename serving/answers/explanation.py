@@ -7,17 +7,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pybase64 import b64encode_as_string
 
-from serving.images.decode import Decoded
 from serving.model.explanation import LONGEST_PX, drawn_over
 
 _DECIMALS = 5
 
 
-def of(label: str, values: NDArray[np.float32], photo: Decoded) -> dict[str, Any]:
-    """The field: what (h, w) `values`, in logits, say of where the photo shows the label."""
-    picture = b64encode_as_string(drawn_over(photo.image, photo.box, values))
+def of(label: str, values: NDArray[np.float32], photo: Image.Image) -> dict[str, Any]:
+    """The field: where a photo shows the label.
+
+    Args:
+        label: the answer's.
+        values: its map, (h, w), in logits.
+        photo: from `in_grey`.
+    """
+    picture = b64encode_as_string(drawn_over(photo, values))
     return {
         "label": label,
         "logit": round(float(values.mean(dtype=np.float64)), _DECIMALS),

@@ -51,23 +51,25 @@ def check_outputs(shapes: Sequence[Sequence[Any]], classes: int) -> None:
         )
 
 
-def drawn_over(image: Image.Image, box: Box | None, values: NDArray[np.float32]) -> bytes:
-    """A PNG of the photo in grey, at most LONGEST_PX high and wide, with its map over it.
+def in_grey(image: Image.Image, box: Box | None = None) -> Image.Image:
+    """What a map is drawn over: the photo in mode L, at most LONGEST_PX high and wide.
 
-    Orange speaks for the label, blue against it, and the strongest of either is the most opaque.
-
-    Args:
-        image: RGB.
-        box: the part of it to draw; None is all of it.
-        values: the map, (h, w).
+    `box` is the part of the image to show; None is all of it.
     """
     left, top, right, bottom = box or (0, 0, *image.size)
     scale = LONGEST_PX / max(right - left, bottom - top)
     size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
-    photo = image.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom)).convert("L")
+    return image.resize(size, Image.Resampling.BILINEAR, (left, top, right, bottom)).convert("L")
+
+
+def drawn_over(photo: Image.Image, values: NDArray[np.float32]) -> bytes:
+    """A PNG of a photo from `in_grey` with its map over it, from (h, w) values.
+
+    Orange speaks for the label, blue against it, and the strongest of either is the most opaque.
+    """
     strongest = float(np.abs(values).max())
     shares = Image.fromarray(values / (strongest or 1.0))  # mode F, -1..1
-    smooth = np.asarray(shares.resize(size, Image.Resampling.BICUBIC))[..., None]  # (H, W, 1)
+    smooth = np.asarray(shares.resize(photo.size, Image.Resampling.BICUBIC))[..., None]  # (H, W, 1)
     opacity = _STRONGEST * np.minimum(np.abs(smooth), 1)
     colours = np.where(smooth > 0, np.float32(_FOR), np.float32(_AGAINST))  # (H, W, 3)
     blended = np.asarray(photo)[..., None] * (1 - opacity) + colours * opacity

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from serving.images.decode import decode
 from serving.model.classifier import Inference
 from serving.model.contract import Contract
-from serving.model.explanation import drawn_over
+from serving.model.explanation import drawn_over, in_grey
 from serving.model.preprocess import normalize
 from train.evaluate import plots
 from train.evaluate.inference import ExplainingModel
@@ -120,6 +120,6 @@ def with_maps(model: ExplainingModel, mistakes: Sequence[Mistake]) -> tuple[Mist
             return tuple(mistakes)
         photo = decode(content, max_pixels=ANY_PIXELS, levels=spec.levels)
         drawn.append(
-            replace(mistake, map_uri=data_uri("image/png", drawn_over(photo, None, maps[0])))
+            replace(mistake, map_uri=data_uri("image/png", drawn_over(in_grey(photo), maps[0])))
         )
     return tuple(drawn)

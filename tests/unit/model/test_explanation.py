@@ -11,7 +11,7 @@ from PIL import Image
 from serving.errors import ContractError
 from serving.model.classifier import Classifier
 from serving.model.contract import METADATA_KEY
-from serving.model.explanation import LONGEST_PX, drawn_over, top_class_maps
+from serving.model.explanation import LONGEST_PX, drawn_over, in_grey, top_class_maps
 from tests.drawn import picture
 from tests.tiny_model import CONTRACT, write_tiny_model
 
@@ -28,7 +28,7 @@ def test_the_mean_of_a_map_is_the_highest_logit():
 
 
 def drawn(image: Image.Image, values, box=None) -> Image.Image:
-    made = Image.open(BytesIO(drawn_over(image, box, np.array(values, np.float32))))
+    made = Image.open(BytesIO(drawn_over(in_grey(image, box), np.array(values, np.float32))))
     assert made.format == "PNG"
     return made
 
