@@ -62,10 +62,12 @@ def write_tiny_model(
         ],
     )
     if explains:
-        shapes = {"map": ["N", 3, 4, 3], "weight": [3, 3], "bias": [3]}
         graph.output.extend(
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in shapes.items()
+            [
+                helper.make_tensor_value_info("map", TensorProto.FLOAT, ["N", 3, 4, 3]),
+                helper.make_tensor_value_info("weight", TensorProto.FLOAT, [3, 3]),
+                helper.make_tensor_value_info("bias", TensorProto.FLOAT, [3]),
+            ]
         )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     if metadata is None:

@@ -18,7 +18,8 @@ from serving.errors import ContractError
 from serving.model.preprocess import Box
 
 LONGEST_PX = 224
-_FOR, _AGAINST = (255, 140, 0), (0, 110, 255)  # orange and blue, which most people can tell apart
+# Orange and blue, which most people can tell apart.
+_FOR, _AGAINST = np.array([[255, 140, 0], [0, 110, 255]], np.float32)
 _STRONGEST = 0.75  # the opacity of the position that says most
 
 
@@ -42,9 +43,9 @@ def top_class_maps(
 
 def check_outputs(shapes: Sequence[Sequence[Any]], classes: int) -> None:
     """Raise ContractError unless the last three outputs can be a feature map, weight and bias."""
-    features, weight, bias = [*([()] * (3 - len(shapes))), *map(tuple, shapes)]
-    is_map = len(features) == 4 and features[1:2] == weight[1:2]
-    if not is_map or len(weight) != 2 or weight[0] != classes or bias != (classes,):
+    features, weight, bias = [*map(list, shapes), [], [], []][:3]
+    is_map = len(features) == 4 and len(weight) == 2 and features[1] == weight[1]
+    if not is_map or weight[0] != classes or bias != [classes]:
         raise ContractError(
             f"The model's last outputs have shapes {list(map(list, shapes))}; with the contract's "
             f"field 'explanation' exact, they must be [N, F, h, w], [{classes}, F] and [{classes}]."
@@ -71,7 +72,7 @@ def drawn_over(photo: Image.Image, values: NDArray[np.float32]) -> bytes:
     shares = Image.fromarray(values / (strongest or 1.0))  # mode F, -1..1
     smooth = np.asarray(shares.resize(photo.size, Image.Resampling.BICUBIC))[..., None]  # (H, W, 1)
     opacity = _STRONGEST * np.minimum(np.abs(smooth), 1)
-    colours = np.where(smooth > 0, np.float32(_FOR), np.float32(_AGAINST))  # (H, W, 3)
+    colours = np.where(smooth > 0, _FOR, _AGAINST)  # (H, W, 3)
     blended = np.asarray(photo)[..., None] * (1 - opacity) + colours * opacity
     file = BytesIO()
     Image.fromarray(blended.astype(np.uint8)).save(file, "PNG")

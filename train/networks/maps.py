@@ -21,14 +21,14 @@ def top_class_maps(network: Network, images: Tensor) -> Tensor | None:
     """
     layers = [layer for layer in network.head.modules() if not isinstance(layer, nn.Sequential)]
     layers = [layer for layer in layers if not isinstance(layer, nn.Dropout)]
-    if len(layers) != 1 or not isinstance(layers[0], nn.Linear):
+    linear = layers[0]
+    if len(layers) != 1 or not isinstance(linear, nn.Linear):
         return None
     with _Pooled() as pooled:
         features = network.backbone(images)  # (N, F)
     feature_map = next((each for each in pooled.maps if _has_mean(each, features)), None)
     if feature_map is None:
         return None
-    (linear,) = layers
     labels = linear(features).argmax(dim=1)  # (N,)
     maps: Tensor = torch.einsum("nf,nfhw->nhw", linear.weight[labels], feature_map)
     return maps + linear.bias[labels, None, None]
@@ -50,9 +50,10 @@ class _Pooled(TorchFunctionMode):
     ) -> Any:
         result = function(*args, **(kwargs or {}))
         given = args[0] if args else None
-        is_map = isinstance(given, Tensor) and given.ndim == 4 and isinstance(result, Tensor)
-        if is_map and given[0, 0].numel() > 1 and result.numel() == given.shape[0] * given.shape[1]:
-            self.maps.append(given)
+        if isinstance(given, Tensor) and isinstance(result, Tensor) and given.ndim == 4:
+            photos, channels, height, width = given.shape
+            if height * width > 1 and result.numel() == photos * channels:
+                self.maps.append(given)
         return result
 
 

@@ -58,6 +58,7 @@ def test_torch_and_the_file_draw_the_same_maps(network: Network, float32: Path):
     inferred, expected = TorchModel(network, CONTRACT).explain(batch)
     _, found = Classifier.load(float32).explain(batch)
     assert expected is not None
+    assert found is not None
     assert expected.shape == (len(PHOTOS), PX // 32, PX // 32)
     np.testing.assert_allclose(expected.mean(axis=(1, 2)), inferred.logits.max(axis=1), atol=1e-3)
     np.testing.assert_allclose(found, expected, atol=1e-3)
@@ -68,6 +69,8 @@ def test_a_channels_last_batch_of_torch_has_the_same_maps(network: Network):
     turned = batch.contiguous(memory_format=torch.channels_last)
     _, expected = TorchModel(network, CONTRACT).explain(batch.numpy())
     _, found = TorchModel(network, CONTRACT).explain(turned.numpy())
+    assert expected is not None
+    assert found is not None
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -146,6 +149,7 @@ def test_only_one_linear_layer_of_a_mean_is_explained(
     if because:
         assert found is expected is None
         return
+    assert expected is not None
     assert found is not None
     np.testing.assert_allclose(found, expected, atol=1e-3)
     np.testing.assert_allclose(found.mean(axis=(1, 2)), inferred.logits.max(axis=1), atol=1e-3)

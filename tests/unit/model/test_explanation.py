@@ -91,5 +91,6 @@ def test_an_explanation_is_what_it_was_after_the_file_is_optimised(tmp_path):
     optimize(path)
     _, after = Classifier.load(path).explain(batch)
     assert before is not None
+    assert after is not None
     np.testing.assert_allclose(after, before, atol=1e-5)
     assert len(onnx.load(path).graph.output) == 4
