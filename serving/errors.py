@@ -11,6 +11,7 @@
         │   ├── NotAcceptableError          406  not_acceptable
         │   ├── TooLargeError               413  too_large
         │   ├── UnsupportedImageError       415  unsupported_image
+        │   ├── UnexplainableError          422  unexplainable
         │   └── UndecodableImageError       422  undecodable_image
         │       └── CostlyImageError        422  costly_image
         ├── OutOfTimeError                  503  out_of_time
@@ -90,6 +91,13 @@ class UnsupportedImageError(RequestError):
 class UndecodableImageError(RequestError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     code = "undecodable_image"
+
+
+class UnexplainableError(RequestError):
+    """The model cannot say exactly which parts of a photo its answer comes from."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code = "unexplainable"
 
 
 class CostlyImageError(UndecodableImageError):

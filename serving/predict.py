@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from serving.answers import problems
 from serving.errors import OutOfTimeError, ServingError
@@ -22,6 +23,7 @@ from serving.http.options import Options
 from serving.http.sources import Reference
 from serving.images.decode import decode_scaled
 from serving.model.classifier import Classifier, Prediction
+from serving.model.explanation import in_grey
 from serving.model.preprocess import Preprocessor
 from serving.settings import Settings
 
@@ -45,6 +47,8 @@ class _Item:
     failure: Exception | None = None  # what nobody expected; the caller is told `error`
     predictions: list[Prediction] = field(default_factory=list)  # the most likely first
     familiarity: float | None = None  # None if the model does not compute it
+    photo: Image.Image | None = None  # small, to draw the explanation over
+    explanation: dict[str, Any] | None = None  # None if it was not asked for
 
 
 class Predictor:
@@ -71,7 +75,7 @@ class Predictor:
         options = Options.of(request.query, wanted.options, contract, self._settings)
         ends_at = time.monotonic() + remaining_s - _RESERVE_S
         loaded = self._loaded(wanted.items, ends_at)
-        items = self._inferred(loaded, len(wanted.items), ends_at, options.top_k)
+        items = self._inferred(loaded, len(wanted.items), ends_at, options)
         images = [self._logged(item) for item in items]
         failures = tuple(item.failure for item in items if item.failure is not None)
         if not wanted.is_batch and items[0].error:
@@ -108,7 +112,7 @@ class Predictor:
             yield from pool.map(load, references)
 
     def _inferred(
-        self, items: Iterator[_Item], count: int, ends_at: float, top_k: int
+        self, items: Iterator[_Item], count: int, ends_at: float, options: Options
     ) -> list[_Item]:
         """The `count` items, each with its predictions or its error.
 
@@ -124,7 +128,7 @@ class Predictor:
             started = time.monotonic()
             if slowest_s and started + slowest_s > ends_at:
                 item.error = item.error or _out_of_time()
-            self._infer(item, top_k)
+            self._infer(item, options)
             slowest_s = max(slowest_s, time.monotonic() - started)
             return item
 
@@ -136,21 +140,35 @@ class Predictor:
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(infer, items))
 
-    def _infer(self, item: _Item, top_k: int) -> None:
+    def _infer(self, item: _Item, options: Options) -> None:
         """Put the predictions into an item, or its error."""
-        batch = self._prepared(item) if item.error is None else None
+        batch = self._prepared(item, options) if item.error is None else None
         item.data = b""
-        if batch is not None:
-            with _Stage(item, "inference"):
+        if batch is None:
+            return
+        maps = None  # (1, h, w)
+        with _Stage(item, "inference"):
+            if options.explain:
+                (logits, distances), maps = self._classifier.explain(batch)
+            else:
                 logits, distances = self._classifier.infer(batch)
-                probabilities = self._classifier.probabilities(logits)
-                item.predictions = self._classifier.top_k(probabilities[0], top_k)
-                known = self._classifier.contract.familiarity
-                if known is not None and distances is not None:
-                    item.familiarity = known.of(float(distances[0]))
+            probabilities = self._classifier.probabilities(logits)
+            item.predictions = self._classifier.top_k(probabilities[0], options.top_k)
+            known = self._classifier.contract.familiarity
+            if known is not None and distances is not None:
+                item.familiarity = known.of(float(distances[0]))
+        if maps is not None and item.photo is not None:
+            from serving.answers import explanation  # seldom asked for
 
-    def _prepared(self, item: _Item) -> NDArray[np.float32] | None:
-        """The image as a (1, 3, H, W) batch; None if that failed and the item has its error."""
+            with _Stage(item, "explain"):
+                label = item.predictions[0].label
+                item.explanation = explanation.of(label, maps[0], item.photo)
+
+    def _prepared(self, item: _Item, options: Options) -> NDArray[np.float32] | None:
+        """The image as a (1, 3, H, W) batch; None if that failed and the item has its error.
+
+        The decoded image, which may be large, is gone when this returns.
+        """
         batch, decoded, spec = None, None, self._preprocess.spec
         with _Stage(item, "decode"):
             decoded = decode_scaled(
@@ -164,6 +182,8 @@ class Predictor:
         if decoded is not None:
             with _Stage(item, "preprocess"):
                 batch = self._preprocess(decoded.image, decoded.box)
+                if options.explain:
+                    item.photo = in_grey(decoded.image, decoded.box)
         return batch
 
     def _answer(self, item: _Item, options: Options) -> dict[str, Any]:
@@ -176,6 +196,7 @@ class Predictor:
             "unsure": because is not None,
             **({"unsure_because": because} if because else {}),
             **_rounded(item.familiarity),
+            **({"explanation": item.explanation} if item.explanation else {}),
             "model": identity(self._classifier),
             "timings_ms": item.timings_ms,
         }

@@ -29,19 +29,25 @@ def write_tiny_model(
     *,
     metadata: dict[str, str] | None = None,
     weight: NDArray[np.float32] = _WEIGHT,
+    explains: bool = False,
     **changes,
 ) -> Path:
     """Write the model to `path`; `changes` are fields of its contract.
 
-    `metadata` replaces the metadata as a whole, for files whose contract is damaged.
+    `metadata` replaces the metadata as a whole, for files whose contract is damaged. With
+    `explains`, it has a feature map of 4 rows and 3 columns, and says which of them spoke.
     """
     contract = replace(CONTRACT, **changes)
+    if explains:
+        contract = replace(contract, unexplained_because="")
     spec = contract.preprocess
+    parts = helper.make_node("AveragePool", ["input"], ["map"], kernel_shape=[8, 8], strides=[8, 8])
     graph = helper.make_graph(
         [
-            helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+            *([parts] if explains else []),
+            helper.make_node("GlobalAveragePool", ["map" if explains else "input"], ["pooled"]),
             helper.make_node("Flatten", ["pooled"], ["features"]),
-            helper.make_node("MatMul", ["features", "weight"], ["logits"]),
+            helper.make_node("Gemm", ["features", "weight", "bias"], ["logits"], transB=1),
         ],
         "tiny",
         [
@@ -50,8 +56,19 @@ def write_tiny_model(
             )
         ],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])],
-        [numpy_helper.from_array(weight, "weight")],
+        [
+            numpy_helper.from_array(np.ascontiguousarray(weight.T), "weight"),
+            numpy_helper.from_array(np.zeros(3, np.float32), "bias"),
+        ],
     )
+    if explains:
+        graph.output.extend(
+            [
+                helper.make_tensor_value_info("map", TensorProto.FLOAT, ["N", 3, 4, 3]),
+                helper.make_tensor_value_info("weight", TensorProto.FLOAT, [3, 3]),
+                helper.make_tensor_value_info("bias", TensorProto.FLOAT, [3]),
+            ]
+        )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     if metadata is None:
         metadata = {METADATA_KEY: json.dumps(contract.to_json())}

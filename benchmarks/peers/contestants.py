@@ -148,9 +148,11 @@ class TorchHandler(_Plain):
 class Runtime:
     """A runtime that takes a (1, 3, H, W) float32 batch, read from a file's bytes."""
 
+    _file = "bundled"  # of `Models`
+
     def __init__(self, models: Models) -> None:
         self._px: int = models["px"]
-        self._load(models["bundled"])
+        self._load(models[self._file])
 
     def _load(self, file: str) -> None:
         raise NotImplementedError
@@ -176,6 +178,8 @@ class OnnxRuntime(Runtime):
 
 class OpenVino(Runtime):
     """OpenVINO on the bundled model. Its input is fixed to one image, which runs faster."""
+
+    _file = "bare"
 
     def _load(self, file: str) -> None:
         import openvino

@@ -21,6 +21,7 @@ from benchmarks.harness.rounds import ROOT
 from serving.model.classifier import Classifier
 from serving.model.contract import Contract
 from train.config import NetworkConfig
+from train.export.explanation import hide
 from train.export.onnx import write_onnx
 from train.networks.transfer import Network, build
 
@@ -33,13 +34,16 @@ def prepare() -> dict[str, Any]:
     """The files that contestants load. The workshop's are made once and cached.
 
     Returns:
-        What contestants take: "bundled", "workshop" and "workshop_weights" are files, "classes" the
-        class names, "px" the bundled model's height and width.
+        What contestants take: "bundled", "workshop" and "workshop_weights" are files, "bare" is the
+        bundled one without what explains answers, which OpenVINO would copy each time; "classes"
+        are the class names, "px" the bundled model's height and width.
     """
     contract = Classifier.load(BUNDLED).contract
     folder = CACHE / _key()
     folder.mkdir(parents=True, exist_ok=True)
     workshop, weights = folder / "workshop.onnx", folder / "workshop.pt"
+    bare = folder / "bare.onnx"
+    _write_bare(BUNDLED, bare)
     if not (workshop.is_file() and weights.is_file()):
         print("Making the workshop's model, once …", flush=True)
         draft = folder / "draft.onnx"  # renamed when complete
@@ -48,6 +52,7 @@ def prepare() -> dict[str, Any]:
         draft.replace(workshop)
     return {
         "bundled": str(BUNDLED),
+        "bare": str(bare),
         "workshop": str(workshop),
         "workshop_weights": str(weights),
         "classes": list(contract.classes),
@@ -60,7 +65,15 @@ def write_workshop(path: Path) -> None:
     contract = _workshop_contract()
     network = _seeded_network(contract)
     write_onnx(network, contract, path)
+    _write_bare(path, path)
     torch.save(network.state_dict(), path.with_suffix(".pt"))
+
+
+def _write_bare(source: Path, target: Path) -> None:
+    """Write a model file without the outputs that explain its answers."""
+    model = onnx.load(str(source))
+    hide(model)
+    onnx.save(model, str(target))
 
 
 def is_quantized(path: Path) -> bool:

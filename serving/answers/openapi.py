@@ -5,7 +5,7 @@ Imported by the first request for it.
 
 from typing import Any
 
-from serving.answers import problems
+from serving.answers import explanation, problems
 from serving.errors import RemoteError, RequestError, ServingError
 from serving.http import options, sources
 from serving.images.formats import FORMATS
@@ -168,7 +168,8 @@ def _answer(contract: Contract, model: dict[str, Any]) -> dict[str, Any]:
         "description": "Why the answer is unsure: the photo is unlike those that the model learnt "
         "from, or no class is likely enough",
     }
-    stages = {s: {"type": "number"} for s in ("fetch", "decode", "preprocess", "inference")}
+    stages = ("fetch", "decode", "preprocess", "inference", "explain")
+    timings = _object({stage: {"type": "number"} for stage in stages}, "explain")
     return _object(
         {
             "predictions": {"type": "array", "minItems": 1, "items": prediction},
@@ -176,10 +177,12 @@ def _answer(contract: Contract, model: dict[str, Any]) -> dict[str, Any]:
             "unsure": {"type": "boolean"},
             "unsure_because": because,
             **({"familiarity": share} if contract.familiarity else {}),
+            "explanation": explanation.schema(label),
             "model": model,
-            "timings_ms": _object(stages),
+            "timings_ms": timings,
         },
         "unsure_because",
+        "explanation",
     )
 
 

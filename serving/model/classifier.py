@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from serving.errors import ContractError
 from serving.model import memory, origin
 from serving.model.contract import Contract
+from serving.model.explanation import check_outputs, top_class_maps
 
 _LOG_LEVEL_ERROR = 3
 
@@ -52,6 +53,9 @@ class Classifier:
     ) -> None:
         self._session = session
         self._input_name: str = session.get_inputs()[0].name
+        outputs = [output.name for output in session.get_outputs()]
+        self._inferred = outputs[: 1 if contract.familiarity is None else 2]
+        self._explaining = outputs[len(self._inferred) :]
         self.contract = contract
         self.version = version
         self.is_optimized = is_optimized
@@ -73,8 +77,20 @@ class Classifier:
 
     def infer(self, batch: NDArray[np.float32]) -> Inference:
         """(N, 3, H, W) float32 -> (N, C) logits and, if the model computes them, (N,) distances."""
-        outputs: list[Any] = self._session.run(None, {self._input_name: batch})
+        outputs: list[Any] = self._session.run(self._inferred, {self._input_name: batch})
         return Inference(*outputs)
+
+    def explain(self, batch: NDArray[np.float32]) -> tuple[Inference, NDArray[np.float32] | None]:
+        """As `infer`, and each photo's class activation map of its most likely class.
+
+        The maps are (N, h, w) float32, in logits; None if the contract says that there are none.
+        """
+        if not self._explaining:
+            return self.infer(batch), None
+        fetched = [*self._inferred, *self._explaining]
+        outputs: list[Any] = self._session.run(fetched, {self._input_name: batch})
+        inferred = Inference(*outputs[: len(self._inferred)])
+        return inferred, top_class_maps(inferred.logits, *outputs[len(self._inferred) :])
 
     def logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, 3, H, W) float32 -> (N, C) float32."""
@@ -154,6 +170,9 @@ def _check_shapes(session: onnxruntime.InferenceSession, contract: Contract) -> 
             f"The model's output has shape {outputs[0].shape}; the contract's field 'classes' "
             f"names {len(contract.classes)} classes."
         )
+    if not contract.unexplained_because:
+        check_outputs([output.shape for output in outputs[-3:]], len(contract.classes))
+        outputs = outputs[:-3]
     wanted_outputs = 1 if contract.familiarity is None else 2
     if len(outputs) != wanted_outputs or len(outputs[-1].shape) != 3 - wanted_outputs:
         raise ContractError(

@@ -14,8 +14,9 @@ from serving.model.familiarity import Familiarity
 from serving.model.preprocess import PreprocessSpec
 
 METADATA_KEY = "classifier.contract"
-VERSION = 2
-_READ = (1, 2)  # version 1 has no familiarity
+VERSION = 3
+_READ = (1, 2, 3)  # version 1 has no familiarity, and 2 no explanation
+_OLDER = "it was exported before files could explain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Contract:
         unsure_below: an answer whose top probability is lower is `unsure`; with 0 none is.
         familiarity: what the distance, the model's second output, is compared with; None if the
             model has no such output.
+        unexplained_because: why the file cannot explain its answers; "" if it can, and has the
+            outputs that serving/model/explanation.py needs.
         manifest_sha256: hash of the list of training photos.
         metrics: figures measured on the model, by name; for information only.
     """
@@ -41,12 +44,14 @@ class Contract:
     temperature: float = 1.0
     unsure_below: float = 0.0
     familiarity: Familiarity | None = None
+    unexplained_because: str = _OLDER
     manifest_sha256: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The contract as JSON values, its version first."""
         familiarity = {"familiarity": self.familiarity.to_json()} if self.familiarity else {}
+        because = {"because": self.unexplained_because} if self.unexplained_because else {}
         return {
             "version": VERSION,
             "name": self.name,
@@ -55,6 +60,7 @@ class Contract:
             "temperature": self.temperature,
             "unsure_below": self.unsure_below,
             **familiarity,
+            "explanation": {"exact": not because, **because},
             "manifest_sha256": self.manifest_sha256,
             "metrics": dict(self.metrics),
         }
@@ -86,7 +92,7 @@ class Contract:
         if value.get("version") not in _READ:
             raise ContractError(
                 f"The contract's field 'version' is {value.get('version')!r}; this server knows "
-                f"only {' and '.join(map(str, _READ))}. Export the model again, or deploy the code "
+                f"only {', '.join(map(str, _READ))}. Export the model again, or deploy the code "
                 "that matches it."
             )
         metrics = value.get("metrics", {})
@@ -100,6 +106,7 @@ class Contract:
             temperature=_number(value, "temperature", low=1e-3, high=1e3),
             unsure_below=_number(value, "unsure_below", low=0, high=1),
             familiarity=None if familiarity is None else Familiarity.from_json(familiarity),
+            unexplained_because=_unexplained_because(value),
             manifest_sha256=_text(value, "manifest_sha256"),
             metrics=metrics,
         )
@@ -111,6 +118,20 @@ def _classes(value: Any) -> tuple[str, ...]:
     if len(set(value)) != len(value):
         raise ContractError("The contract's field 'classes' names a class twice.")
     return tuple(value)
+
+
+def _unexplained_because(value: Mapping[str, Any]) -> str:
+    if value["version"] < 3:
+        return _OLDER
+    found = value.get("explanation")
+    exact = found.get("exact") if isinstance(found, Mapping) else None
+    because = found.get("because", "") if isinstance(found, Mapping) else ""
+    if not isinstance(exact, bool) or not isinstance(because, str) or exact == bool(because):
+        raise ContractError(
+            f"The contract's field 'explanation' is {found!r}; it must be an object with 'exact' "
+            "and, if that is false, 'because'."
+        )
+    return because
 
 
 def _text(value: Mapping[str, Any], name: str) -> str:

@@ -40,7 +40,15 @@ class Model(Protocol):
         ...
 
 
-def open_model(path: Path, input_px: int | None = None) -> Model:
+class ExplainingModel(Model, Protocol):
+    """A model that can say which parts of a photo its answer comes from."""
+
+    def explain(self, batch: NDArray[np.float32]) -> tuple[Inference, NDArray[np.float32] | None]:
+        """As `infer`, and (N, h, w) maps of the most likely classes; None if not exact."""
+        ...
+
+
+def open_model(path: Path, input_px: int | None = None) -> ExplainingModel:
     """Open a run's folder or an ONNX file; a run can also be opened at another input size.
 
     Raises:

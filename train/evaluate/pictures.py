@@ -1,17 +1,25 @@
 """A report's figures in, its pictures with titles and captions out."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.images.decode import decode
 from serving.model.classifier import Inference
 from serving.model.contract import Contract
+from serving.model.explanation import drawn_over, in_grey
+from serving.model.preprocess import normalize
 from train.evaluate import plots
+from train.evaluate.inference import ExplainingModel
 from train.evaluate.plots import Picture
+from train.evaluate.report import ANY_PIXELS, Mistake, data_uri
 from train.files import read_json
 from train.photos.manifest import Manifest
+from train.photos.pixels import file_pixels
 from train.runs.folder import RECORD
 
 
@@ -94,3 +102,24 @@ def draw_familiarity(
             lambda palette: plots.distances(shown, limit, palette),
         )
     ]
+
+
+def with_maps(model: ExplainingModel, mistakes: Sequence[Mistake]) -> tuple[Mistake, ...]:
+    """The mistakes with maps of which parts spoke for the predictions, if the model has exact ones.
+
+    Raises:
+        RequestError: a photo cannot be decoded.
+    """
+    spec = model.contract.preprocess
+    drawn: list[Mistake] = []
+    for mistake in mistakes:
+        content = mistake.photo.read_bytes()
+        pixels = file_pixels(content, spec, ANY_PIXELS)  # (H, W, 3)
+        _, maps = model.explain(normalize(pixels[None], spec))
+        if maps is None:
+            return tuple(mistakes)
+        photo = decode(content, max_pixels=ANY_PIXELS, levels=spec.levels)
+        drawn.append(
+            replace(mistake, map_uri=data_uri("image/png", drawn_over(in_grey(photo), maps[0])))
+        )
+    return tuple(drawn)

@@ -20,19 +20,22 @@ from train.photos.folders import printable
 
 _TEMPLATE = Path(__file__).with_name("report.html.template")
 _THUMBNAIL_PX = 240
-_ANY_PIXELS = 2**31  # a mistake is a photo that was decoded before
+ANY_PIXELS = 2**31  # a mistake is a photo that was decoded before
 _PAIRS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A misclassified photo, and how sure the model was (probabilities, 0..1)."""
+    """A misclassified photo, how sure the model was (probabilities, 0..1), and a picture of which
+    parts spoke for the prediction; empty if the model cannot say.
+    """
 
     photo: Path
     label: str
     predicted: str
     probability: float
     label_probability: float
+    map_uri: str = ""
 
     @property
     def name(self) -> str:
@@ -177,14 +180,14 @@ def headlines(split: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def thumbnail(photo: Path) -> str:
     """A small JPEG of the photo, upright, as a data URI; RequestError where it is damaged."""
-    small = decode(photo.read_bytes(), max_pixels=_ANY_PIXELS)
+    small = decode(photo.read_bytes(), max_pixels=ANY_PIXELS)
     small.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
     buffer = BytesIO()
     small.save(buffer, "JPEG", quality=80)
-    return _data_uri("image/jpeg", buffer.getvalue())
+    return data_uri("image/jpeg", buffer.getvalue())
 
 
-def _data_uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -210,8 +213,8 @@ def _card(title: str, value: str, note: str) -> str:
 
 
 def _figure(each: Picture) -> str:
-    dark = _data_uri("image/png", each.dark)
-    light = _data_uri("image/png", each.light)
+    dark = data_uri("image/png", each.dark)
+    light = data_uri("image/png", each.light)
     return (
         f"<figure><h3>{escape(each.title)}</h3><picture>"
         f'<source media="(prefers-color-scheme: dark)" srcset="{dark}">'
@@ -248,15 +251,18 @@ def _pairs(pairs: Iterable[tuple[str, str, int]]) -> str:
 def _gallery(mistakes: Sequence[Mistake]) -> str:
     if not mistakes:
         return "<p>None: every photo was classified correctly.</p>"
-    return _photos(
-        (
-            m.photo,
-            m.label,
-            f'<span class="wrong">{escape(m.predicted)} {_percent(m.probability)}</span><br>'
-            f"is {escape(m.label)} {_percent(m.label_probability)}",
-        )
-        for m in mistakes
-    )
+    legend = "Orange parts spoke for what the model called it, blue ones against it."
+    shown = f'<p class="soft">{legend}</p>\n' if mistakes[0].map_uri else ""
+    return shown + _photos((m.photo, m.label, _said(m)) for m in mistakes)
+
+
+def _said(mistake: Mistake) -> str:
+    """What the model said, after its map, and what the photo is."""
+    says, uri = f"Which parts spoke for {mistake.predicted}", mistake.map_uri
+    drawn = f'<img class="map" src="{uri}" alt="{escape(says)}" loading="lazy">' if uri else ""
+    said = f"{escape(mistake.predicted)} {_percent(mistake.probability)}"
+    label = f"is {escape(mistake.label)} {_percent(mistake.label_probability)}"
+    return f'{drawn}<span class="wrong">{said}</span><br>{label}'
 
 
 def _photos(shown: Iterable[tuple[Path, str, str]]) -> str:

@@ -20,7 +20,7 @@ from train.config import require_px
 from train.errors import UsageError, require
 from train.evaluate import metrics, report
 from train.evaluate.inference import Model, infer_images, infer_split, open_model
-from train.evaluate.pictures import draw_familiarity, draw_learning, draw_split
+from train.evaluate.pictures import draw_familiarity, draw_learning, draw_split, with_maps
 from train.evaluate.report import Mistake, Stranger
 from train.files import read_json, require_writable, write_bytes, write_json
 from train.photos.folders import is_photo
@@ -91,7 +91,7 @@ def evaluate(config: EvaluateConfig) -> None:
     if isinstance(model, Classifier):
         figures["version"] = model.version
     probabilities = calibrated(inferred.logits, model.contract)
-    mistakes = confident_mistakes(probabilities, photos, config.mistakes)
+    mistakes = with_maps(model, confident_mistakes(probabilities, photos, config.mistakes))
     strangers = least_familiar(inferred, photos, model.contract, config.mistakes)
     split = figures["splits"][config.split]
     split["mistakes"] = [mistake.to_json() for mistake in mistakes]

@@ -121,7 +121,9 @@ class LiteralModel:
 
     def infer(self, batch: NDArray[np.float32]) -> Inference:
         """(N, 3, H, W) float32 -> (N, C) logits, and (N,) distances or None, float32."""
-        return Inference(*self._session.run(None, {self._session.get_inputs()[0].name: batch}))
+        outputs = [output.name for output in self._session.get_outputs()]
+        outputs = outputs[: 1 if self.contract.familiarity is None else 2]
+        return Inference(*self._session.run(outputs, {self._session.get_inputs()[0].name: batch}))
 
 
 def _pixels(pictures: Sequence[Path], spec: PreprocessSpec) -> Pixels:

@@ -31,6 +31,8 @@ from onnxruntime.quantization import (
 
 from serving.model.preprocess import PreprocessSpec, normalize
 from train.export.bias_correction import correct_biases, layer_means
+from train.export.explanation import hide
+from train.export.onnx import contract_in, with_contract
 from train.photos.pixels import Pixels
 
 Method = Literal["minmax", "percentile", "entropy"]
@@ -91,7 +93,12 @@ class Quantizer:
         self._folder, self._spec, self._pixels = folder, spec, pixels
         self._prepared = folder / "prepared.onnx"
         # Folds constants and batch-norm; symbolic shapes are not needed for these networks.
-        quant_pre_process(str(float32), str(self._prepared), skip_symbolic_shape=True)
+        model = onnx.load(str(float32))
+        hide(model)  # each int8 file exposes its own
+        self._contract = contract_in(model)
+        bare = folder / "bare.onnx"
+        onnx.save(model, str(bare))
+        quant_pre_process(str(bare), str(self._prepared), skip_symbolic_shape=True)
         self._graph = onnx.load(str(self._prepared)).graph
 
     @cached_property
@@ -109,7 +116,7 @@ class Quantizer:
         return self._folder / f"{recipe.method}-{recipe.weights}-{recipe.float_first}.onnx"
 
     def make(self, recipe: Recipe) -> Path:
-        """Write the candidate of a recipe; the metadata is the float32 file's."""
+        """Write the candidate of a recipe; its contract is the float32 file's."""
         out = self.path_of(recipe)
         with contextlib.redirect_stdout(io.StringIO()):  # the calibrators print progress
             quantize_static(
@@ -135,6 +142,7 @@ class Quantizer:
                 },
             )
         correct_biases(out, self._means, self._correction_batch)
+        out.write_bytes(with_contract(onnx.load(str(out)), self._contract))
         return out
 
 

@@ -24,6 +24,7 @@ from train.evaluate import metrics
 from train.evaluate.calibration import fit_calibration
 from train.evaluate.familiarity import familiar_network, out_of_fold_distances, with_thresholds
 from train.evaluate.inference import contract_of, infer_split
+from train.export.explanation import expose
 from train.files import draft_folder, require_writable, write_bytes, writing_drafts
 from train.networks.familiarity import FamiliarNetwork
 from train.networks.torch_model import TorchModel
@@ -106,6 +107,8 @@ def export(config: ExportConfig) -> None:
         print(f"no familiarity: {error}")
         content, parity = _checked(config, trained, trained.network, contract, photos)
     write_bytes(out, content)
+    if because := contract_in(onnx.load_from_string(content)).unexplained_because:
+        print(f"no explanations of answers: {because}")
     print(
         f"{parity.photos} photos of {config.split}: largest logit difference "
         f"{parity.largest_difference:.2e}, top-1 the same on all\n"
@@ -172,7 +175,8 @@ def _calibrated(config: ExportConfig, trained: TrainedModel, model: TorchModel) 
 def write_onnx(network: Network | FamiliarNetwork, contract: Contract, path: Path) -> None:
     """Write the network, in eval mode, with its contract.
 
-    images (N, 3, H, W) -> logits (N, C), and of a FamiliarNetwork distances (N,), too.
+    images (N, 3, H, W) -> logits (N, C), and of a FamiliarNetwork distances (N,), too; then what
+    explains them (train/export/explanation.py).
 
     Raises:
         TrainError: the folder cannot be written into.
@@ -205,10 +209,19 @@ def write_onnx(network: Network | FamiliarNetwork, contract: Contract, path: Pat
 
 
 def with_contract(model: onnx.ModelProto, contract: Contract) -> bytes:
-    """The bytes of an ONNX file whose metadata is the contract and nothing else."""
+    """The bytes of an ONNX file whose metadata is the contract and nothing else.
+
+    The model gets the outputs that explain it, and the contract says so, or why there are none.
+    """
+    contract = replace(contract, unexplained_because=expose(model))
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(contract.to_json())})
     content: bytes = model.SerializeToString()
     return content
+
+
+def contract_in(model: onnx.ModelProto) -> Contract:
+    """The contract in a model's metadata; raises ContractError if there is none."""
+    return Contract.from_metadata({entry.key: entry.value for entry in model.metadata_props})
 
 
 class DistancesDifferError(CheckFailedError):

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from serving.model.classifier import Inference
 from serving.model.contract import Contract
+from train.networks.familiarity import FamiliarNetwork
+from train.networks.maps import top_class_maps
+from train.networks.transfer import Network
 
 
 class TorchModel:
@@ -21,3 +24,12 @@ class TorchModel:
         """(N, 3, H, W) float32 -> (N, C) logits and, if the network gives them, (N,) distances."""
         outputs = self._network(torch.from_numpy(batch))
         return Inference(*map(Tensor.numpy, outputs if isinstance(outputs, tuple) else (outputs,)))
+
+    @torch.inference_mode()
+    def explain(self, batch: NDArray[np.float32]) -> tuple[Inference, NDArray[np.float32] | None]:
+        """As an ONNX file's: (N, h, w) maps of the most likely classes, or None."""
+        bare = self._network
+        if isinstance(bare, FamiliarNetwork):
+            bare = bare.embedding.network
+        maps = top_class_maps(bare, torch.from_numpy(batch)) if isinstance(bare, Network) else None
+        return self.infer(batch), None if maps is None else maps.numpy()

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from serving.model.classifier import Classifier
 from train.__main__ import main
+from train.evaluate.inference import open_model
 
 # name, input size: where a family takes one size only, that.
 FAMILIES = [
@@ -26,6 +28,11 @@ FAMILIES = [
     ("timm/tf_efficientnet_lite0", 64),
     ("timm/vit_tiny_patch16_224", 224),
 ]
+# Families whose answers are explained: the head gets the mean of a feature map.
+EXPLAINED = {
+    *("resnet18", "shufflenet_v2_x0_5", "timm/densenet121", "timm/mobilevit_xxs"),
+    *("timm/regnetx_002", "timm/repvgg_a0", "timm/tf_efficientnet_lite0"),
+}
 QUICK = {"timm/mobilenetv4_conv_small_035", "timm/tf_efficientnet_lite0"}
 
 
@@ -42,8 +49,17 @@ def test_a_family_is_trained_exported_and_answers_alike(
     small = ["--epochs", "1", "--batch", "10", "--threads", "1", "--workers", "0"]
     assert main(["fit", *flags, *network, *small, "--train-backbone"]) == 0
     assert main(["export", str(run), "--cache", str(photo_cache)]) == 0  # it checks parity
-    contract = Classifier.load(run / "classifier.onnx").contract
+    classifier = Classifier.load(run / "classifier.onnx")
+    contract = classifier.contract
     assert (contract.preprocess.height_px, len(contract.classes)) == (input_px, 3)
+    assert (contract.unexplained_because == "") == (backbone in EXPLAINED)
+    batch = np.random.default_rng(0).normal(size=(2, 3, input_px, input_px)).astype(np.float32)
+    inferred, maps = classifier.explain(batch)
+    _, torchs = open_model(run).explain(batch)
+    assert (maps is None) == (torchs is None)
+    if maps is not None:
+        logits = inferred.logits.max(axis=1)
+        np.testing.assert_allclose(maps.mean(axis=(1, 2)), logits, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from serving.fetch.fetcher import Fetcher
 from serving.settings import Settings
 from tests.invocations import HTTP_KINDS, answer, event
 
-NAMES = ["url", "image", "s3", "images", "top_k", "threshold", "body", "headers", "picture"]
+NAMES = "url image s3 images top_k threshold explain body headers picture".split()
 CONTEXT = ["requestContext", "http", "method", "rawPath", "path", "httpMethod", "isBase64Encoded"]
 # Every character, also the halves of pairs that JSON can hold and UTF-8 cannot.
 ODD = st.sampled_from(["\ud800", "\udfff", "\0", "\r", "\n", "%", "\u202e"])

@@ -50,7 +50,8 @@ def test_a_predictions_failures_are_those_of_the_error_tree(document):
 
 
 def test_the_limits_are_those_of_the_settings(document):
-    (top_k, threshold) = document["paths"]["/predict"]["post"]["parameters"]
+    (top_k, threshold, explain) = document["paths"]["/predict"]["post"]["parameters"]
     assert (top_k["schema"]["maximum"], threshold["schema"]["maximum"]) == (20, 1)
+    assert explain["schema"]["default"] is False
     images = document["components"]["schemas"]["Images"]["properties"]["images"]
     assert images["maxItems"] == 16

@@ -23,7 +23,7 @@ def test_a_contract_survives_being_written_and_read():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("version", 3),
+        ("version", 4),
         ("version", None),
         ("name", None),
         ("name", 5),
@@ -41,6 +41,10 @@ def test_a_contract_survives_being_written_and_read():
         ("unsure_below", -0.1),
         ("manifest_sha256", None),
         ("metrics", []),
+        ("explanation", None),
+        ("explanation", {"exact": "yes"}),
+        ("explanation", {"exact": True, "because": "it is old"}),
+        ("explanation", {"exact": False}),
     ],
 )
 def test_a_field_that_cannot_be_honoured_is_refused_by_name(field, value):
@@ -48,7 +52,7 @@ def test_a_field_that_cannot_be_honoured_is_refused_by_name(field, value):
         Contract.from_json({**GOOD, field: value})
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_contract_that_names_a_second_network_is_refused(tmp_path, version):
     value = {**GOOD, "version": version, "second": {"file": "second.onnx"}}
     path = write_tiny_model(tmp_path / "two.onnx", metadata={METADATA_KEY: json.dumps(value)})

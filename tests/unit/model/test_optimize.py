@@ -32,6 +32,9 @@ def test_the_bundled_model_answers_the_sample_pictures_as_before(tmp_path: Path)
     for garment in before.contract.classes:
         batch = preprocess(draw.draw(garment))
         np.testing.assert_allclose(after.logits(batch), before.logits(batch), atol=1e-5)
+        inferred, maps = after.explain(batch)
+        assert maps is not None
+        assert maps.mean() == pytest.approx(inferred.logits.max(), abs=1e-3)
 
 
 def test_fewer_nodes_are_left_to_be_fused_when_it_is_loaded(tmp_path: Path):
