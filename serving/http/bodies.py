@@ -25,8 +25,6 @@ _NEVER_TEXT = b"\xff\xd8"  # a JPEG's first bytes, which UTF-8 does not use
 _REPLACEMENT = "\ufffd".encode()  # what decoders put where bytes are no UTF-8
 _NOT_TEXT = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\xc0\xc1\xf5-\xff]")
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")  # every image has some, no text has any
-# Windows-1252 is what browsers mean by Latin-1: the characters of its bytes 128 to 159.
-_WINDOWS_1252 = {ord(bytes([b]).decode("cp1252", "ignore") or chr(b)): b for b in range(128, 160)}
 _BECAME_TEXT = (
     "The photo's bytes were turned into text on the way, which destroys them. In a REST API, set "
     "the binary media types to */* (BinaryMediaTypes in SAM) and deploy its stage again; a client "
@@ -81,7 +79,10 @@ def _restored(data: bytes) -> bytes:
 
 
 def _as_latin_1(text: str) -> bytes:
-    return text.translate(_WINDOWS_1252).encode("latin-1")
+    # Windows-1252 is what browsers mean by Latin-1: the characters of its bytes 128 to 159.
+    codes = range(128, 160)
+    byte_of = {ord(bytes([code]).decode("cp1252", "ignore") or chr(code)): code for code in codes}
+    return text.translate(byte_of).encode("latin-1")
 
 
 def _as_surrogates(text: str) -> bytes:

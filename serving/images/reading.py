@@ -8,14 +8,17 @@ import logging
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from PIL import Image, ImageChops
+from PIL import Image
 
+from serving import deferred
 from serving.errors import CostlyImageError, ServingError, UndecodableImageError
-from serving.images import draft, jpeg, limits, png
+from serving.images import draft, jpeg, limits
 from serving.images.flatten import Levels, upright_rgb
-from serving.images.formats import Format, import_plugin
-from serving.images.kinds import corrected, open_heic, open_tiff
+from serving.images.formats import Format, import_plugin, named
 
+# Most requests send a JPEG. Pillow's plugin for it has subprocess for a tool that is not used here.
+with deferred.imported_when_used("subprocess"):
+    import_plugin(named("JPEG"))
 Image._initialized = max(Image._initialized, 1)  # skip Pillow's eager import of five plugins
 logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a damaged file is answered, not logged
 
@@ -99,15 +102,17 @@ def _too_large(known: Format, max_pixels: int) -> UndecodableImageError:
 
 
 def _read(data: bytes, known: Format, max_pixels: int, wanted: Wanted) -> Decoded:
-    if known.name == "HEIC":
-        return _finished(open_heic(data, max_pixels), known, wanted)
     if known.name == "JPEG":
         return _read_jpeg(data, known, max_pixels, wanted)
+    from serving.images import kinds, png  # a cold start does without them
+
+    if known.name == "HEIC":
+        return _finished(kinds.open_heic(data, max_pixels), known, wanted)
     if known.name == "PNG":
         data = png.pixels_only(data)
     file = limits.MeteredFile(data, known.name)
     image: Image.Image = (
-        open_tiff(file) if known.name == "TIFF" else Image.open(file, formats=(known.name,))
+        kinds.open_tiff(file) if known.name == "TIFF" else Image.open(file, formats=(known.name,))
     )
     limits.check_cost(image, max_pixels=max_pixels)
     if known.name == "TIFF":
@@ -120,6 +125,8 @@ def _read(data: bytes, known: Format, max_pixels: int, wanted: Wanted) -> Decode
 
 def _finished(image: Image.Image, known: Format, wanted: Wanted) -> Decoded:
     """The picture, turned, flattened and, if that is wanted, resized."""
+    from serving.images.kinds import corrected
+
     file_px, mode = image.size, image.mode
     said = orientation(image)
     image = corrected(image)
@@ -174,6 +181,8 @@ def _without_end(
     data: bytes, frame: jpeg.Frame | None, max_pixels: int, wanted: Wanted
 ) -> Image.Image:
     """A JPEG that lacks only its end marker; raises OSError if it lacks pixels."""
+    from PIL import ImageChops
+
     pictures = []
     for ended in jpeg.with_ends(data):
         image, *_ = _drafted(ended, frame, max_pixels, wanted)

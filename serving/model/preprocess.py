@@ -6,7 +6,6 @@ keras-image-helper resizes without antialiasing, which costs accuracy. So `resiz
 its own resizing is skipped, which would only copy an image of the target size.
 """
 
-import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,30 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from serving import deferred
 from serving.errors import ContractError
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom of a part of an image, in pixels and fractions of them."""
 
 
-def _import_when_used(package: str, name: str) -> None:
-    """Register a package's module, and run its code when an attribute is first used."""
-    whole = f"{package}.{name}"
-    spec = importlib.util.find_spec(whole)
-    if whole in sys.modules or spec is None or spec.loader is None:
-        return
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[whole] = module
-    setattr(sys.modules[package], name, module)
-    spec.loader.exec_module(module)
-
-
 # keras-image-helper imports urllib.request for its own downloads, which are not used here. That
 # imports http.client, email and ssl: the first answer to a photo in a body would take 8 % longer.
-_import_when_used("urllib", "request")
-
-from keras_image_helper.base import BasePreprocessor  # noqa: E402 - after the line that keeps it from importing that
+with deferred.imported_when_used("urllib.request"):
+    from keras_image_helper.base import BasePreprocessor
 
 # These rules are written into every contract, so that a model made under other rules is refused
 # instead of being served wrongly. With "draft" in its name, a rule decodes a JPEG at the smallest

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-BASE = ("serving.errors", "serving.settings")
+BASE = ("serving.errors", "serving.settings", "serving.deferred")
 WORK = ("serving.fetch", "serving.images", "serving.model")
 HTTP = ("serving.http", "serving.answers")
 # What every room of train/ may import; only evaluate/predict.py may import serving.fetch as well.
@@ -21,6 +21,7 @@ AFTER_FIT = (*BEFORE_FIT, "train.fit", "train.evaluate")
 # Room -> the rooms of this project that it may import.
 MAY_IMPORT = {
     "serving.errors": (),
+    "serving.deferred": (),
     "serving.settings": ("serving.errors",),
     **dict.fromkeys(WORK, BASE),
     "serving.http": (*BASE, *WORK),

@@ -77,7 +77,8 @@ def test_the_service_knows_nothing_of(at_init, unknown):
         # What a library could drag in at any upgrade.
         *("google.protobuf", "flatbuffers", "packaging", "unittest", "multiprocessing", "sqlite3"),
         *("PIL.PngImagePlugin", "PIL.BmpImagePlugin", "PIL.GifImagePlugin", "PIL.ImageFont"),
-        *("PIL.MpoImagePlugin", "serving.images.confined", "pi_heif", "subprocess"),
+        *("PIL.MpoImagePlugin", "serving.images.confined", "serving.images.kinds", "pi_heif"),
+        "selectors",  # subprocess imports it
         *("onnxruntime.quantization", "numpy.f2py", "numpy.testing", "numpy.ma", "xml.etree"),
     ],
 )
@@ -111,6 +112,16 @@ def test_a_snapshot_holds_what_the_first_url_imports(tmp_path):
     model = str(write_tiny_model(tmp_path / "tiny.onnx"))
     code = "import lambda_function\nlambda_function.warm_up()"
     assert {"serving.fetch.fetcher", "http.client", "ssl"} <= modules_after(code, MODEL_PATH=model)
+
+
+def test_subprocess_is_still_there_for_those_who_use_it():
+    modules = modules_after("""
+import serving.images.decode
+from PIL import JpegImagePlugin
+import subprocess
+assert JpegImagePlugin.subprocess.run is subprocess.run
+""")
+    assert "subprocess" in modules
 
 
 def test_urllib_request_is_still_there_for_those_who_use_it():

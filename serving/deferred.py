@@ -1,0 +1,28 @@
+"""Modules that libraries import for what is not used here: they are imported if it ever is."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+
+class _Later(ModuleType):
+    """Stands in for a module, and imports it when an attribute of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextmanager
+def imported_when_used(name: str) -> Iterator[None]:
+    """What imports a module inside the block gets a stand-in for it."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = _Later(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
