@@ -14,7 +14,7 @@ from serving.errors import CostlyImageError, ServingError, UndecodableImageError
 from serving.images import draft, jpeg, limits, png
 from serving.images.flatten import Levels, upright_rgb
 from serving.images.formats import Format, import_plugin
-from serving.images.kinds import corrected, open_heic, open_tiff
+from serving.images.kinds import corrected, open_bmp, open_heic, open_tiff
 
 Image._initialized = max(Image._initialized, 1)  # skip Pillow's eager import of five plugins
 logging.getLogger("PIL").setLevel(logging.CRITICAL)  # a damaged file is answered, not logged
@@ -33,6 +33,7 @@ _UPRIGHT_BY_ORIENTATION = MappingProxyType(
         8: Image.Transpose.ROTATE_90,
     }
 )
+_OPENED = MappingProxyType({"BMP": open_bmp, "TIFF": open_tiff})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,10 @@ def _read(data: bytes, known: Format, max_pixels: int, wanted: Wanted) -> Decode
     if known.name == "PNG":
         data = png.pixels_only(data)
     file = limits.MeteredFile(data, known.name)
-    image: Image.Image = (
-        open_tiff(file) if known.name == "TIFF" else Image.open(file, formats=(known.name,))
-    )
+    if opening := _OPENED.get(known.name):
+        image = opening(file)
+    else:
+        image = Image.open(file, formats=(known.name,))
     limits.check_cost(image, max_pixels=max_pixels)
     if known.name == "TIFF":
         return _finished(image, known, wanted)
