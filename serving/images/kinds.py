@@ -14,8 +14,9 @@ from serving.errors import UndecodableImageError, UnsupportedImageError
 from serving.images.flatten import FLOATS_TO_1, grey_of_floats
 
 # TIFF 6.0, part 1.
-_BITS, _COMPRESSION, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 259, 262, 284, 339
-_WHITE_IS_ZERO, _SEPARATE_PLANES, _SIGNED = 0, 2, 2
+_BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 258, 259, 262, 266
+_PLANAR, _SAMPLE_FORMAT = 284, 339
+_WHITE_IS_ZERO, _YCBCR, _SEPARATE_PLANES, _SIGNED = 0, 6, 2, 2
 # Pillow puts the planes of these together wrongly.
 _NOT_IN_PLANES = ("LA", "PA", "LAB")
 # libtiff aligns these rows by where they lie in memory: it does not read what it has written.
@@ -75,11 +76,16 @@ def open_tiff(file: BytesIO) -> Image.Image:
     in_planes = tags.get(_PLANAR) == _SEPARATE_PLANES
     if tags.get(_COMPRESSION) == _WORD_ALIGNED_FAX or (in_planes and image.mode in _NOT_IN_PLANES):
         raise _unread(tags)
-    return _by_libtiff(file) if in_planes else _in_own_order(image)
+    needs_libtiff = in_planes or tags.get(_FILL_ORDER, 1) != 1 or tags.get(_PHOTOMETRIC) == _YCBCR
+    return _by_libtiff(file) if needs_libtiff else _in_own_order(image)
 
 
 def _by_libtiff(file: BytesIO) -> Image.Image:
-    """Planes: Pillow itself takes each for one of 8 bits, and knows those of the colours only."""
+    """What Pillow itself reads wrongly without compression.
+
+    It takes each plane for one of 8 bits, knows those of the colours only, and neither subsampled
+    colours nor most kinds of bits in reverse.
+    """
     from PIL import TiffImagePlugin
 
     before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True

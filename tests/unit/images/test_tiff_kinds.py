@@ -1,6 +1,7 @@
 """All that Pillow and tifffile can write as TIFF is read rightly, or refused by its name."""
 
 import struct
+import zlib
 from functools import cache
 from io import BytesIO
 from itertools import product
@@ -200,14 +201,68 @@ def test_values_that_nearly_everybody_shows_alike_are_read(values, kind: str, sh
 @pytest.mark.parametrize(
     ("white_is_zero", "shown"), [(False, [0, 128, 255]), (True, [255, 127, 0])]
 )
-def test_twelve_bits_are_not_taken_for_sixteen(white_is_zero: bool, shown: list[int]):
+# --- by hand: what neither of them writes
+
+
+def by_hand(size: tuple[int, int], data: bytes, **tags: list[int]) -> bytes:
+    """A TIFF of one strip; `tags` are named t258, t259, ..."""
+    fields = {256: [size[0]], 257: [size[1]], 259: [1], 273: [8], 277: [1], 278: [size[1]]}
+    fields |= {279: [len(data)]} | {int(name[1:]): values for name, values in tags.items()}
+    directory, after = struct.pack("<H", len(fields)), b""
+    behind = 8 + len(data) + 2 + 12 * len(fields) + 4
+    for tag, values in sorted(fields.items()):
+        kind = "I" if tag in (273, 279) else "H"
+        raw = struct.pack(f"<{len(values)}{kind}", *values)
+        place = raw.ljust(4, b"\0") if len(raw) <= 4 else struct.pack("<I", behind + len(after))
+        after += raw if len(raw) > 4 else b""
+        directory += struct.pack("<HHI", tag, 4 if kind == "I" else 3, len(values)) + place
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory + bytes(4) + after
+
+
+def test_twelve_bits_are_not_taken_for_sixteen():
     packed = bytes.fromhex("000800fff000")  # 0, 0x800, 0xfff, 0, each of 12 bits
-    fields = [(256, 4), (257, 1), (258, 12), (259, 1), (262, 1)]
-    fields += [(273, 8), (277, 1), (278, 1), (279, len(packed))]
-    directory = struct.pack("<H", len(fields))
-    directory += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields)
-    data = b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + directory + bytes(4)
+    data = by_hand((4, 1), packed, t258=[12], t262=[1])
     assert np.asarray(decode(data))[0, :3, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+@pytest.mark.parametrize("is_compressed", [False, True])
+@pytest.mark.parametrize("photometric", [0, 1, 3])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_tiff_of_few_bits_in_either_order_is_read(
+    bits: int, photometric: int, is_compressed: bool, is_reversed: bool
+):
+    random = np.random.default_rng(0)
+    indices = random.integers(0, 2**bits, (6, 16))
+    rows = (indices.reshape(6, -1, 8 // bits) << np.arange(8 - bits, -1, -bits)).sum(axis=2)
+    data = rows.astype(np.uint8).tobytes()
+    tags = {"t258": [bits], "t262": [photometric]}
+    grey = np.arange(2**bits) * 255 // (2**bits - 1)
+    palette = three(grey[::-1] if photometric == 0 else grey)[0]
+    if photometric == 3:
+        palette = random.integers(0, 256, (2**bits, 3))
+        tags["t320"] = (palette.T * 257).ravel().tolist()
+    if is_compressed:
+        data, tags["t259"] = zlib.compress(data), [8]
+    if is_reversed:
+        data, tags["t266"] = bytes(int(f"{byte:08b}"[::-1], 2) for byte in data), [2]
+    assert difference_or_name(by_hand((16, 6), data, **tags), palette[indices]) <= 1
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+@pytest.mark.parametrize(("wide", "high"), [(1, 1), (2, 1), (2, 2), (4, 2)])
+def test_subsampled_colours_of_a_tiff_are_read(wide: int, high: int, is_compressed: bool):
+    light = np.random.default_rng(0).integers(60, 200, (8, 16))
+    blocks = (
+        light.reshape(8 // high, high, 16 // wide, wide).swapaxes(1, 2).reshape(-1, high * wide)
+    )
+    data = b"".join(bytes([*block, 110, 150]) for block in blocks.tolist())
+    red, green, blue = 1.402 * 22, 0.344136 * 18 - 0.714136 * 22, 1.772 * -18
+    expected = np.clip(np.dstack([light + red, light + green, light + blue]), 0, 255).round()
+    tags = {"t258": [8, 8, 8], "t262": [6], "t277": [3], "t530": [wide, high], "t531": [1]}
+    if is_compressed:
+        data, tags["t259"] = zlib.compress(data), [8]
+    assert difference_or_name(by_hand((16, 8), data, **tags), expected) <= 2
 
 
 def test_a_fax_of_word_aligned_rows_is_named():
