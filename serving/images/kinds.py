@@ -48,7 +48,7 @@ def open_bmp(file: BytesIO) -> Image.Image:
     try:
         return Image.open(file, formats=("BMP",))
     except OSError as error:
-        if said := re.match(r"Unsupported BMP (.+)", str(error)):
+        if said := re.match(r"Unsupported BMP ([bchp].+)", str(error)):  # not of its palette's size
             raise UnsupportedImageError(
                 f"The file is a BMP with an unusual {said[1]}, a kind of BMP that is not read. "
                 "Save it as a BMP of 24 bits, or as a PNG."
