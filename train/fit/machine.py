@@ -70,8 +70,8 @@ def start_tracker(accelerator: Accelerator, config: FitConfig) -> None:
         accelerator.init_trackers("photo-classifier", config=settings, init_kwargs=names)
     except Exception as error:  # each tracker has errors of its own
         raise UsageError(
-            f"--tracker {config.tracker} cannot begin: {last_line(error)[:300]} Set it up (wandb can "
-            "do without a login, WANDB_MODE=offline), or leave --tracker out."
+            f"--tracker {config.tracker} cannot begin: {last_line(error)[:300]} Set it up (wandb "
+            "without a login: WANDB_MODE=offline), or leave --tracker out."
         ) from error
 
 
