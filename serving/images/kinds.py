@@ -190,7 +190,8 @@ def _require_known_range(image: Image.Image, tags: Mapping[int, Any]) -> None:
     signed = tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED
     if image.mode not in ("I", "F") and not signed:
         return
-    low, high = image.getextrema()
+    extrema: Any = image.getextrema()  # of one channel
+    low, high = extrema
     if image.mode == "F":
         most = 1 if high <= FLOATS_TO_1 else 255
         if low < -most / 2 or high > most * 2:

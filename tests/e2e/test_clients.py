@@ -171,7 +171,8 @@ def answered(host: str, port: int, request: bytes) -> bytes:
 
 @pytest.mark.parametrize("name", CLIENTS)
 def test_an_upload_of_a_client_is_answered(tiny, name: str):
-    received = answered(*tiny.server_address[:2], request_of(name))
+    host, port = tiny.server_address[:2]
+    received = answered(host, port, request_of(name))
     head, _, body = received.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 "), body
     assert json.loads(body)["label"] == "red"

@@ -101,36 +101,33 @@ for words, locked, mode in json.load(sys.stdin):
 """
 
 
-# What may not be read (or, with its mode, written), and the verbs that stop at it.
-NO_PERMISSION = (
-    (".", 0o555, "fit", "build", "bundle"),  # first: the others make their folders here
-    ("photos", 0, "inspect", "fit", "build"),
-    ("photos/train", 0, "inspect", "fit", "build"),
-    ("photos/train/red", 0, "inspect", "fit", "build"),
-    ("photos/train/red/1.jpg", 0, "inspect", "fit", "build"),
-    ("labels.csv", 0, "inspect a table"),
-    ("cache-splits", 0, "fit flat"),
-    ("cache", 0o555, "fit", "build"),
-    ("small.toml", 0, "build"),
-    ("run/weights.pt", 0, "fit weights", "build"),
-    ("run/last.pt", 0, "fit --resume"),
-    ("run/config.json", 0, "fit --resume"),
-    ("run/classifier.onnx", 0, "predict FILE", "evaluate FILE", "quantize", "bundle"),
-    *(
-        (
-            name,
-            0,
-            *("fit --start", "fit --teacher", "evaluate", "predict", "export", "quantize"),
-            *("frontier", "bundle"),
-        )
-        for name in ("run", "run/model.pt")
-    ),
+READ_A_RUN = (
+    *("fit --start", "fit --teacher", "evaluate", "predict", "export", "quantize"),
+    *("frontier", "bundle"),
+)
+# What may not be read or, with its mode, written, and the verbs that stop at it.
+NO_PERMISSION: tuple[tuple[str, int, tuple[str, ...]], ...] = (
+    (".", 0o555, ("fit", "build", "bundle")),  # first: the others make their folders here
+    ("photos", 0, ("inspect", "fit", "build")),
+    ("photos/train", 0, ("inspect", "fit", "build")),
+    ("photos/train/red", 0, ("inspect", "fit", "build")),
+    ("photos/train/red/1.jpg", 0, ("inspect", "fit", "build")),
+    ("labels.csv", 0, ("inspect a table",)),
+    ("cache-splits", 0, ("fit flat",)),
+    ("cache", 0o555, ("fit", "build")),
+    ("small.toml", 0, ("build",)),
+    ("run/weights.pt", 0, ("fit weights", "build")),
+    ("run/last.pt", 0, ("fit --resume",)),
+    ("run/config.json", 0, ("fit --resume",)),
+    ("run/classifier.onnx", 0, ("predict FILE", "evaluate FILE", "quantize", "bundle")),
+    ("run", 0, READ_A_RUN),
+    ("run/model.pt", 0, READ_A_RUN),
 )
 
 
 @LINUX
 def test_what_may_not_be_read_or_written_is_named(places: Places):
-    cases = [(at, mode, verb) for at, mode, *verbs in NO_PERMISSION for verb in verbs]
+    cases = [(at, mode, verb) for at, mode, verbs in NO_PERMISSION for verb in verbs]
     asked = [[places.words(verb), str(places.root / at), mode] for at, mode, verb in cases]
     if os.geteuid() == 0 and not shutil.which("setpriv"):
         pytest.skip("root reads everything: run the tests as another user, or install setpriv")
