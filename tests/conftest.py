@@ -16,6 +16,7 @@ from tests.drawn import encoded, picture
 from tests.quantized import copied_run, held_out_run, int8_run, small  # noqa: F401 - fixtures
 from tests.tiny_model import write_tiny_model
 from tests.training import drawn_data, photo_cache, tiny_run  # noqa: F401 - fixtures
+from tests.verbs import drawn_places, places  # noqa: F401 - fixtures
 
 ENGINE_FILES = frozenset(
     f"tests/e2e/test_{name}.py"

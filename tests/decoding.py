@@ -5,6 +5,7 @@ import struct
 import numpy as np
 from PIL import Image
 
+from serving.errors import UnsupportedImageError
 from serving.images.decode import decode_scaled
 from tests.drawn import encoded
 
@@ -22,6 +23,17 @@ def difference(decoded, expected) -> int:
     assert decoded.size == expected.size
     a, b = np.asarray(decoded, np.int16), np.asarray(expected, np.int16)
     return int(np.abs(a - b).max())
+
+
+def difference_or_name(data: bytes, expected) -> float | str:
+    """The largest difference of a value, 0..255, or the sentence that refuses the kind by name."""
+    try:
+        found = np.asarray(decode(data), np.int16)
+    except UnsupportedImageError as error:
+        if "a kind of " not in error.detail:
+            raise
+        return error.detail
+    return float(np.abs(found - expected.astype(np.int16)).max())
 
 
 def four_corners(size=(48, 32)) -> Image.Image:

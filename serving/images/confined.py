@@ -7,6 +7,7 @@ no such limits, the files are decoded in this process.
 """
 
 import atexit
+import itertools
 import json
 import logging
 import os
@@ -18,7 +19,6 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -183,13 +183,14 @@ def _refusal(status: int, known: Format) -> UndecodableImageError:
     )
 
 
-@cache
 def _say_once() -> None:
-    logging.getLogger(__name__).warning(
-        "This system cannot limit a process: TIFF, AVIF and HEIC are decoded without limits."
-    )
+    if next(_times_said) == 0:  # atomic, for threads that decode at once
+        logging.getLogger(__name__).warning(
+            "This system cannot limit a process: TIFF, AVIF and HEIC are decoded without limits."
+        )
 
 
+_times_said = itertools.count()
 _idle: list[_Child] = []  # append and pop are atomic
 _of_another_process: list[_Child] = []
 

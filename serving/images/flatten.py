@@ -7,12 +7,15 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-# Larger pictures are shrunk by whole numbers, strip by strip, before they are turned: a picture of
-# 25 megapixels needs no second copy. Smaller ones keep every pixel, so that their input stays
-# what it was when models were trained.
 Levels = tuple[float, float]
 """Which values become black and white, as shares of the full range of the file's bits."""
 
+FLOATS_TO_1 = 2
+"""Floats up to here go from 0 to 1: resizing and sharpening leave some a little above."""
+
+# Larger pictures are shrunk by whole numbers, strip by strip, before they are turned: a picture of
+# 25 megapixels needs no second copy. Smaller ones keep every pixel, so that their input stays
+# what it was when models were trained.
 _LARGE_PX = 16_000_000
 _STRIP_ROWS = 256  # about 26 MB of a picture of 25 megapixels
 # What must be left of a side, in times of the input's: as for a JPEG that is decoded at a half.
@@ -107,7 +110,7 @@ def _eight_bits(image: Image.Image, levels: Levels) -> Image.Image:
 
 def grey_of_floats(image: Image.Image) -> Image.Image:
     """Grey of floats, which go from 0 to 1 or to 255; what is no number becomes black."""
-    above_1 = image.point(lambda value: value * 2**20 - 2**20).convert("L")
-    if above_1.getextrema() == (0, 0):
+    above = image.point(lambda value: value * 2**20 - FLOATS_TO_1 * 2**20).convert("L")
+    if above.getextrema() == (0, 0):
         image = image.point(lambda value: value * 255)
     return image.convert("L")

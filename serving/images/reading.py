@@ -111,9 +111,8 @@ def _read(data: bytes, known: Format, max_pixels: int, wanted: Wanted) -> Decode
     if known.name == "PNG":
         data = png.pixels_only(data)
     file = limits.MeteredFile(data, known.name)
-    image: Image.Image = (
-        kinds.open_tiff(file) if known.name == "TIFF" else Image.open(file, formats=(known.name,))
-    )
+    opening = {"TIFF": kinds.open_tiff, "BMP": kinds.open_bmp}.get(known.name)
+    image: Image.Image = opening(file) if opening else Image.open(file, formats=(known.name,))
     limits.check_cost(image, max_pixels=max_pixels)
     if known.name == "TIFF":
         return _finished(image, known, wanted)

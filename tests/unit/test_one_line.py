@@ -16,6 +16,7 @@ from tests.training import tiny_config
 from train import __main__ as command_line
 from train.errors import UsageError, in_one_line
 from train.fit import checkpoints
+from train.fit.machine import start_tracker
 from train.photos.manifest import Manifest
 from train.runs.folder import LAST, MODEL, load_checkpoint, save_checkpoint
 from train.runs.model import load_model
@@ -76,6 +77,20 @@ def test_a_fault_of_the_code_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("train.fit.loop.fit", broken)
     with pytest.raises(RuntimeError, match="mat1"):
         command_line.main(["fit", "--data", "photos", "--out", "run"])
+
+
+class RefusingTracker:
+    """An accelerator whose tracker wants a login first."""
+
+    def init_trackers(self, *_: object, **__: object) -> None:
+        raise LookupError("No API key configured. Use `wandb login` to log in.")
+
+
+def test_a_tracker_that_cannot_begin_is_one_line(tmp_path: Path):
+    config = tiny_config(tmp_path, tmp_path, tmp_path, tracker="wandb")
+    accelerator: Any = RefusingTracker()
+    with pytest.raises(UsageError, match=r"--tracker wandb cannot begin: No API key .* --tracker"):
+        start_tracker(accelerator, config)
 
 
 def whole_checkpoint(file: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from train.config import FitConfig, to_json
 from train.errors import UsageError
 from train.fit.checkpoints import flat
+from train.networks.weights import last_line
 
 
 def make_accelerator(config: FitConfig) -> Accelerator:
@@ -50,7 +51,11 @@ def make_accelerator(config: FitConfig) -> Accelerator:
 
 
 def start_tracker(accelerator: Accelerator, config: FitConfig) -> None:
-    """Begin the tracker's record of this run with its settings, if there is a tracker."""
+    """Begin the tracker's record of this run with its settings, if there is a tracker.
+
+    Raises:
+        UsageError: the tracker refuses, such as without its login or its server.
+    """
     if config.tracker == "none":
         return
     settings = {
@@ -61,7 +66,13 @@ def start_tracker(accelerator: Accelerator, config: FitConfig) -> None:
         "wandb": {"name": config.out.name, "dir": str(config.out)},
         "mlflow": {"run_name": config.out.name},
     }
-    accelerator.init_trackers("photo-classifier", config=settings, init_kwargs=names)
+    try:
+        accelerator.init_trackers("photo-classifier", config=settings, init_kwargs=names)
+    except Exception as error:  # each tracker has errors of its own
+        raise UsageError(
+            f"--tracker {config.tracker} cannot begin: {last_line(error)[:300]} Set it up (wandb "
+            "without a login: WANDB_MODE=offline), or leave --tracker out."
+        ) from error
 
 
 def precision_of(config: FitConfig) -> str:

@@ -27,6 +27,9 @@ from train.photos.sides import Item, Record, divide_photos
 from train.photos.tables import list_table
 from train.reading import DataConfig
 
+# Files that an error names.
+_NAMED = 3
+
 
 @dataclass(frozen=True, slots=True)
 class PhotoFile:
@@ -91,9 +94,18 @@ class Collection:
         passed = self.passed_over()
         if self.config.strict and passed:
             raise UsageError(
-                f"{printable(self.root)}: passed over: {passed}; --strict allows none. `python -m "
-                "train inspect` names them."
+                f"{printable(self.root)}: passed over: {passed}, such as {self._some_passed()}; "
+                "--strict allows none. `python -m train inspect` lists more of them."
             )
+
+    def _some_passed(self) -> str:
+        """The first few files that are passed over."""
+        paths = [*(each.path for each in self.passed), *(f.path for f in self.files if f.fault)]
+        names = (
+            path.relative_to(self.root) if path.is_relative_to(self.root) else path
+            for path in paths[:_NAMED]
+        )
+        return ", ".join(map(printable, names))
 
 
 def collect(config: DataConfig, wanted: Sequence[str] = SPLITS) -> Collection:

@@ -27,7 +27,7 @@ from train.files import read_json, require_writable, write_json
 from train.photos.folders import is_photo, printable
 
 # Part of the key of what is remembered: raise it when decoding or `Facts` changes.
-CONTENTS_VERSION = 1
+CONTENTS_VERSION = 2
 
 _SIGNATURE_BYTES = 64
 # What serving says; from a child process, its errors have no cause.

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from serving.images.formats import FORMATS
 from train.errors import UsageError
 from train.photos.collection import Collection, PhotoFile
-from train.photos.contents import FLAT, thumbnail_rows
+from train.photos.contents import thumbnail_rows
 from train.photos.folders import advice_for_empty, ending, is_photo, printable
 from train.photos.sides import NEAR
 from train.photos.summary import Finding, division, line
@@ -24,6 +24,10 @@ from train.reading import FULL_RANGE
 TINY_CLASS = 10
 # From this ratio on, weighting the classes is worth a try.
 IMBALANCE_RATIO = 3.0
+
+# Photos whose values are in a smaller share of the range are told: of 12 bits that are saved in 16,
+# at most 16 of 256 grey levels are left. Scans of low contrast have more, enough to learn from.
+_SLIVER = 1 / 15
 
 # Findings of a kind that are printed before a training.
 _FEW = 3
@@ -247,7 +251,7 @@ def _ranges(collection: Collection) -> Iterator[Finding]:
     if collection.config.value_range != FULL_RANGE:
         return
     readable = [file for file in collection.files if not file.fault]
-    narrow = [file for file in readable if file.facts.high - file.facts.low < FLAT]
+    narrow = [file for file in readable if file.facts.high - file.facts.low < _SLIVER]
     if not narrow:
         return
     share = max(file.facts.high - file.facts.low for file in narrow)

@@ -21,7 +21,7 @@ from train.photos.folders import printable
 from train.photos.manifest import Manifest, Photo
 
 # Part of every cache key: raise it when decoding or resizing changes its results.
-CACHE_VERSION = 5
+CACHE_VERSION = 6
 
 Pixels = NDArray[np.uint8]
 

@@ -31,8 +31,15 @@ from train.recipes.photos import Photos, look_at
 from train.recipes.plan import Stopwatch
 from train.recipes.recipe import CHECKPOINT, Recipe, Step, begun_at, read_recipe
 from train.recipes.records import begin, finish, is_done, read_record
-from train.recipes.steps import Place, config_of, key_of, read_weights
-from train.runs.folder import CONFIG, RECORD
+from train.recipes.steps import (
+    Place,
+    config_of,
+    key_of,
+    known_weights,
+    read_weights,
+    remember_weights,
+)
+from train.runs.folder import CONFIG, LAST, RECORD
 
 _VERBS: dict[str, Callable[[Any], None]] = {"fit": fit, "frontier": frontier, "export": export}
 
@@ -84,12 +91,15 @@ def build(config: BuildConfig) -> None:
         TrainError: a step failed; the message names it.
     """
     recipe = read_recipe(config.recipe)
+    out = config.out or Path("runs") / recipe.name
+    known = known_weights(out)
     place = Place(
         data=config.data,
-        out=config.out or Path("runs") / recipe.name,
+        out=out,
         model=config.model,
         cache=config.cache,
-        weights=read_weights(config.weights, recipe),
+        weights=read_weights(config.weights, recipe, known),
+        weights_sha256=known,
         reading=config.reading,
     )
     if config.from_step:
@@ -133,6 +143,7 @@ class Building:
         """Print the plan, run the steps that are not done, print the table."""
         print(f"{self._recipe.name}: {self._recipe.about}\n")
         self._print_plan()
+        remember_weights(self._place)
         for step in self._recipe.steps:
             if not self._is_done(step):
                 self._do(step)
@@ -170,12 +181,13 @@ class Building:
     def _estimate_fit(self, step: Step, config: FitConfig, stopwatch: Stopwatch) -> float:
         """Seconds for the epochs that are left, if the run was started before."""
         teachers = [self._config(self._recipe.step(name)) for name in step.names.get("teacher", ())]
+        record, part = config.out / RECORD, self._photos.fits[step.name]
+        begun = self._records[step.name].get("key") in (None, self._keys[step.name])
+        resumed = begun and (config.out / LAST).is_file()
         try:
-            whole_s = stopwatch.fit(config, teachers, self._photos.fits[step.name])
+            whole_s = stopwatch.fit(config, teachers, part, resumed=resumed)
         except UsageError as error:
             raise UsageError(f"{self._recipe.file.name}: steps.{step.name}: {error}") from error
-        record = config.out / RECORD
-        begun = self._records[step.name].get("key") in (None, self._keys[step.name])
         epochs = len(read_json(record)["epochs"]) if begun and record.is_file() else 0
         return whole_s * (1 - epochs / config.epochs)
 

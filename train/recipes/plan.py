@@ -45,13 +45,15 @@ class Stopwatch:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._inference_s: dict[NetworkConfig, float] = {}
 
-    def fit(self, config: FitConfig, teachers: Sequence[FitConfig], part: Part) -> float:
-        """Estimated seconds of a fit.
+    def fit(
+        self, config: FitConfig, teachers: Sequence[FitConfig], part: Part, *, resumed: bool
+    ) -> float:
+        """Estimated seconds of a fit; one that is resumed has its weights in a checkpoint.
 
         Raises:
             UsageError: its weights cannot be loaded, or its network does not support its size.
         """
-        shape = _untrained(config.network) if config.start else config.network
+        shape = _untrained(config.network) if config.start or resumed else config.network
         whole = build(shape, len(self._photos.classes))
         require_trainable(whole, config, config.batch)
         whole = whole.to(self._device)

@@ -7,7 +7,7 @@ caches and outputs lie, nor on the number of processes and threads.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from train.config import FitConfig, NetworkConfig, to_json
 from train.errors import UsageError
 from train.export.input_size import FRONTIER_FILE
-from train.files import read_json
+from train.files import read_json, write_json
 from train.fit.options import require_used
 from train.networks.backbones import with_own_size
 from train.photos.folders import is_photo
@@ -25,6 +25,8 @@ from train.recipes.recipe import CHECKPOINT, CONFIGS, Recipe, Step
 from train.runs.folder import MODEL
 
 NO_WEIGHTS = "none"
+# In the folder of a build: the hashes of its files of weights.
+_WEIGHTS = ".weights.json"
 
 # Folders and speed; and runs, which are in the key as the keys of their steps.
 _NOT_IN_KEY = frozenset(
@@ -41,6 +43,8 @@ class Place:
 
     Attributes:
         weights: a file or `none`, by backbone; "" stands for all other backbones.
+        weights_sha256: the hash of each file of weights that an earlier build read; the file is
+            not needed again once a run has its weights.
         reading: other flags of how photos are read, for every fit.
     """
 
@@ -49,6 +53,7 @@ class Place:
     model: Path
     cache: Path
     weights: Mapping[str, str]
+    weights_sha256: Mapping[str, str] = field(default_factory=dict)
     reading: Mapping[str, Any] = field(default_factory=dict)
 
     def folder(self, run: str) -> Path:
@@ -61,8 +66,29 @@ class Place:
         return self.model / CHECKPOINT
 
 
-def read_weights(given: tuple[str, ...], recipe: Recipe) -> dict[str, str]:
+def known_weights(out: Path) -> dict[str, str]:
+    """The hash of each file of weights that builds into this folder have read, by its path."""
+    try:
+        found = read_json(out / _WEIGHTS)
+        return {str(file): str(sha256) for file, sha256 in found.items()}
+    except (UsageError, AttributeError):  # there was no such build
+        return {}
+
+
+def remember_weights(place: Place) -> None:
+    """Keep the hashes of the files of weights for later builds."""
+    files = [file for file in place.weights.values() if Path(file).is_file()]
+    if files:
+        found = {file: content_sha256(Path(file)) for file in files}
+        write_json(place.out / _WEIGHTS, {**place.weights_sha256, **found})
+
+
+def read_weights(
+    given: tuple[str, ...], recipe: Recipe, known: Collection[str] = ()
+) -> dict[str, str]:
     """Read `none` and BACKBONE=FILE into a file or `none` by backbone, as `Place.weights` has it.
+
+    `known` are the files that an earlier build has read; they may be gone.
 
     Raises:
         UsageError: a file is missing, or no step of the recipe uses that backbone.
@@ -77,7 +103,8 @@ def read_weights(given: tuple[str, ...], recipe: Recipe) -> dict[str, str]:
         backbone, is_named, weights = each.partition("=")
         if not is_named:
             backbone, weights = "", each
-        if weights != NO_WEIGHTS and not (is_named and Path(weights).is_file()):
+        there = Path(weights).is_file() or weights in known
+        if weights != NO_WEIGHTS and not (is_named and there):
             raise UsageError(
                 f"--weights {each} is neither `none` nor BACKBONE=FILE with an existing file."
             )
@@ -139,21 +166,25 @@ def key_of(step: Step, config: Any, photos: Photos, keys: Mapping[str, str], pla
     named = {flag: [keys[name] for name in names] for flag, names in step.names.items()}
     content = {
         "verb": step.verb,
-        "settings": _settings(to_json(config), set(step.names)),
+        "settings": _settings(to_json(config), set(step.names), place.weights_sha256),
         "photos": photos.sha256(step),
         "uses": named | {"after": [keys[name] for name in step.after]},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _settings(values: Mapping[str, Any], named: set[str]) -> dict[str, Any]:
+def _settings(
+    values: Mapping[str, Any], named: set[str], known: Mapping[str, str]
+) -> dict[str, Any]:
     """The settings of a verb that its result depends on."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            found |= _settings(value, named)
+            found |= _settings(value, named, known)
         elif name in _FILES and isinstance(value, str) and Path(value).exists():
             found[name] = content_sha256(Path(value))
+        elif name == "weights" and isinstance(value, str) and value in known:
+            found[name] = known[value]
         elif name not in _NOT_IN_KEY | named | {"data"}:
             found[name] = value
     return found

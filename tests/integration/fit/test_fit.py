@@ -289,7 +289,8 @@ def test_an_unreadable_photo_is_left_out_or_stops_a_strict_run(
     record = json.loads((tmp_path / "run" / RECORD).read_text())
     assert record["photos"]["train"] == 30
 
-    with pytest.raises(UsageError, match="passed over: 1 unreadable; --strict allows none"):
+    named = r"passed over: 1 unreadable, such as train/red/broken\.jpg; --strict allows none"
+    with pytest.raises(UsageError, match=named):
         fit(tiny_config(data, photo_cache, tmp_path / "strict", reading={"strict": True}))
 
 

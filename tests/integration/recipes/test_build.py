@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from serving.model.classifier import Classifier
@@ -164,6 +165,36 @@ def test_a_build_from_the_checkpoint_answers_as_the_model_does(copied: BuildConf
     batch = np.random.default_rng(0).normal(size=(4, 3, 32, 32)).astype(np.float32)
     np.testing.assert_allclose(again.logits(batch), float32.logits(batch), atol=0.02)
     build(replace(copied, from_step="export"))  # the checkpoint that it leaves is the same
+
+
+def test_a_file_of_weights_is_not_needed_once_a_run_has_them(
+    photos: Path, photo_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    steps = small_steps("frozen")
+    del steps["quantize"]
+    steps["student"].update(backbone="timm/test_resnet", epochs=1)
+    file = tmp_path / "resnet.pth"
+    torch.save(timm.create_model("test_resnet").state_dict(), file)
+    config = config_in(tmp_path, photos, photo_cache, steps)
+    config = replace(config, weights=(f"timm/test_resnet={file}",))
+    build(config)
+    file.unlink()
+    capsys.readouterr()
+    build(config)
+    assert done_again(capsys.readouterr().out, ("student", "export")) == set()
+
+    model = tmp_path / "runs/student/model.pt"
+    before = load_checkpoint(model)["weights"]
+    model.unlink()  # resuming writes it from the last epoch
+    build(config)
+    assert "student" in done_again(capsys.readouterr().out)
+    after = load_checkpoint(model)["weights"]
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+    (tmp_path / "runs/student/last.pt").unlink()
+    model.unlink()
+    with pytest.raises(UsageError, match=r"steps\.student: --weights .*resnet\.pth is neither"):
+        build(config)
 
 
 def test_a_checkpoint_of_other_classes_is_refused_by_name(copied: BuildConfig, tmp_path: Path):

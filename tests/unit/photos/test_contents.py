@@ -18,6 +18,7 @@ from train.photos.collection import collect
 from train.photos.findings import find_all
 from train.photos.splits import divide, measured
 from train.reading import MAX_PIXELS, DataConfig
+from train.recipes.photos import look_at
 
 
 @pytest.fixture
@@ -119,6 +120,28 @@ def test_few_bits_in_sixteen_are_a_finding_with_a_way_out(tmp_path: Path, bits: 
     )
     assert "--value-range data" in finding.advice
     assert f"{levels} of 256 grey levels are left" in finding.found
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_scans_of_low_contrast_are_no_finding(tmp_path: Path, bits: int):
+    write_greys(tmp_path / "photos", bits)
+    collection = collect(DataConfig(tmp_path / "photos", cache=tmp_path / "cache"))
+    assert "pictures that use little of their range" not in {f.kind for f in find_all(collection)}
+
+
+def test_strict_names_what_is_passed_over_and_the_first_files(tmp_path: Path):
+    write_photos(tmp_path / "photos", 3)
+    for name in ("a.txt", "b.txt", ".hidden"):
+        (tmp_path / "photos/train/red" / name).write_text("no photo")
+    (tmp_path / "photos/train/red/cut.jpg").write_bytes(b"no photo")
+    config = DataConfig(tmp_path / "photos", cache=tmp_path / "cache", strict=True)
+    for read in (lambda: divide(config), lambda: look_at(config, {})):
+        with pytest.raises(UsageError) as refused:
+            read()
+        assert "passed over: 2 .txt, 1 hidden, 1 unreadable, such as train/red/" in str(
+            refused.value
+        )
+        assert str(refused.value).count("train/red/") == 3
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
