@@ -97,6 +97,7 @@ def test_an_int8_files_distances_are_those_of_its_own_features(
     expected = (product[:, :-3] ** 2).sum(axis=1) + product[:, -3:].min(axis=1)
     assert found == pytest.approx(expected, rel=1e-3)
     before = Classifier.load(run / "classifier.onnx").infer(batch).distances
+    assert before is not None
     assert not np.array_equal(found, before)  # it is the int8 file that was read
 
 
