@@ -1,7 +1,7 @@
 """What predictions cost: measured times and list prices in, a table in Markdown out.
 
-`python -m ops.bill` prints the table of docs/deploy.md. A prediction is a photo of 12 megapixels
-and 2.5 MB in the request's body.
+`python -m ops.bill` prints the table of docs/deploy.md, and the parts of its worst month. A
+prediction is a photo of 12 megapixels and 2.5 MB in the request's body.
 """
 
 import json
@@ -17,6 +17,11 @@ MEMORIES_MB = (1_024, 1_769, 3_538)
 _MB_PER_VCPU = 1_769
 _PHOTO_BYTES = 2_500_000
 _LOG_BYTES = 1_200  # a request's line, with what CloudWatch makes metrics of
+
+# The worst month: 31 days at the template's throttle and with five instances reserved.
+_MONTH_S, _REQUESTS_PER_S, _INSTANCES = 31 * 86_400, 10, 5
+_LARGEST_BODY_BYTES = 10_485_760  # what the HTTP API takes
+_LARGEST_ANSWER_BYTES = 13_000  # the demo page; a full batch logs as much
 
 
 def times_ms(figures: Path = FIGURES) -> tuple[float, float]:
@@ -73,5 +78,26 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def worst_month() -> dict[str, float]:
+    """Dollars for a month in which someone keeps the throttle and all instances at their limits."""
+    requests = _MONTH_S * _REQUESTS_PER_S
+    units = requests * math.ceil(_LARGEST_BODY_BYTES / PRICES["api"]["unit_bytes"])
+    gb_out = requests * _LARGEST_ANSWER_BYTES / 1e9
+    traces = _MONTH_S + 0.05 * (
+        requests - _MONTH_S
+    )  # X-Ray's default: one a second, 5 % of the rest
+    gb_seconds = _INSTANCES * _MONTH_S * _MB_PER_VCPU / 1_024
+    return {
+        "the API": units / 1e6 * PRICES["api"]["million_units"],
+        "Lambda": gb_seconds * PRICES["lambda"]["gb_second"]["x86_64"]
+        + requests / 1e6 * PRICES["lambda"]["million_requests"],
+        "logs": gb_out * PRICES["logs"]["gb"],
+        "transfer": gb_out * PRICES["transfer"]["gb"],
+        "traces": traces / 1e6 * PRICES["traces"]["million"],
+    }
+
+
 if __name__ == "__main__":
-    print(table())
+    print(f"Prices of {PRICES['date']}.\n\n{table()}\n")
+    for what, dollars in worst_month().items():
+        print(f"the worst month, {what}: ${dollars:,.0f}")

@@ -1,7 +1,8 @@
 """A real ONNX model that distinguishes red, green and blue pictures.
 
 Small enough to be made in each test, real enough to be loaded by ONNX Runtime: it pools each
-channel over the picture and multiplies by a matrix.
+channel over the picture and multiplies by a matrix. With familiarity in its contract, it also
+computes a distance: the squared length of what it pooled.
 """
 
 import json
@@ -14,11 +15,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.model.contract import METADATA_KEY, Contract
+from serving.model.familiarity import Familiarity
 from serving.model.preprocess import PreprocessSpec
 
 CLASSES = ("blue", "green", "red")  # in the order of the logits
 SPEC = PreprocessSpec(height_px=32, width_px=24)
 CONTRACT = Contract(name="tiny", classes=CLASSES, preprocess=SPEC, manifest_sha256="0" * 64)
+# Drawn pictures have distances of 7 to 10; white has 18, and yellow, which is as good as green, 14.
+FAMILIARITY = Familiarity(10, tuple(7.5 + 0.5 * each for each in range(10)), unsure_below=0.2)
+YELLOW = (255, 255, 0)
 
 # (3 channels R, G, B) x (3 classes): each class looks at its own channel.
 _WEIGHT = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]], np.float32) * 4
@@ -73,6 +78,16 @@ def write_tiny_model(
     if metadata is None:
         metadata = {METADATA_KEY: json.dumps(contract.to_json())}
     helper.set_model_props(model, metadata)
+    if contract.familiarity is not None:
+        _add_distance(model.graph)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(path))
     return path
+
+
+def _add_distance(graph: onnx.GraphProto) -> None:
+    graph.node.append(
+        helper.make_node("ReduceSumSquare", ["features", "axis"], ["distance"], keepdims=0)
+    )
+    graph.initializer.append(numpy_helper.from_array(np.array([1]), "axis"))
+    graph.output.append(helper.make_tensor_value_info("distance", TensorProto.FLOAT, ["N"]))

@@ -1,4 +1,5 @@
 import os
+import shutil
 import threading
 from contextlib import contextmanager
 
@@ -52,3 +53,19 @@ def tiny(emulate, tmp_path_factory):
     model = write_tiny_model(tmp_path_factory.mktemp("model") / "classifier.onnx")
     with emulate({"MODEL_PATH": str(model)}) as gateway:
         yield gateway
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()

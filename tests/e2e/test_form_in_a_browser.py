@@ -2,8 +2,11 @@
 
 import json
 
+from tests.browser import NEEDS_CHROMIUM
 from tests.drawn import encoded, picture
-from tests.e2e.test_page import bridge, chromium, pytestmark  # noqa: F401 - fixtures, and what they need
+from tests.e2e.test_page import bridge  # noqa: F401 - a fixture
+
+pytestmark = NEEDS_CHROMIUM
 
 FORM = """
 <form method="post" enctype="multipart/form-data" action="{url}predict">

@@ -1,6 +1,5 @@
 """The demo page in headless Chromium, against the service in this process."""
 
-import os
 import shutil
 import threading
 from io import BytesIO
@@ -14,20 +13,10 @@ from serving.app import App
 from serving.errors import ForbiddenUrlError
 from serving.settings import Settings
 from tests.bridge import serving_over_http
+from tests.browser import NEEDS_CHROMIUM, WAIT_S, Page
 from tests.drawn import encoded, picture
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (shutil.which("chromium") and shutil.which("chromedriver")),
-        reason="needs Debian's packages chromium and chromium-driver",
-    ),
-]
-# Where to keep screenshots for people to look at; nowhere by default.
-SCREENSHOTS = os.environ.get("SCREENSHOTS")
-WAIT_S = 20
-
-
+pytestmark = NEEDS_CHROMIUM
 asked_again = threading.Event()
 
 
@@ -46,22 +35,6 @@ def bridge(classifier):
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
-    driver = webdriver.Chrome(options=options, service=service)
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
 def page(chromium, bridge):
     """The page, freshly loaded; at the end, nothing must have gone wrong in the browser."""
@@ -75,34 +48,6 @@ def page(chromium, bridge):
     assert [
         e for e in severe if "the server responded with a status of 4" not in e["message"]
     ] == []
-
-
-class Page:
-    """The page as a person uses it."""
-
-    def __init__(self, driver):
-        self.driver = driver
-
-    def find(self, selector):
-        return self.driver.find_element("css selector", selector)
-
-    def give(self, path: Path) -> None:
-        self.find("#file").send_keys(str(path))
-
-    def verdict(self, *, of: str = "") -> str:
-        """The verdict's text, once the answer is there and the verdict mentions `of`."""
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        def is_there(driver):
-            text = self.find("#verdict").text
-            idle = self.find("body").get_attribute("aria-busy") is None
-            return text if idle and "…" not in text and of in text and text else False
-
-        return str(WebDriverWait(self.driver, WAIT_S).until(is_there))
-
-    def keep(self, name: str) -> None:
-        if SCREENSHOTS:
-            self.driver.save_screenshot(str(Path(SCREENSHOTS) / f"{name}.png"))
 
 
 @pytest.fixture
@@ -167,25 +112,6 @@ def test_a_refusal_is_told_in_the_services_own_words(page):
     assert page.verdict() == "That did not work"
     assert "not on the public internet" in page.find("#detail").text
     page.keep("refused")
-
-
-def test_unsure_is_said_plainly(classifier, chromium, tmp_path):
-    from dataclasses import replace
-
-    from serving.model.classifier import Classifier
-
-    unsure = Classifier(
-        classifier._session, replace(classifier.contract, unsure_below=0.9), classifier.version
-    )
-    grey = tmp_path / "grey.png"
-    grey.write_bytes(encoded(picture("red").convert("L"), "PNG"))
-    with serving_over_http(App(unsure, Settings(), fetch)) as bridge:
-        chromium.get(bridge.url)
-        page = Page(chromium)
-        page.give(grey)
-        assert page.verdict().startswith("Unsure: perhaps ")
-        assert "No class is likely enough" in page.find("#detail").text
-        page.keep("unsure")
 
 
 def test_a_file_that_is_no_image_is_refused(page, tmp_path):

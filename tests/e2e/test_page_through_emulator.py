@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from local.backends import ROOT
-from tests.e2e.test_page import Page, chromium, pytestmark  # noqa: F401 - a fixture and the marks
+from tests.browser import NEEDS_CHROMIUM, Page
+
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +16,7 @@ def bundled(emulate):
         yield gateway
 
 
-def test_a_photo_chosen_on_the_page_is_classified_by_the_emulator(chromium, bundled):  # noqa: F811
+def test_a_photo_chosen_on_the_page_is_classified_by_the_emulator(chromium, bundled):
     chromium.set_window_size(900, 1_100)
     chromium.get(bundled.url)
     page = Page(chromium)

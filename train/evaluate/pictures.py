@@ -1,6 +1,6 @@
 """A report's figures in, its pictures with titles and captions out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from serving.images.decode import decode
 from serving.model.classifier import Inference
 from serving.model.contract import Contract
 from serving.model.explanation import drawn_over, in_grey
+from serving.model.familiarity import Familiarity
 from serving.model.preprocess import normalize
 from train.evaluate import plots
 from train.evaluate.inference import ExplainingModel
@@ -21,6 +22,7 @@ from train.files import read_json
 from train.photos.manifest import Manifest
 from train.photos.pixels import file_pixels
 from train.runs.folder import RECORD
+from train.runs.photos import VALIDATION
 
 
 def draw_learning(model: Path) -> list[Picture]:
@@ -82,16 +84,30 @@ def draw_split(
     ]
 
 
+def sets_of_distances(
+    known: Familiarity, splits: Mapping[str, Inference], others: Inference | None
+) -> dict[str, NDArray[Any]]:
+    """(N,) distances by the name of their photos.
+
+    Without the split `validation`, the distances that the contract compares with stand for it.
+    """
+    shown: dict[str, NDArray[Any]] = {}
+    if VALIDATION not in splits:
+        shown["compared with"] = np.array(known.distances)
+    for name, inferred in {**splits, "other photos": others}.items():
+        if inferred is not None and inferred.distances is not None:
+            shown[name] = inferred.distances
+    return shown
+
+
 def draw_familiarity(
-    contract: Contract, name: str, inferred: Inference, others: Inference | None
+    contract: Contract, splits: Mapping[str, Inference], others: Inference | None
 ) -> list[Picture]:
-    """The histogram of the distances; empty without familiarity."""
-    known, distances = contract.familiarity, inferred.distances
-    if known is None or distances is None:
+    """The histogram of the splits' distances and of other photos'; empty without familiarity."""
+    known = contract.familiarity
+    if known is None:
         return []
-    shown = {"compared with": np.array(known.distances), name: distances}
-    if others is not None and others.distances is not None:
-        shown["other photos"] = others.distances
+    shown = sets_of_distances(known, splits, others)
     limit = known.distance_at(known.unsure_below)
     return [
         plots.picture(

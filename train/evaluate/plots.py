@@ -226,7 +226,8 @@ def distances(shown: Mapping[str, NDArray[Any]], limit: float, palette: Palette)
     roots = {name: np.sqrt(values.clip(min=0)) for name, values in shown.items()}
     farthest = max(float(np.quantile(values, 0.99)) for values in roots.values())
     colours = (palette.ink, palette.first, palette.second)
-    for (name, values), colour in zip(roots.items(), colours, strict=False):
+    looks = [(colour, line) for line in ("-", "--") for colour in colours]
+    for (name, values), (colour, line) in zip(roots.items(), looks, strict=False):
         axes.hist(
             values.clip(max=farthest),
             bins=40,
@@ -234,6 +235,7 @@ def distances(shown: Mapping[str, NDArray[Any]], limit: float, palette: Palette)
             weights=np.full(len(values), 1 / len(values)),
             histtype="step",
             color=colour,
+            linestyle=line,
             linewidth=1.4,
             label=f"{name} ({len(values):,})",
         )

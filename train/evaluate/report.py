@@ -22,6 +22,7 @@ _TEMPLATE = Path(__file__).with_name("report.html.template")
 _THUMBNAIL_PX = 240
 ANY_PIXELS = 2**31  # a mistake is a photo that was decoded before
 _PAIRS = 8
+_LOOK_HERE = "<p>Look here for broken and mislabelled photos.</p>\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Stranger:
     """
 
     photo: Path
+    split: str
     label: str
     familiarity: float
 
@@ -283,14 +285,13 @@ def _others(report: dict[str, Any]) -> str:
 
 
 def _strangers(strangers: Sequence[Stranger]) -> str:
-    """The section of the least familiar photos; empty without familiarity."""
-    if not strangers:
-        return ""
-    photos = _photos(
-        (s.photo, s.label, f"familiarity {s.familiarity:.3f}<br>is {escape(s.label)}")
-        for s in strangers
-    )
-    return (
-        "<h2>Least familiar photos</h2>\n<p>Look here for broken and mislabelled photos.</p>\n"
-        + photos
-    )
+    """The sections of each split's least familiar photos; empty without familiarity."""
+    sections = []
+    for split in dict.fromkeys(s.split for s in strangers):
+        photos = _photos(
+            (s.photo, s.label, f"familiarity {s.familiarity:.3f}<br>is {escape(s.label)}")
+            for s in strangers
+            if s.split == split
+        )
+        sections.append(f"<h2>Least familiar photos of {escape(split)}</h2>\n{_LOOK_HERE}{photos}")
+    return "\n".join(sections)

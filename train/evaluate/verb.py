@@ -23,6 +23,7 @@ from train.evaluate.inference import Model, infer_images, infer_split, open_mode
 from train.evaluate.pictures import draw_familiarity, draw_learning, draw_split, with_maps
 from train.evaluate.report import Mistake, Stranger
 from train.files import read_json, require_writable, write_bytes, write_json
+from train.photos.collection import splits_of
 from train.photos.folders import is_photo
 from train.photos.manifest import Manifest
 from train.photos.pixels import file_pixels
@@ -96,7 +97,11 @@ def evaluate(config: EvaluateConfig) -> None:
     split = figures["splits"][config.split]
     split["mistakes"] = [mistake.to_json() for mistake in mistakes]
     drawn = draw_learning(config.model) + draw_split(split, probabilities, photos)
-    drawn += draw_familiarity(model.contract, config.split, inferred, others)
+    splits = {config.split: inferred}
+    for name, (found, theirs) in _other_splits(config, model).items():
+        splits[name] = found
+        strangers += least_familiar(found, theirs, model.contract, config.mistakes)
+    drawn += draw_familiarity(model.contract, splits, others)
     pictures = [replace(each, name=each.name.replace("report", stem, 1)) for each in drawn]
     write_json(file, figures)
     for picture in pictures:
@@ -133,6 +138,26 @@ def _photos(config: EvaluateConfig, model: Model) -> Manifest:
             "--split holdout is for a run: an ONNX file does not know which photos it is."
         )
     return held_out_photos(load_model(config.model), config.model, config.cache, config.data)
+
+
+def _other_splits(config: EvaluateConfig, model: Model) -> dict[str, tuple[Inference, Manifest]]:
+    """Validation and test, but for the split that is measured, to show its distances beside theirs.
+
+    Empty for a model without familiarity. A split that cannot be used with the model is left out.
+    """
+    found: dict[str, tuple[Inference, Manifest]] = {}
+    if model.contract.familiarity is None:
+        return found
+    there = splits_of(replace(_reading(config), cache=config.cache))
+    for split in (VALIDATION, "test"):
+        if split in there and split != config.split:
+            try:
+                photos = _photos(replace(config, split=split), model)
+            except UsageError as error:  # such as a class that the model does not know
+                print(f"{split} is not in the histogram: {error}")
+                continue
+            found[split] = infer_split(model, photos, config.cache), photos
+    return found
 
 
 def _reading(config: EvaluateConfig) -> DataConfig:
@@ -212,6 +237,7 @@ def least_familiar(
     return tuple(
         Stranger(
             photo=photos.root / photos.photos[i].path,
+            split=photos.photos[i].split,
             label=photos.photos[i].label,
             familiarity=known.of(float(distances[i])),
         )

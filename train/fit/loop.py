@@ -177,13 +177,14 @@ def fit(config: FitConfig) -> None:
             entry |= _evaluate(kept, evaluation, (scale, offset), accelerator, len(classes))
         checkpoints.require_finite(entry, kept, config.out)
         history.append(entry)
-        accelerator.log({k: v for k, v in entry.items() if k != "epoch"}, step=epoch + 1)
         say(_describe(entry))
         if accelerator.is_main_process:
             if checkpoints.is_kept(config, history):
                 save_model(config, manifest, whole, kept, history[-1])
             checkpoints.save_last(config.out, state, manifest)
             checkpoints.save_record(config, manifest, training, choosing, history)
+        # A tracker whose server is gone costs no epoch.
+        accelerator.log({k: v for k, v in entry.items() if k != "epoch"}, step=epoch + 1)
         accelerator.wait_for_everyone()
     # Before the processes part. The distributed model would otherwise hold the last reference to
     # their group and end its threads while it keeps Python's lock, for which a thread may wait.

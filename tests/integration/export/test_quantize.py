@@ -32,6 +32,7 @@ def test_the_int8_file_keeps_the_contract_and_has_its_figures(int8_run):
     int8 = Classifier.load(int8_run / "classifier.int8.onnx").contract
     remeasured: dict[str, Any] = {"metrics": {}, "familiarity": None, "unsure_below": 0.0}
     assert replace(int8, **remeasured) == replace(float32, **remeasured)
+    assert int8.familiarity != float32.familiarity  # of its own distances
     assert int8.metrics["int8_agreement"] >= 0.9
     assert int8.metrics["float32_holdout_photos"] == float32.metrics["holdout_photos"]
 

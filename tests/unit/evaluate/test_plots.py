@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from serving.model.classifier import Inference
+from tests.tiny_model import FAMILIARITY
 from train.evaluate import metrics, plots
+from train.evaluate.pictures import sets_of_distances
 from train.sweep import report as sweep_report
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -92,6 +95,26 @@ def test_a_threshold_of_nothing_is_not_drawn():
     probabilities, labels = answers()
     figure = plots.coverage(probabilities, labels, 0.0, plots.LIGHT)
     assert len(axes_of(figure)[0].lines) == 2
+
+
+def at_distances(photos: int) -> Inference:
+    distances = np.random.default_rng(photos).random(photos).astype(np.float32)
+    return Inference(np.zeros((photos, 3), np.float32), distances)
+
+
+def test_the_distances_of_each_set_of_photos_are_shown_together():
+    splits = {"validation": at_distances(9), "test": at_distances(8)}
+    shown = sets_of_distances(FAMILIARITY, splits, at_distances(5))
+    (axes,) = axes_of(plots.distances(shown, 1.0, plots.LIGHT))
+    labels = axes.get_legend_handles_labels()[1]
+    assert sorted(labels) == ["other photos (5)", "test (8)", "threshold in use", "validation (9)"]
+    looks = {(patch.get_edgecolor(), patch.get_linestyle()) for patch in axes.patches}
+    assert len(looks) == 3
+
+
+def test_the_contracts_distances_stand_for_a_validation_that_is_not_there():
+    shown = sets_of_distances(FAMILIARITY, {"test": at_distances(8)}, None)
+    assert list(shown) == ["compared with", "test"]
 
 
 @pytest.mark.parametrize("name", [r"$\frac{1}{", "鞋子", "👟", "x" * 200, "a_b^c", "\\"])
