@@ -177,9 +177,11 @@ def _suspects(photos: Manifest, log_probabilities: NDArray[np.float64]) -> Itera
     """The photos whose label is doubted, the largest ratio of the probabilities first."""
     labels = photos.labels()
     own = log_probabilities[np.arange(len(labels)), labels]  # (N,)
+    judged = np.flatnonzero(np.isfinite(own))
     best = log_probabilities.max(axis=1)
-    contradicted = np.flatnonzero(np.isfinite(own) & (best - own >= np.log(_STRONGLY)))
-    for i in contradicted[np.argsort((own - best)[contradicted], kind="stable")].tolist():
+    ratio = best[judged] - own[judged]
+    order = np.argsort(-ratio, kind="stable")
+    for i in judged[order[ratio[order] >= np.log(_STRONGLY)]].tolist():
         likely = photos.classes[log_probabilities[i].argmax()]
         yield Suspect(photos.photos[i], likely, float(np.exp(best[i])), float(np.exp(own[i])))
 

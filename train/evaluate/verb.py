@@ -26,6 +26,7 @@ from train.evaluate.report import Mistake, Stranger
 from train.evaluate.suspects import Doubts, find_doubts
 from train.files import read_json, require_writable, write_bytes, write_json
 from train.networks.alike import Looks, looks_of
+from train.networks.familiarity import EMBEDDING, Embedding
 from train.photos.folders import is_photo
 from train.photos.manifest import Manifest
 from train.photos.pixels import file_pixels
@@ -193,7 +194,8 @@ def _doubts(config: EvaluateConfig, photos: Manifest) -> Doubts:
     if config.split != "train":
         with suppress(UsageError):  # the folder has no train
             parts.append(trained_photos(run, config.model, config.cache, config.data))
-    looks = [looks_of(run.network.backbone, part, run.spec, config.cache) for part in parts]
+    embedding = Embedding(run.network, run.spec.height_px).eval()
+    looks = [looks_of(embedding, p, run.spec, config.cache, kind=EMBEDDING) for p in parts]
     joined = Looks(*(np.concatenate(arrays) for arrays in zip(*map(astuple, looks), strict=True)))
     every = photos.of(photo for part in parts for photo in part.photos)
     judged = np.ones(len(every.photos), bool)

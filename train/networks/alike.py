@@ -15,6 +15,7 @@ from scipy.fft import dctn
 from torch import nn
 
 from serving.model.preprocess import PreprocessSpec
+from train.errors import UsageError
 from train.networks.features import cached_features
 from train.photos.manifest import Manifest
 from train.photos.pixels import Pixels, cached_pixels
@@ -32,7 +33,7 @@ _MIRRORED = np.packbits(np.tile([True, False], 32)).view(np.uint64)[0]
 # 3,409 clothing photos, 9 do: one photo twice, one thing twice, and 7 things in the same pose.
 _LEAST_COSINE, _COSINE_PER_BIT = 0.6, 1 / 50
 
-_BLOCK = 128  # rows that are compared with all others at once
+_BLOCK = 128  # photos that are hashed, or compared with all others, at once
 
 Features = NDArray[np.float32]
 Hashes = NDArray[np.uint64]
@@ -47,15 +48,24 @@ class Looks:
     hashes: Hashes
 
 
-def looks_of(backbone: nn.Module, photos: Manifest, spec: PreprocessSpec, cache: Path) -> Looks:
+def looks_of(
+    backbone: nn.Module, photos: Manifest, spec: PreprocessSpec, cache: Path, *, kind: str = ""
+) -> Looks:
     """What is compared of each photo, from the cache if it was computed before.
+
+    `backbone` and `kind` as in `cached_features`.
 
     Raises:
         TrainError: a photo cannot be read, or the cache cannot be written.
+        UsageError: the features are not finite.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    features = cached_features(backbone, photos, spec, cache, device)
-    return Looks(features, perceptual_hashes(cached_pixels(photos, spec, cache)))
+    features = cached_features(backbone, photos, spec, cache, device, kind=kind)
+    if not np.isfinite(features).all():
+        raise UsageError("The network's features are not finite: its weights cannot be used.")
+    pixels = cached_pixels(photos, spec, cache)
+    blocks = (pixels[start : start + _BLOCK] for start in range(0, len(pixels), _BLOCK))
+    return Looks(features, np.concatenate([perceptual_hashes(block) for block in blocks]))
 
 
 def alike(looks: Looks) -> tuple[Indices, Indices]:

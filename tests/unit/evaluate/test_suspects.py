@@ -208,6 +208,13 @@ def test_an_onnx_file_is_refused_with_the_way_out(tmp_path, drawn_data, capsys):
     assert f"python -m train inspect --data {drawn_data} --labels" in capsys.readouterr().err
 
 
+def test_weights_that_are_not_numbers_are_refused(photos, network, tmp_path, capsys):
+    state = torch.load(network[-1])
+    torch.save({name: tensor * float("nan") for name, tensor in state.items()}, tmp_path / "nan")
+    assert look(photos, [*network[:-1], str(tmp_path / "nan")]) == 2
+    assert "features are not finite" in capsys.readouterr().err
+
+
 def rows(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Features of two classes that are easily separated, and their labels."""
     draws, labels = np.random.default_rng(0), np.arange(count) % 2
