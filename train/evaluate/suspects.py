@@ -35,7 +35,7 @@ _FOLDS = 5
 _C = 4.0
 
 # A label is doubted if another class is at least so many times as probable.
-_STRONGLY = 5.0
+_STRONGLY = 2.0
 
 
 @dataclass(frozen=True, slots=True)
