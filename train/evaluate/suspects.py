@@ -113,8 +113,9 @@ class Doubts:
             "first: wrong labels, but also photos that are only unusual.</p>\n"
             f'<ul class="gallery">{suspects}</ul>\n'
             f"<h2>Photos that look the same</h2>\n<p>{self._told(len(self.doubles), most, 'pair')} "
-            "In two classes, one of the labels is wrong. In two splits, the model is measured on "
-            f'what it has learnt.</p>\n<ul class="gallery pairs">{doubles}</ul>\n'
+            "If both show the same thing: in two classes, one of the labels is wrong; in two "
+            "splits, the model is measured on what it has learnt.</p>\n"
+            f'<ul class="gallery pairs">{doubles}</ul>\n'
         )
 
     @staticmethod
