@@ -19,7 +19,8 @@ from train.networks.alike import Looks, alike, perceptual_hashes
 from train.photos.manifest import Manifest, Photo
 from train.runs.model import load_model
 
-SEED = random.SystemRandom().randrange(10_000)
+# With the seeds 0 to 11, 18 to 20 of the 20 swapped labels were among the first 40.
+SEED = 0
 
 RUN = Path(__file__).parents[3] / "model/checkpoint"
 
@@ -27,8 +28,8 @@ PATTERNS = ("checked", "dotted", "plain", "striped")
 EACH, SWAPPED, SHOWN = 100, 20, 40
 
 EDITS: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.2),
-    "cropped": lambda image: image.crop((4, 4, 188, 188)),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.1),
+    "cropped": lambda image: image.crop((2, 2, 190, 190)),
     "mirrored": ImageOps.mirror,
     "smaller": lambda image: image.resize((128, 128)),
 }
@@ -106,7 +107,8 @@ def labels_to_check(out: str) -> list[str]:
 
 
 def doubles(out: str) -> set[tuple[str, str, str]]:
-    found = re.findall(r"look the same in two (\w+): (\S+), (\S+): ", out)
+    """Pairs, also those that are found without a network."""
+    found = re.findall(r"the same(?: photo)? in two (\w+): (\S+), (\S+): ", out)
     return {(what, one, other) for what, one, other in found}
 
 
@@ -132,7 +134,7 @@ def test_swapped_labels_are_among_the_first_to_check(mirrored_too: bool, network
             save(ImageOps.mirror(image), photos / f"{name}-mirrored.jpg")
     assert look(photos, network) == 0
     first = labels_to_check(capsys.readouterr().out)[:SHOWN]
-    assert len(swapped & set(first)) >= 0.7 * len(swapped), f"seed {SEED}"
+    assert len(swapped & set(first)) >= 0.8 * len(swapped), f"seed {SEED}"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_near_copies_elsewhere_are_paired_with_their_photos(
         for number, name in enumerate(EDITS, start=1)
     }
     found = doubles(capsys.readouterr().out)
-    assert len(planted & found) >= 3, f"seed {SEED}"
+    assert planted <= found, f"seed {SEED}"
     assert len(found - planted) <= 5, f"seed {SEED}"  # drawn photos look rather the same
 
 
@@ -163,7 +165,7 @@ def test_the_page_shows_each_suspect_and_both_photos_of_a_pair(photos, network, 
     page = photos.with_name("labels.html")
     assert out.splitlines()[-1] == f"The photos are in {page}"
     text = page.read_text(encoding="utf-8")
-    shown = len(labels_to_check(out)) + 2 * (len(doubles(out)) + 1)  # the copy is known before
+    shown = len(labels_to_check(out)) + 2 * len(doubles(out))
     assert text.count('src="data:image/jpeg;base64,') == shown
     assert "train/plain/1.jpg<br>validation/plain/copy.jpg" in text
     assert re.findall(r'(?:src|href)="(?!data:)', text) == []
