@@ -1,5 +1,6 @@
 """The verb `inspect`: what to fix in a folder of photos, or one photo as numbers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,20 @@ from serving.model.preprocess import PreprocessSpec, normalize
 from serving.settings import Settings
 from train.errors import CheckFailedError, UsageError, require
 from train.evaluate.predict import naming, read_image
-from train.photos.collection import collect
+from train.evaluate.report import html
+from train.evaluate.suspects import find_doubts
+from train.files import require_writable, write_bytes
+from train.networks.alike import looks_of
+from train.networks.backbones import open_backbone, preprocessing
+from train.photos.collection import Collection, collect
 from train.photos.findings import find_all, refuse
+from train.photos.folders import printable
 from train.photos.pixels import file_pixels
-from train.photos.summary import counted, listed, overview
+from train.photos.summary import Finding, counted, listed, overview
 from train.reading import MAX_PIXELS, DataConfig
+
+# Photos of each kind on the page, or --show if it is more.
+_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +41,17 @@ class InspectConfig:
     """Regular expression for a photo's path; photos with the same match are never in two splits."""
     image: str | None = None
     """One photo, a file or an http(s) URL, to show as an array."""
+    labels: bool = False
+    """Also look for wrong labels and for photos that look the same, and write a page of them. The
+    first time it takes as long as an evaluation of all photos."""
+    backbone: str = "mobilenet_v2"
+    """With --labels, the network whose features are compared; timm/NAME for one of timm's."""
+    weights: str = "default"
+    """With --labels, its weights: `default` downloads the library's, or a file."""
+    page: Path = Path("runs/labels.html")
+    """With --labels, where the page is written; it holds thumbnails of the photos."""
     input_px: int = 224
-    """Height and width of the network's input that `--image` shows."""
+    """Height and width of the network's input, which `--image` shows and `--labels` uses."""
     strict: bool = False
     """Exit with code 1 if there is a finding, or anything is passed over."""
     max_pixels: int = MAX_PIXELS
@@ -52,7 +71,7 @@ def inspect(config: InspectConfig) -> None:
 
     Raises:
         UsageError: neither or both of --data and --image are given, or the photos cannot be trained
-            on; the findings are printed first.
+            on; the findings are printed first. With --labels, also as `look_for_doubts`.
         CheckFailedError: `strict`, and there is a finding.
     """
     if config.image is not None and config.data is None:
@@ -60,6 +79,8 @@ def inspect(config: InspectConfig) -> None:
         return
     if config.data is None or config.image is not None:
         raise UsageError("Give what to look at: --data DIR, or --image FILE.")
+    if config.labels:
+        require_writable(config.page.parent, "--page")
     data = DataConfig(
         config.data,
         table=config.table,
@@ -72,11 +93,34 @@ def inspect(config: InspectConfig) -> None:
     print("\n".join(overview(collection)))
     print("\n".join(listed(findings, config.show)))
     refuse(collection, findings)
+    if config.labels:
+        print("\n".join(look_for_doubts(config, collection, findings)))
     if config.strict and (findings or collection.passed):
         raise CheckFailedError(
             f"{counted(len(findings))} in {config.data}, passed over: "
             f"{collection.passed_over() or 'nothing'}; --strict allows none."
         )
+
+
+def look_for_doubts(
+    config: InspectConfig, collection: Collection, findings: Sequence[Finding]
+) -> list[str]:
+    """Write the page of labels to check and of doubles; lines to print of those not known before.
+
+    Raises:
+        UsageError: the backbone or its weights cannot be used.
+    """
+    photos = collection.manifest(collection.splits)
+    spec = preprocessing(config.backbone, config.input_px)
+    backbone, _ = open_backbone(config.backbone, config.weights, config.input_px)
+    doubts = find_doubts(photos, looks_of(backbone, photos, spec, config.cache))
+    subtitle = f"{len(photos.photos):,} photos, judged by the features of {config.backbone}"
+    title = f"{printable(collection.root)}: labels"
+    body = doubts.section(max(config.show, _SHOWN))
+    write_bytes(config.page, html(title, subtitle, body).encode())
+    known = {finding.found for finding in findings}
+    new = [finding for finding in doubts.findings() if finding.found not in known]
+    return [*listed(new, config.show), f"The photos are in {config.page}"]
 
 
 def describe_image(source: str, input_px: int, max_pixels: int) -> list[str]:

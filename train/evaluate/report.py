@@ -19,6 +19,7 @@ from train.evaluate.plots import Picture
 from train.photos.folders import printable
 
 _TEMPLATE = Path(__file__).with_name("report.html.template")
+_BODY = Path(__file__).with_name("report.body.template")
 _THUMBNAIL_PX = 240
 ANY_PIXELS = 2**31  # a mistake is a photo that was decoded before
 _PAIRS = 8
@@ -123,8 +124,9 @@ def page(
     pictures: Sequence[Picture],
     mistakes: Sequence[Mistake],
     strangers: Sequence[Stranger] = (),
+    more: str = "",
 ) -> str:
-    """The report of one split as one HTML page.
+    """The report of one split as one HTML page; `more` is a last section as HTML.
 
     Raises:
         RequestError: a mistake's photo cannot be decoded.
@@ -133,15 +135,22 @@ def page(
     subtitle = f"{split['photos']:,} photos of {name}, {len(report['classes'])} classes"
     if report.get("version"):
         subtitle += f"; model {report['version'][:19]}…"
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=escape(f"{report['model']}: {name}"),
-        subtitle=escape(subtitle),
+    body = Template(_BODY.read_text(encoding="utf-8")).substitute(
         cards="".join(_card(*each) for each in headlines(split)),
         pictures="".join(_figure(each) for each in pictures),
         table=_table(split["per_class"]),
         pairs=_pairs(confused_pairs(split["confusion"], report["classes"], _PAIRS)),
         gallery=_gallery(mistakes),
         strangers=_others(report) + _strangers(strangers),
+        more=more,
+    )
+    return html(f"{report['model']}: {name}", subtitle, body)
+
+
+def html(title: str, subtitle: str, body: str) -> str:
+    """A page that stands alone, with its title and subtitle as text and its body as HTML."""
+    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=escape(title), subtitle=escape(subtitle), body=body
     )
 
 

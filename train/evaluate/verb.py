@@ -5,7 +5,8 @@ files beside them. They are of the model's usual split: validation, or what a ru
 split's are OUT/report-SPLIT.*, so that no split's report replaces another's.
 """
 
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ from train.evaluate import metrics, report
 from train.evaluate.inference import Model, infer_images, infer_split, open_model
 from train.evaluate.pictures import draw_familiarity, draw_learning, draw_split, with_maps
 from train.evaluate.report import Mistake, Stranger
+from train.evaluate.suspects import Doubts, find_doubts
 from train.files import read_json, require_writable, write_bytes, write_json
+from train.networks.alike import Looks, looks_of
+from train.networks.familiarity import EMBEDDING, Embedding
 from train.photos.collection import splits_of
 from train.photos.folders import is_photo
 from train.photos.manifest import Manifest
@@ -30,7 +34,7 @@ from train.photos.pixels import file_pixels
 from train.photos.splits import labelled_split
 from train.reading import MAX_PIXELS, DataConfig
 from train.runs.model import load_model, read_model
-from train.runs.photos import HOLDOUT, VALIDATION, held_out_photos, unseen_split
+from train.runs.photos import HOLDOUT, VALIDATION, held_out_photos, trained_photos, unseen_split
 
 REPORT_JSON = "report.json"
 
@@ -58,8 +62,11 @@ class EvaluateConfig:
     bundle's, because the deployment's alarms compare with the report.json there."""
     others: Path | None = None
     """Folder of photos of other things: how many of them an ONNX file calls unsure."""
+    labels: bool = False
+    """For a run's folder: also show which labels look wrong, of the split and of train, and which
+    photos look the same."""
     mistakes: int = 24
-    """Number of mistakes, and of least familiar photos, in the report."""
+    """Number of mistakes, of least familiar photos and of labels to check in the report."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos; safe to delete."""
 
@@ -87,6 +94,7 @@ def evaluate(config: EvaluateConfig) -> None:
     inferred = infer_split(model, photos, config.cache)
     figures = make_report(model.contract, {config.split: (inferred, photos)})
     others = _others(config, model)
+    doubts = _doubts(config, photos) if config.labels else None
     if others is not None:
         figures["others"] = metrics.other_photos(inferred, others, model.contract)
     if isinstance(model, Classifier):
@@ -108,11 +116,14 @@ def evaluate(config: EvaluateConfig) -> None:
         write_bytes(out / picture.name, picture.light)
     text = report.markdown(figures, config.split, pictures)
     write_bytes(file.with_suffix(".md"), text.encode())
-    page = report.page(figures, config.split, pictures, mistakes, strangers)
+    more = doubts.section(config.mistakes) if doubts else ""
+    page = report.page(figures, config.split, pictures, mistakes, strangers, more)
     write_bytes(file.with_suffix(".html"), page.encode())
     print(report.summary(config.split, split))
     if others is not None:
         print(report.others_summary(figures["others"]))
+    if doubts is not None:
+        print(doubts.summary())
     print(f"The report is {file.with_suffix('.html')}; its figures for programs are {file}")
 
 
@@ -190,6 +201,33 @@ def _others(config: EvaluateConfig, model: Model) -> Inference | None:
     if unread:
         print(f"{unread} of the other photos could not be read")
     return infer_images(model, np.stack(pixels))
+
+
+def _doubts(config: EvaluateConfig, photos: Manifest) -> Doubts:
+    """The labels to check and the doubles among the split's photos and those of training.
+
+    If the run's features were trained on these labels, only the split's labels are looked at.
+    """
+    if not config.model.is_dir():
+        raise UsageError(
+            "--labels is for a run's folder, because an ONNX file does not give its features: "
+            f"without a run, python -m train inspect --data {config.data} --labels."
+        )
+    run = load_model(config.model)
+    own = photos.of(replace(photo, split=config.split) for photo in photos.photos)
+    parts = [own]
+    if config.split != "train":
+        with suppress(UsageError):  # the folder has no train
+            parts.append(trained_photos(run, config.model, config.cache, config.data))
+    embedding = Embedding(run.network, run.spec.height_px).eval()
+    looks = [looks_of(embedding, p, run.spec, config.cache, kind=EMBEDDING) for p in parts]
+    joined = Looks(*(np.concatenate(arrays) for arrays in zip(*map(astuple, looks), strict=True)))
+    every = photos.of(photo for part in parts for photo in part.photos)
+    judged = np.ones(len(every.photos), bool)
+    if run.config.network.train_backbone or run.config.start:
+        judged[:] = config.split != "train"
+        judged[len(photos.photos) :] = False
+    return find_doubts(every, joined, judged)
 
 
 def make_report(
