@@ -6,16 +6,12 @@ from serving.app import App
 from serving.model.classifier import Classifier
 from serving.settings import Settings
 from tests.bridge import serving_over_http
+from tests.browser import NEEDS_CHROMIUM, Page
 from tests.drawn import encoded, picture
-from tests.e2e.test_page import (  # noqa: F401 - fixtures and the marks
-    Page,
-    bridge,
-    chromium,
-    fetch,
-    page,
-    pytestmark,
-)
+from tests.e2e.test_page import bridge, fetch, page  # noqa: F401 - fixtures
 from tests.tiny_model import write_tiny_model
+
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +32,7 @@ def left(tmp_path):
 
 
 @pytest.fixture
-def explaining_page(chromium, explaining):  # noqa: F811
+def explaining_page(chromium, explaining):
     chromium.set_window_size(900, 1_300)
     chromium.get(explaining.url)
     chromium.get_log("browser")
