@@ -20,9 +20,9 @@ from serving.model.contract import Contract
 from train.config import require_px
 from train.errors import UsageError, require
 from train.evaluate import metrics, report
+from train.evaluate.gallery import Mistake, Stranger
 from train.evaluate.inference import Model, infer_images, infer_split, open_model
 from train.evaluate.pictures import draw_familiarity, draw_learning, draw_split, with_maps
-from train.evaluate.report import Mistake, Stranger
 from train.evaluate.suspects import Doubts, find_doubts
 from train.files import read_json, require_writable, write_bytes, write_json
 from train.networks.alike import Looks, looks_of
