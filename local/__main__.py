@@ -1,4 +1,5 @@
-"""`python -m local serve` runs the bundle on this machine until Ctrl-C; `demo` tries it once.
+"""`python -m local serve` runs the bundle on this machine until Ctrl-C; `demo` tries it once;
+`classify` answers for every photo below a folder.
 
 Exit status: 0 done, 1 it failed, 2 wrong usage.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from local import backends, demo
+from local import backends, classify, demo
 from local.backends import ROOT, Backend, FunctionConfig
 from local.errors import BackendError, LocalError
 from local.gateway import Gateway, HttpRequest, HttpResponse, answer
@@ -32,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, _interrupt)  # a background job of a shell starts with SIGINT ignored
     try:
+        if options.command == "classify":
+            classify.run(options.folder, options.out, options.sort_into)
+            return 0
         return _serve(options) if options.command == "serve" else _demo(options)
     except LocalError as error:
         print(f"local: {error}", file=sys.stderr)
@@ -40,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
+        if options.command == "classify":
+            print("\nStopped; the same command goes on from here.", file=sys.stderr)
         return 0 if options.command == "serve" else 1
 
 
@@ -60,7 +66,21 @@ def _parser() -> argparse.ArgumentParser:
             "--timeout-s", type=_timeout_s, default=30, help="the function's timeout"
         )
         command.add_argument("--handler", default=backends.HANDLER, help=argparse.SUPPRESS)
+    many = commands.add_parser("classify", help="classify every photo below a folder")
+    many.add_argument("folder", type=_path, metavar="DIR")
+    many.add_argument(
+        "--out", type=_path, default=Path("answers.csv"), help="a row a photo; .csv or .jsonl"
+    )
+    many.add_argument(
+        "--sort-into", type=_path, metavar="DIR", help="link the photos into DIR/LABEL/"
+    )
     return parser
+
+
+def _path(text: str) -> Path:
+    if not text:  # which would be the current folder
+        raise argparse.ArgumentTypeError("must not be empty")
+    return Path(text)
 
 
 def _port(text: str) -> int:
