@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         if options.command == "classify":
-            print("\nStopped; the same command goes on from here.", file=sys.stderr)
+            print("Stopped; the same command goes on from here.", file=sys.stderr)
         return 0 if options.command == "serve" else 1
 
 

@@ -48,20 +48,21 @@ def run(folder: Path, out: Path, sort_into: Path | None = None) -> None:
     photos, others = listed(folder)
     if not photos:
         raise LocalError(f"There are no photos below {folder}; it has {others:,} other files.")
+    out_name = shown(str(out))
     with Answers(out) as answers:
         left = [photo for photo in photos if shown(photo) not in answers.labels]
         if len(left) < len(photos):
-            print(f"{out} has {len(photos) - len(left):,} of {len(photos):,} photos already.")
+            print(f"{out_name} has {len(photos) - len(left):,} of {len(photos):,} photos already.")
         if left:
             _classify(left, answers)
         if sort_into:
             labelled = ((photo, answers.labels[shown(photo)]) for photo in photos)
             links = link_by_label(sort_into, (pair for pair in labelled if pair[1]))
-            print(f"{links:,} photos are in the folders of {sort_into}, by label.")
+            print(f"{links:,} photos are in the folders of {shown(str(sort_into))}, by label.")
     if others:
         print(f"{others:,} other files were passed over.")
     told = ", ".join(f"{code} {count:,}" for code, count in answers.errors.most_common())
-    print(f"The answers are in {out}." + (f" Rows with an error: {told}." if told else ""))
+    print(f"The answers are in {out_name}." + (f" Rows with an error: {told}." if told else ""))
 
 
 def listed(folder: Path) -> tuple[list[str], int]:
