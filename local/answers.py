@@ -76,7 +76,7 @@ class _JsonLines:
         return text.encode("utf-8", "backslashreplace")
 
 
-_FORMATS = {".csv": _Csv(), ".jsonl": _JsonLines()}
+_FORMATS: dict[str, _Csv | _JsonLines] = {".csv": _Csv(), ".jsonl": _JsonLines()}
 
 
 class Answers:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Self
 
 from tqdm import tqdm
 
@@ -156,7 +157,7 @@ class Workers:
             self.end()
             raise
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -176,11 +177,11 @@ class Workers:
             for worker in self.workers:
                 while left and len(worker.photos) < _WAITING:
                     worker.give(left.popleft())
-            busy = {worker.connection: worker for worker in self.workers if worker.photos}
+            busy = {worker.connection for worker in self.workers if worker.photos}
             if not busy:
                 return
-            for connection in wait(list(busy)):
-                worker = busy[connection]
+            ready = wait(busy)
+            for worker in [worker for worker in self.workers if worker.connection in ready]:
                 row = worker.row()
                 if row is not None:
                     yield row

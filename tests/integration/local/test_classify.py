@@ -4,7 +4,6 @@ import base64
 import csv
 import json
 import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,14 @@ FIELDS = ("label", "unsure", "unsure_because", "familiarity", "predictions")
 
 
 @pytest.fixture
-def model(tmp_path, monkeypatch) -> Path:
+def model(tmp_path: Path, monkeypatch) -> Path:
     path = write_tiny_model(tmp_path / "tiny.onnx", unsure_below=0.9)
     monkeypatch.setenv("MODEL_PATH", str(path))
     return path
 
 
 @pytest.fixture
-def photos(tmp_path) -> Path:
+def photos(tmp_path: Path) -> Path:
     """Photos of every format, and files that are none though they are called so."""
     folder = tmp_path / "photos"
     (folder / 'more, \n"of" them' / "deep").mkdir(parents=True)
@@ -168,7 +167,7 @@ class Dying(classify.Workers):
             self._kill()
 
     def _kill(self) -> None:
-        os.kill(self.workers[0]._process.pid, signal.SIGKILL)
+        self.workers[0]._process.kill()
 
 
 @pytest.mark.parametrize(("deaths", "error"), [(1, None), (2, "internal_error")])
