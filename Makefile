@@ -15,7 +15,7 @@ BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-versi
 # A file's tests share what they set up, so they stay in one process. In the order of the folders the
 # many short unit tests come last and fill up what the long ones leave.
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-BENCHMARKS := handlers inference tail batch start footprint breakdown training
+BENCHMARKS := handlers inference tail batch classify start footprint breakdown training
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve classify test check format lint lint-deploy types pins audit data model bench bench-sweep bench-gpu clean
@@ -138,7 +138,7 @@ model: $(VENV)/.train  ## from photos to model/: DATA=folder [TABLE=file.csv] [R
 	@$(BIN)/python -m train build --data "$(DATA)" $(if $(TABLE),--table "$(TABLE)") $(if $(RECIPE),--recipe "$(RECIPE)") \
 		$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(OUT),--out "$(OUT)")
 
-bench: $(BENCH_VENV)/.bench  ## measure against peers, about 7 minutes; BENCH_QUICK=1 is a short trial
+bench: $(BENCH_VENV)/.bench  ## measure against peers, about 8 minutes; BENCH_QUICK=1 is a short trial
 	@for name in $(BENCHMARKS); do \
 		echo "$$name:"; \
 		$(BENCH_VENV)/bin/python -m benchmarks.$$name $(if $(BENCH_QUICK),--quick) || exit 1; \
