@@ -63,7 +63,8 @@ def run(folder: Path, out: Path, sort_into: Path | None = None) -> None:
     if others:
         print(f"{others:,} other files were passed over.")
     told = ", ".join(f"{code} {count:,}" for code, count in answers.errors.most_common())
-    print(f"The answers are in {out_name}." + (f" Rows with an error: {told}." if told else ""))
+    errors = f" With an error: {told}." if told else ""
+    print(f"{len(answers.labels):,} answers are in {out_name}.{errors}")
 
 
 def listed(folder: Path) -> tuple[list[str], int]:
