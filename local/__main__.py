@@ -124,11 +124,12 @@ class _Reporter:
 
     def __init__(self, log: IO[str]) -> None:
         self._log = log
+        self._out = sys.stdout  # which the process backend replaces during each request
         self._lock = threading.Lock()
 
     def __call__(self, method: str, path: str, response: HttpResponse, duration_ms: float) -> None:
         with self._lock:
-            print(line(method, path, response, duration_ms), flush=True)
+            print(line(method, path, response, duration_ms), file=self._out, flush=True)
             if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 _show_end(self._log)
             self._log.truncate(0)  # it is appended to, so the function goes on at its start
