@@ -15,10 +15,10 @@ BENCH_PIP := $(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-versi
 # A file's tests share what they set up, so they stay in one process. In the order of the folders the
 # many short unit tests come last and fill up what the long ones leave.
 PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
-BENCHMARKS := handlers inference tail batch start footprint breakdown training
+BENCHMARKS := handlers inference tail batch classify start footprint breakdown training
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check format lint lint-deploy types pins audit data model bench bench-sweep bench-gpu clean
+.PHONY: help setup demo serve classify test check format lint lint-deploy types pins audit data model bench bench-sweep bench-gpu clean
 .PHONY: doctor deploy rollback smoke invoke logs teardown
 
 help:  ## list the targets
@@ -82,6 +82,9 @@ demo: $(VENV)/.emulator  ## classify a picture over HTTP and show the answer; IM
 serve: $(VENV)/.emulator  ## serve on this machine, without Docker; PORT=8080
 	@exec $(BIN)/python -m local serve --port $(or $(PORT),8080)
 
+classify: $(VENV)/.serving  ## classify every photo below a folder: DIR=photos [OUT=answers.csv] [SORT_INTO=folder]
+	@$(BIN)/python -m local classify "$(DIR)" --out "$(or $(OUT),answers.csv)" $(if $(SORT_INTO),--sort-into "$(SORT_INTO)")
+
 format: $(VENV)/.tests  ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -136,7 +139,7 @@ model: $(VENV)/.train  ## from photos to model/: DATA=folder [TABLE=file.csv] [R
 	@$(BIN)/python -m train build --data "$(DATA)" $(if $(TABLE),--table "$(TABLE)") $(if $(RECIPE),--recipe "$(RECIPE)") \
 		$(if $(WEIGHTS),--weights $(WEIGHTS)) $(if $(OUT),--out "$(OUT)")
 
-bench: $(BENCH_VENV)/.bench  ## measure against peers, about 7 minutes; BENCH_QUICK=1 is a short trial
+bench: $(BENCH_VENV)/.bench  ## measure against peers, about 8 minutes; BENCH_QUICK=1 is a short trial
 	@for name in $(BENCHMARKS); do \
 		echo "$$name:"; \
 		$(BENCH_VENV)/bin/python -m benchmarks.$$name $(if $(BENCH_QUICK),--quick) || exit 1; \

@@ -2,6 +2,7 @@
 
 The binary comes with the aws-sam-cli wheel, which the Makefile unpacks into the environment. It
 listens on 127.0.0.1 only (by default, on all interfaces) and is restarted when it has died.
+`python -m local.emulator PID` ends its session when `local` is gone, also if that was killed.
 """
 
 import os
@@ -15,7 +16,6 @@ from typing import IO, Any
 
 from local.errors import BackendError, FunctionFailedError, FunctionTimeoutError
 from local.runtime_interface import RuntimeInterface, free_ports, port_answers
-from local.watcher import session_members
 
 _ROOT = Path(__file__).resolve().parent.parent
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
@@ -84,7 +84,7 @@ class Emulator:
             start_new_session=True,  # Ctrl-C does not reach the emulator; `close` ends it
         )
         self._watcher = subprocess.Popen(
-            [sys.executable, "-m", "local.watcher", str(self._process.pid)],
+            [sys.executable, "-m", "local.emulator", str(self._process.pid)],
             cwd=_ROOT,
             stdin=subprocess.PIPE,
             start_new_session=True,
@@ -147,3 +147,31 @@ class Emulator:
                     os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+
+
+def session_members(leader: int) -> list[int]:
+    """The other processes of the session that `leader` leads (proc(5): Linux only)."""
+    members = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and int(folder.name) != leader:
+            try:
+                if os.getsid(int(folder.name)) == leader:
+                    members.append(int(folder.name))
+            except (ProcessLookupError, PermissionError):
+                continue
+    return members
+
+
+def _watch(leader: int) -> None:
+    """Wait for the end of standard input, a pipe that only `local` holds open; end the session."""
+    sys.stdin.buffer.read()
+    for pid in [*session_members(leader), leader]:
+        try:
+            if os.getsid(pid) == leader:
+                os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+if __name__ == "__main__":
+    _watch(int(sys.argv[1]))

@@ -8,6 +8,7 @@ The workshop's and torch's handlers get the JPEG's bytes, as after a download. O
 decodes base64, reads an event and writes a log line.
 """
 
+import zipfile
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -145,6 +146,22 @@ class TorchHandler(_Plain):
         return dict(zip(self._classes, scores.tolist(), strict=True))
 
 
+class TorchBatches(TorchHandler):
+    """torch with many photos at once, from an archive of them: what a script for a folder does."""
+
+    def request_of(self, data: bytes) -> Any:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            return [archive.read(name) for name in archive.namelist()]
+
+    def answer(self, request: Any) -> Any:
+        from PIL import Image
+
+        images = [Image.open(BytesIO(data)).convert("RGB") for data in request]
+        batch = self._torch.stack([self._transform(image) for image in images])  # (N, 3, 224, 224)
+        with self._torch.inference_mode():
+            return self._network(batch).argmax(1).tolist()
+
+
 class Runtime:
     """A runtime that takes a (1, 3, H, W) float32 batch, read from a file's bytes."""
 
@@ -219,4 +236,5 @@ RUNTIMES: Mapping[str, Callable[[Models], Contestant]] = {
     "ONNX Runtime": OnnxRuntime,
     "OpenVINO": OpenVino,
 }
-BY_NAME = {**HANDLERS, **RUNTIMES}
+BATCHES: Mapping[str, Callable[[Models], Contestant]] = {"torch in batches": TorchBatches}
+BY_NAME = {**HANDLERS, **RUNTIMES, **BATCHES}

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from local.backends import ROOT, docker_answers
-from local.emulator import binary_path
-from local.watcher import session_members
+from local.emulator import binary_path, session_members
 from tests.client import send
 from tests.drawn import encoded, picture
 from tests.e2e.conftest import NO_EMULATOR

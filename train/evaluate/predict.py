@@ -115,6 +115,11 @@ def read_image(source: str, settings: Settings) -> bytes:
         raise UsageError(f"{source} is not a valid URL: {error}.") from error
     if scheme in ("http", "https"):
         return Fetcher(settings)(source, timeout_s=settings.fetch_timeout_s)
+    if Path(source).is_dir():
+        raise UsageError(
+            f"{source} is a folder. `python -m local classify {source}` classifies every photo "
+            "below it with the bundled model."
+        )
     try:
         return Path(source).read_bytes()
     except OSError as error:

@@ -123,6 +123,12 @@ def test_a_file_that_is_no_photo_is_refused_in_one_line(tmp_path, capsys):
     assert "not an image in a supported format" in error
 
 
+def test_a_folder_is_sent_to_the_command_for_folders(tmp_path, capsys):
+    model = write_tiny_model(tmp_path / "tiny.onnx")
+    assert main(["predict", str(model), str(tmp_path)]) == 2
+    assert f"`python -m local classify {tmp_path}`" in capsys.readouterr().err
+
+
 def test_what_cannot_be_read_is_named_and_the_others_are_answered(tmp_path, photo, capsys):
     model = write_tiny_model(tmp_path / "tiny.onnx")
     notes = tmp_path / "notes.md"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from local.__main__ import line
 from local.gateway import HttpResponse
-from local.lines import line
 
 RED = {"predictions": [{"label": "red", "probability": 0.9917}], "label": "red", "unsure": False}
 BLUE = {"predictions": [{"label": "blue", "probability": 0.4}], "label": "blue", "unsure": True}
