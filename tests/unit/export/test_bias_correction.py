@@ -1,5 +1,6 @@
 """A quantised file's layers have float32's means again after their biases are corrected."""
 
+import json
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from serving.model.contract import METADATA_KEY, Contract
 from serving.model.preprocess import PreprocessSpec, normalize
 from train.export import int8
 from train.export.bias_correction import correct_biases, layer_means
@@ -43,7 +45,10 @@ def write_network(path, seed):
         [numpy_helper.from_array(value, name) for name, value in tensors.items()],
     )
     opset = [helper.make_opsetid("", 18)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), str(path))
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10)
+    contract = Contract("network", tuple("abcde"), SPEC)
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(contract.to_json())})
+    onnx.save(model, str(path))
 
 
 def layer_outputs(path, batch):
