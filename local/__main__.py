@@ -1,4 +1,5 @@
-"""`python -m local serve` runs the bundle on this machine until Ctrl-C; `demo` tries it once.
+"""`python -m local serve` runs the bundle on this machine until Ctrl-C; `demo` tries it once;
+`review` shows a page on which a person labels photos.
 
 Exit status: 0 done, 1 it failed, 2 wrong usage.
 """
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, _interrupt)  # a background job of a shell starts with SIGINT ignored
     try:
+        if options.command == "review":
+            return _review(options)
         return _serve(options) if options.command == "serve" else _demo(options)
     except LocalError as error:
         print(f"local: {error}", file=sys.stderr)
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        return 0 if options.command == "serve" else 1
+        return 1 if options.command == "demo" else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,6 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     show = commands.add_parser("demo", help="classify a picture over HTTP, print the answer")
     show.add_argument("--image", type=Path, help="your photo, instead of the drawn sample")
+    review = commands.add_parser("review", help="label photos, one after another, until Ctrl-C")
+    review.add_argument("source", help="s3://bucket/prefix or a folder, as KeepUnsure fills it")
+    review.add_argument("data", type=Path, help="the folder of your training photos")
+    review.add_argument("--table", type=Path, help="the table with their labels, if there is one")
+    review.add_argument("--port", type=_port, default=8081, help="0 means any free one")
     for command in (serve, show):
         command.add_argument("--backend", choices=("auto", *backends.NAMES), default="auto")
         command.add_argument(
@@ -93,6 +101,13 @@ def _serve(options: argparse.Namespace) -> int:
         except LocalError:
             _show_end(log)
             raise
+    return 0
+
+
+def _review(options: argparse.Namespace) -> int:
+    from local.review import verb  # reads folders as training does
+
+    verb.review(options.source, options.data, options.table, options.port)
     return 0
 
 
