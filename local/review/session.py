@@ -56,15 +56,22 @@ class Session:
         self._shown: Shown | None = None
         self._settle()
 
+    def progress(self) -> tuple[int, int]:
+        """How many photos are decided, and how many there are without those passed over."""
+        with self._lock:
+            decided = {decision.name for decision in self._log.decided.values()}
+            done = sum(name in decided for name in self._names)
+            return done, len(self._names) - len(self._passed)
+
     def state(self) -> dict[str, Any]:
         """What the page shows, as JSON."""
         with self._lock:
             shown = self._current()
-            decided = {decision.name for decision in self._log.decided.values()}
+            done, total = self.progress()
             last = next(reversed(self._log.decided.values()), None)
             return {
-                "done": sum(name in decided for name in self._names),
-                "total": len(self._names) - len(self._passed),
+                "done": done,
+                "total": total,
                 "passed": Counter(self._passed.values()),
                 "last": None if last is None else {"label": last.label, "file": last.file},
                 "classes": self._places.classes,
@@ -121,8 +128,14 @@ class Session:
                 self._places.put(pending, lambda: self._bytes_of(pending))
             except UnreadableError:  # it is gone from the source since, so nothing can be put
                 self._log.undo(pending)
-        if self._log.undoing is not None:
-            self._places.remove(self._log.undoing)
+            except OSError as error:
+                raise _unwritten(pending, error) from error
+        undoing = self._log.undoing
+        if undoing is not None:
+            try:
+                self._places.remove(undoing)
+            except OSError as error:
+                raise _unwritten(undoing, error) from error
         self._log.done()
 
     def _bytes_of(self, decision: Decision) -> bytes:
@@ -182,6 +195,13 @@ class Session:
             return self._places.class_named(label) == label
         except ReviewError:
             return False
+
+
+def _unwritten(decision: Decision, error: OSError) -> ReviewError:
+    return ReviewError(
+        f"{error.filename or decision.file} cannot be changed: {error.strerror}. Mend that; the "
+        "next key goes on from here."
+    )
 
 
 def _as_jpeg(data: bytes) -> bytes:

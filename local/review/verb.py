@@ -37,14 +37,14 @@ def _serve(session: Session, port: int, next_step: str, source: str) -> None:
             f"Cannot listen on {HOST}:{port}: {error.strerror}. Choose another --port."
         ) from error
     with server:
-        state = session.state()
-        print(f"{state['done']} of {state['total']} photos of {source} are reviewed.")
+        done, total = session.progress()
+        print(f"{done} of {total} photos of {source} are reviewed.")
         print(f"  Open {server.url} and press Ctrl-C to stop.", flush=True)
         try:
             server.serve_forever(poll_interval=0.1)
         finally:
-            state = session.state()
-            print(f"\n{state['done']} of {state['total']} are reviewed. Then: {next_step}")
+            done, total = session.progress()
+            print(f"\n{done} of {total} are reviewed. Then: {next_step}")
 
 
 def _refuse_overlap(source: str, data: Path) -> None:

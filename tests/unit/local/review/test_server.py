@@ -2,8 +2,6 @@
 
 import http.client
 import json
-import threading
-from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import boto3
@@ -11,25 +9,10 @@ import pytest
 from moto import mock_aws
 
 from local.errors import ReviewError
-from local.review.log import Log
-from local.review.places import Places
-from local.review.server import ReviewServer
-from local.review.session import Session
-from local.review.source import Bucket, Folder
+from local.review.source import Bucket
 from tests.drawn import encoded, picture
 from tests.photo_folder import write_photo
-
-
-@contextmanager
-def running(server):
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+from tests.reviewing import reviewing
 
 
 @pytest.fixture
@@ -37,11 +20,8 @@ def server(tmp_path):
     for label in ("blue", "red"):
         write_photo(tmp_path / "data" / label / "0.jpg", label, width_px=8, height_px=8)
     write_photo(tmp_path / "unsure" / "0.jpg", width_px=8, height_px=8)
-    data = tmp_path / "data"
-    with Log(data) as log:
-        session = Session(Folder(tmp_path / "unsure"), Places(data), log)
-        with running(ReviewServer(0, session)) as started:
-            yield started
+    with reviewing(tmp_path / "unsure", tmp_path / "data") as started:
+        yield started
 
 
 def ask(server, path, body=None, method="", **headers):

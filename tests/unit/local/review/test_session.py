@@ -167,6 +167,20 @@ def test_a_full_disk_loses_nothing_and_says_so(begin, data, monkeypatch):
     assert reviewed(data) == ["blue", "red"]
 
 
+def test_a_folder_that_cannot_be_changed_is_named_and_can_be_mended(begin, data, monkeypatch):
+    def refused(self, missing_ok=False):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    session = begin()
+    decide(session, "hat")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        with pytest.raises(ReviewError, match=r"hat/.* cannot be changed: Permission denied"):
+            session.undo()
+    decide(session, "red")
+    assert reviewed(data) == ["red"]
+
+
 def test_a_photo_that_vanished_before_it_was_put_is_not_decided(begin, unsure, data, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
