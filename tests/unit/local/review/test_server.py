@@ -43,7 +43,7 @@ def ask(server, path, body=None, method="", **headers):
 
 
 def secret(server) -> str:
-    return urlsplit(server.url).path
+    return str(urlsplit(server.url).path)
 
 
 def decision(server, label="red") -> bytes:

@@ -20,14 +20,14 @@ from train.photos.folders import list_folder
 
 
 @pytest.fixture
-def data(tmp_path) -> Path:
+def data(tmp_path: Path) -> Path:
     for label in ("blue", "red"):
         write_photo(tmp_path / "data" / label / "0.jpg", label, width_px=8, height_px=8)
     return tmp_path / "data"
 
 
 @pytest.fixture
-def unsure(tmp_path) -> Path:
+def unsure(tmp_path: Path) -> Path:
     """Three photos, the first with the model's answer."""
     folder = tmp_path / "unsure"
     for number in range(3):
