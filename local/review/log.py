@@ -124,7 +124,8 @@ class Log:
         if did == DONE:
             self.pending = self.undoing = None
         elif did == UNDO:
-            self.pending, self.undoing = None, self.decided.pop(photo)
+            decision = self.decided.pop(photo)
+            self.pending, self.undoing = None, decision if decision.label else None
         else:
             decision = Decision(
                 photo=photo,

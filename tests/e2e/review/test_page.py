@@ -96,6 +96,7 @@ def test_a_review_is_done_by_keyboard_and_taken_back(page, data):
     for number in (4, 3, 2, 1):
         page.press("u")
         page.title(f"Photo {number} of 4")
+        assert page.find("#fault").text == ""
     assert reviewed(data) == []
     assert not page.find("#undo").is_enabled()
 

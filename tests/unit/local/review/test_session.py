@@ -94,9 +94,10 @@ def test_an_ended_review_goes_on_where_it_was(begin, data):
 def test_undo_goes_back_beyond_the_session(begin, data):
     session = begin()
     decide(session, "hat")
+    decide(session, None)
     decide(session, "hat")
     session = begin()
-    for name in ("1.jpg", "0.jpg", "0.jpg"):
+    for name in ("2.jpg", "1.jpg", "0.jpg", "0.jpg"):
         session.undo()
         assert shown(session) == name
     assert reviewed(data) == []
