@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --
 BENCHMARKS := handlers inference tail batch classify start footprint breakdown training
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve classify test check format lint lint-deploy types pins audit data model bench bench-sweep bench-gpu clean
+.PHONY: help setup demo serve classify review test check format lint lint-deploy types pins audit data model bench bench-sweep bench-gpu clean
 .PHONY: doctor deploy rollback smoke invoke logs teardown
 
 help:  ## list the targets
@@ -84,6 +84,9 @@ serve: $(VENV)/.emulator  ## serve on this machine, without Docker; PORT=8080
 
 classify: $(VENV)/.serving  ## classify every photo below a folder: DIR=photos [OUT=answers.csv] [SORT_INTO=folder]
 	@$(BIN)/python -m local classify "$(DIR)" --out "$(or $(OUT),answers.csv)" $(if $(SORT_INTO),--sort-into "$(SORT_INTO)")
+
+review: $(VENV)/.ops  ## label kept photos into your folder: SOURCE=s3://…|DIR DATA=folder [TABLE=file.csv] [PORT=8081]
+	@exec $(BIN)/python -m local review "$(SOURCE)" "$(DATA)" $(if $(TABLE),--table "$(TABLE)") --port $(or $(PORT),8081)
 
 format: $(VENV)/.tests  ## format the code
 	$(BIN)/ruff format .

@@ -1,5 +1,5 @@
 """`python -m local serve` runs the bundle on this machine until Ctrl-C; `demo` tries it once;
-`classify` answers for every photo below a folder.
+`classify` answers for every photo below a folder, `review` shows a page on which a person labels photos.
 
 Exit status: 0 done, 1 it failed, 2 wrong usage.
 """
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "classify":
             classify.run(options.folder, options.out, options.sort_into)
             return 0
+        if options.command == "review":
+            return _review(options)
         return _serve(options) if options.command == "serve" else _demo(options)
     except LocalError as error:
         print(f"local: {error}", file=sys.stderr)
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if options.command == "classify":
             print("Stopped; the same command goes on from here.", file=sys.stderr)
-        return 0 if options.command == "serve" else 1
+        return 0 if options.command in ("serve", "review") else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     show = commands.add_parser("demo", help="classify a picture over HTTP, print the answer")
     show.add_argument("--image", type=Path, help="your photo, instead of the drawn sample")
+    review = commands.add_parser("review", help="label photos, one after another, until Ctrl-C")
+    review.add_argument("source", help="s3://bucket/prefix or a folder, as KeepUnsure fills it")
+    review.add_argument("data", type=Path, help="the folder of your training photos")
+    review.add_argument("--table", type=Path, help="the table with their labels, if there is one")
+    review.add_argument("--port", type=_port, default=8081, help="0 means any free one")
     for command in (serve, show):
         command.add_argument("--backend", choices=("auto", *backends.NAMES), default="auto")
         command.add_argument(
@@ -116,6 +123,13 @@ def _serve(options: argparse.Namespace) -> int:
         except LocalError:
             _show_end(log)
             raise
+    return 0
+
+
+def _review(options: argparse.Namespace) -> int:
+    from local.review import verb  # reads folders as training does
+
+    verb.review(options.source, options.data, options.table, options.port)
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serving import telemetry
 from serving.answers import accept, problems
@@ -28,6 +28,9 @@ from serving.http.sources import FetchUrl, Loader
 from serving.model.classifier import Classifier
 from serving.predict import Predictor, identity
 from serving.settings import Settings
+
+if TYPE_CHECKING:
+    from serving.keep import Keeper
 
 JSON, TEXT, HTML = "application/json", "text/plain", "text/html"
 _PAGE = Path(__file__).with_name("page.html")
@@ -64,7 +67,9 @@ class App:
     ) -> None:
         self._classifier = classifier
         self._settings = settings
-        self._predictor = Predictor(classifier, settings, Loader(settings, fetch_url, fetch_s3))
+        self._keeper = _keeper(settings)
+        loader = Loader(settings, fetch_url, fetch_s3)
+        self._predictor = Predictor(classifier, settings, loader, self._keeper)
         self._telemetry = telemetry.Telemetry(
             function,
             classifier.contract.name,
@@ -110,7 +115,14 @@ class App:
                 response = _as_text(response)
         duration_ms = (time.perf_counter() - started) * 1000
         self._telemetry.log_request(request, response, request_id, duration_ms)
-        return events.write(self._with_headers(response, request), request)
+        answer = events.write(self._with_headers(response, request), request)
+        self._keep_unsure(request_id, remaining_s - (time.perf_counter() - started))
+        return answer
+
+    def _keep_unsure(self, request_id: str, remaining_s: float) -> None:
+        reason = self._keeper.write(remaining_s) if self._keeper is not None else ""
+        if reason:
+            self._telemetry.log_unkept(request_id, reason)
 
     def _with_known_path(self, request: Request) -> Request:
         """The request with the first of its possible paths that there is."""
@@ -190,6 +202,14 @@ class App:
         from serving.answers import page
 
         return page.response(_PAGE.read_text(encoding="utf-8"))
+
+
+def _keeper(settings: Settings) -> "Keeper | None":
+    if not settings.keep_unsure:
+        return None
+    from serving.keep import Keeper  # most services keep nothing
+
+    return Keeper(settings)
 
 
 def _as_text(response: Response) -> Response:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from serving.model.classifier import Classifier, Prediction
 from serving.model.explanation import in_grey
 from serving.model.preprocess import Preprocessor
 from serving.settings import Settings
+
+if TYPE_CHECKING:
+    from serving.keep import Keeper
 
 # Kept from the invocation's remaining time for decoding, inference and the answer.
 _RESERVE_S = 1.0
@@ -54,8 +57,15 @@ class _Item:
 class Predictor:
     """Answers prediction requests with a loaded classifier. Safe to call from several threads."""
 
-    def __init__(self, classifier: Classifier, settings: Settings, loader: sources.Loader) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        settings: Settings,
+        loader: sources.Loader,
+        keeper: "Keeper | None" = None,
+    ) -> None:
         self._classifier = classifier
+        self._keeper = keeper
         self._settings = settings
         self._load = loader
         self._preprocess = Preprocessor(classifier.contract.preprocess)
@@ -143,6 +153,7 @@ class Predictor:
     def _infer(self, item: _Item, options: Options) -> None:
         """Put the predictions into an item, or its error."""
         batch = self._prepared(item, options) if item.error is None else None
+        data = b"" if self._keeper is None else item.data
         item.data = b""
         if batch is None:
             return
@@ -157,6 +168,8 @@ class Predictor:
             known = self._classifier.contract.familiarity
             if known is not None and distances is not None:
                 item.familiarity = known.of(float(distances[0]))
+            if self._keeper is not None:
+                self._offer(self._keeper, data, item, probabilities[0])
         if maps is not None and item.photo is not None:
             from serving.answers import explanation  # seldom asked for
 
@@ -188,17 +201,22 @@ class Predictor:
 
     def _answer(self, item: _Item, options: Options) -> dict[str, Any]:
         because = self._unsure_because(item, options.unsure_below)
+        said = self._said(item.predictions, item, because)
+        return {**said, "timings_ms": item.timings_ms}
+
+    def _said(
+        self, predictions: Sequence[Prediction], item: _Item, because: str | None
+    ) -> dict[str, Any]:
         return {
             "predictions": [
-                {"label": p.label, "probability": round(p.probability, 6)} for p in item.predictions
+                {"label": p.label, "probability": round(p.probability, 6)} for p in predictions
             ],
-            "label": item.predictions[0].label,
+            "label": predictions[0].label,
             "unsure": because is not None,
             **({"unsure_because": because} if because else {}),
             **_rounded(item.familiarity),
             **({"explanation": item.explanation} if item.explanation else {}),
             "model": identity(self._classifier),
-            "timings_ms": item.timings_ms,
         }
 
     def _logged(self, item: _Item) -> dict[str, Any]:

@@ -24,6 +24,11 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")  # RFC 6454, ASCII f
 # What `serving.fetch.urls` accepts as a host: a DNS name without a final dot, or an IP address.
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|[0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*")
 
+# A bucket, and a prefix without what IAM would read as a wildcard or S3's console as a folder "".
+_KEEP_IN = re.compile(
+    r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9_.=-]*)*", re.ASCII
+)
+
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
@@ -87,6 +92,19 @@ def _ports(text: str) -> frozenset[int]:
     if not all(1 <= port <= 65_535 for port in ports):
         raise ValueError("must list ports between 1 and 65535, separated by commas")
     return ports
+
+
+def _keep_in(text: str) -> str:
+    if text and not _KEEP_IN.fullmatch(text):
+        raise ValueError("must be s3://bucket or s3://bucket/prefix, without a / at the end")
+    return text
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError("must be between 0 and 1")
+    return value
 
 
 def _switch(text: str) -> bool:
@@ -159,6 +177,21 @@ class Settings:
         _switch,
         "true or false",
         "Whether each label is a CloudWatch metric, which costs money.",
+    )
+    keep_unsure: str = _setting(
+        "",
+        _keep_in,
+        "S3 URI",
+        "Where unsure photos are kept, s3://bucket/prefix; empty keeps none.",
+    )
+    keep_share: float = _setting(
+        1.0, _share, "share", "Of the unsure photos that an instance meets, the most that it keeps."
+    )
+    keep_timeout_s: float = _setting(
+        2.0,
+        _seconds(0.1, 10),
+        "seconds",
+        "How long a request with unsure photos waits, its answer made, for S3 to keep them.",
     )
 
     @classmethod

@@ -113,6 +113,16 @@ class Telemetry:
         }
         self._write(json.dumps(line))
 
+    def log_unkept(self, request_id: str, detail: str) -> None:
+        """Write why a request's unsure photos were not kept, or not all of them."""
+        line = {
+            "level": "WARNING",
+            "message": "not kept",
+            "request_id": request_id,
+            "detail": detail,
+        }
+        self._write(json.dumps(line))
+
     def log_failure(self, request_id: str, failure: Exception) -> None:
         """Write the traceback of an exception, which no answer shows."""
         import traceback

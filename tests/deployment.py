@@ -47,7 +47,7 @@ def decided(**parameters: str) -> Json:
 
 
 class _Decider:
-    """Resolves Ref to parameters, Fn::If, Fn::Join of lists and conditions; nothing else."""
+    """Resolves Ref to parameters, Fn::If, Fn::Join, Fn::Split and conditions; nothing else."""
 
     def __init__(self, template: Json) -> None:
         self._template = template
@@ -106,6 +106,9 @@ class _Decider:
         if value.keys() == {"Fn::If"}:
             name, yes, no = value["Fn::If"]
             return self._resolved(yes if self._condition(name) else no)
+        if value.keys() == {"Fn::Split"}:
+            delimiter, text = value["Fn::Split"]
+            return str(self._resolved(text)).split(delimiter)
         if value.keys() == {"Fn::Join"}:
             delimiter, parts = value["Fn::Join"]
             parts = self._resolved(parts)
@@ -140,6 +143,7 @@ SWITCHES = {
     "reserved": {"ReservedConcurrency": "5"},
     "cors": {"CorsOrigins": "https://one.example,https://two.example"},
     "photos": {"PhotoArns": "arn:aws:s3:::photos/*,arn:aws:s3:::more-photos/in/*"},
+    "keep": {"KeepUnsure": "s3://kept-photos/unsure", "KeepShare": "0.5"},
     "email": {"AlarmEmail": "someone@example.com"},
     "budget": {"AlarmEmail": "someone@example.com", "MonthlyBudgetUsd": "20"},
     "dashboard": {"Dashboard": "true"},

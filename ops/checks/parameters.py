@@ -23,7 +23,7 @@ _MAX_FUNCTION_NAME = 64  # characters (AWS Lambda API reference, CreateFunction)
 _FRACTIONS = frozenset(
     {
         *("AlarmP99Ms", "ThrottleRatePerSecond", "MonthlyBudgetUsd"),
-        *("ReportConfidence", "ReportUnfamiliarShare"),
+        *("ReportConfidence", "ReportUnfamiliarShare", "KeepShare"),
     }
 )
 _MANY_DOLLARS = 20  # a month, for metrics that few look at

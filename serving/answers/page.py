@@ -13,11 +13,11 @@ from serving.http.events import Response
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
-def response(page: str) -> Response:
+def response(page: str, *, images: str = "blob: data:") -> Response:
     """The page with its Content-Security-Policy (CSP level 3).
 
-    It allows the page's own inline code by hash, images that the page makes itself, and requests to
-    its own origin.
+    It allows the page's own inline code by hash, requests to its own origin, and images from
+    `images`; by default those that the page makes itself.
     """
     hashes: dict[str, list[str]] = {"script": [], "style": []}
     for kind, code in _INLINE.findall(page):
@@ -28,7 +28,7 @@ def response(page: str) -> Response:
             "default-src 'none'",
             f"script-src {' '.join(hashes['script'])}",
             f"style-src {' '.join(hashes['style'])}",
-            "img-src blob: data:",
+            f"img-src {images}",
             "connect-src 'self'",
             "base-uri 'none'",
             "form-action 'none'",

@@ -5,6 +5,7 @@ line: a file with two labels, and a split of no usual name.
 """
 
 import csv
+import io
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +38,51 @@ class _Row:
     label: str
     split: str
     group: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableFormat:
+    """How a table writes its rows; `places` are those of path, label, split and group, or -1."""
+
+    file: Path
+    separator: str
+    line_end: str
+    columns: int
+    places: tuple[int, ...]
+    train: str  # how this table spells the split, empty if it gives none
+
+    def row(self, path: str, label: str) -> bytes:
+        """A line for one more training photo; `path` is relative to the data folder."""
+        cells = [""] * self.columns
+        for place, text in zip(self.places, (path, label, self.train, ""), strict=True):
+            if place >= 0:
+                cells[place] = text
+        line = io.StringIO(newline="")
+        csv.writer(line, delimiter=self.separator, lineterminator=self.line_end).writerow(cells)
+        return line.getvalue().encode()
+
+
+def table_format(root: Path, table: Path) -> TableFormat:
+    """How a table writes its rows.
+
+    Raises:
+        UsageError: the table cannot be read, or lacks a column.
+    """
+    file = _found(root, table)
+    splits = {row.split for row in _rows(file) if row.split}
+    spelled = sorted(split for split in splits if split_named(split) == "train")
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        first = opened.readline()
+    separator = _separator(first)
+    header = next(csv.reader([first], delimiter=separator), [])
+    return TableFormat(
+        file=file,
+        separator=separator,
+        line_end="\r\n" if first.endswith("\r\n") else "\n",
+        columns=len(header),
+        places=tuple(_columns(header, table)),
+        train=next(iter(spelled), "train") if splits else "",
+    )
 
 
 def list_table(root: Path, table: Path) -> Listing:
@@ -85,8 +131,7 @@ def _rows(table: Path) -> Iterator[_Row]:
         with table.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
             file.seek(0)
-            separator = max("\t,;", key=first.count)
-            lines = csv.reader(file, delimiter=separator)
+            lines = csv.reader(file, delimiter=_separator(first))
             columns = _columns(next(lines, []), table)
             for cells in lines:
                 if any(cells):
@@ -99,6 +144,11 @@ def _rows(table: Path) -> Iterator[_Row]:
         ) from error
     except csv.Error as error:
         raise UsageError(f"--table {table} is no CSV or TSV file: {error}.") from error
+
+
+def _separator(first: str) -> str:
+    """What separates the columns, by the table's first line."""
+    return max("\t,;", key=first.count)
 
 
 def _columns(header: list[str], table: Path) -> list[int]:

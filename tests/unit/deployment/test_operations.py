@@ -1,12 +1,15 @@
 """The stack after SAM's translation: permissions, releases and alarms."""
 
 import json
+import re
 
 import pytest
 
 from local.backends import ROOT
 from ops.hook import pretraffic
 from serving import telemetry
+from serving.errors import SettingsError
+from serving.settings import Settings
 from tests import deployment
 from tests.deployment import EVERYTHING, SWITCHES, decided, properties, source, translated
 
@@ -31,7 +34,7 @@ def test_only_statements_that_iam_cannot_narrow_have_a_wildcard():
     assert wildcards.keys() == {
         *("xray:PutTraceSegments", "xray:PutTelemetryRecords"),
         *("lambda:InvokeFunction", "codedeploy:PutLifecycleEventHookExecutionStatus"),
-        "s3:GetObject",
+        *("s3:GetObject", "s3:PutObject"),
     }
     assert [a for a, resource in wildcards.items() if resource == '"*"'] == [
         *("xray:PutTraceSegments", "xray:PutTelemetryRecords"),
@@ -44,6 +47,32 @@ def test_photos_are_read_only_from_the_named_buckets():
     ]
     assert [s["Resource"] for s in reads] == [SWITCHES["photos"]["PhotoArns"].split(",")]
     assert all("s3" not in json.dumps(s) for _, s in statements(decided()))
+
+
+@pytest.mark.parametrize("place", ["kept-photos/unsure/2026", "kept-photos"])
+def test_unsure_photos_may_only_be_put_below_their_prefix(place):
+    policy = statements(decided(KeepUnsure=f"s3://{place}"))
+    ((action, resource),) = [(s["Action"], s["Resource"]) for _, s in policy if "s3" in str(s)]
+    assert action == "s3:PutObject"
+    assert resource["Fn::Sub"] == ["arn:${AWS::Partition}:s3:::${Place}/*", {"Place": place}]
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_taken"),
+    [
+        *(("", True), ("s3://kept", True), ("s3://kept/a-b/c_d=1", True)),
+        *(("s3://kept/", False), ("s3://kept/*", False), ("s3://kept/../x", False)),
+        *(("kept/a", False), ("s3://Kept/a", False), ("s3://kept/a b", False)),
+    ],
+)
+def test_the_template_and_the_function_take_the_same_places(uri, is_taken):
+    pattern = source()["Parameters"]["KeepUnsure"]["AllowedPattern"]
+    assert bool(re.search(pattern, uri)) == is_taken
+    if is_taken:
+        assert Settings.from_env({"KEEP_UNSURE": uri}).keep_unsure == uri
+    else:
+        with pytest.raises(SettingsError, match="KEEP_UNSURE"):
+            Settings.from_env({"KEEP_UNSURE": uri})
 
 
 def test_neither_function_has_a_managed_policy():

@@ -30,6 +30,9 @@ def test_every_setting_is_read_from_its_variable():
         "CORS_ORIGINS": "https://app.example",
         "INFERENCE_THREADS": "3",
         "LABEL_METRICS": "false",
+        "KEEP_UNSURE": "s3://kept/unsure/photos",
+        "KEEP_SHARE": "0.25",
+        "KEEP_TIMEOUT_S": "0.5",
     }
     assert set(environment) == {setting.name.upper() for setting in fields(Settings)}
     assert Settings.from_env(environment) == Settings(
@@ -46,6 +49,9 @@ def test_every_setting_is_read_from_its_variable():
         cors_origins=frozenset({"https://app.example"}),
         inference_threads=3,
         label_metrics=False,
+        keep_unsure="s3://kept/unsure/photos",
+        keep_share=0.25,
+        keep_timeout_s=0.5,
     )
 
 
@@ -81,6 +87,15 @@ def test_every_setting_is_read_from_its_variable():
         ("CORS_ORIGINS", "https://example.com/path"),
         ("INFERENCE_THREADS", "65"),
         ("LABEL_METRICS", "no"),
+        ("KEEP_UNSURE", "kept"),
+        ("KEEP_UNSURE", "https://kept.s3.amazonaws.com/unsure"),
+        ("KEEP_UNSURE", "s3://kept/unsure/"),
+        ("KEEP_UNSURE", "s3://kept/*"),
+        ("KEEP_UNSURE", "s3://kept/../other"),
+        ("KEEP_SHARE", "1.1"),
+        ("KEEP_SHARE", "nan"),
+        ("KEEP_SHARE", ""),
+        ("KEEP_TIMEOUT_S", "0"),
     ],
 )
 def test_a_bad_value_stops_the_function_and_names_its_variable(variable, value):
@@ -121,7 +136,7 @@ def shown(value) -> str:
         return ",".join(str(item) for item in sorted(value)) or "(none)"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value) or "(none)"
 
 
 def test_the_documented_table_equals_the_class():
