@@ -1,5 +1,5 @@
 """`python -m local serve` runs the bundle on this machine until Ctrl-C; `demo` tries it once;
-`classify` answers for every photo below a folder, `review` shows a page on which a person labels photos.
+`classify` answers for every photo below a folder, `review` shows a page to label photos on.
 
 Exit status: 0 done, 1 it failed, 2 wrong usage.
 """

@@ -177,6 +177,17 @@ class Predictor:
                 label = item.predictions[0].label
                 item.explanation = explanation.of(label, maps[0], item.photo)
 
+    def _offer(
+        self, keeper: "Keeper", data: bytes, item: _Item, probabilities: NDArray[np.float64]
+    ) -> None:
+        """Have a photo kept if the model is unsure of it, whatever threshold the request sets."""
+        from serving.keep import MAX_LABELS
+
+        contract = self._classifier.contract
+        if because := self._unsure_because(item, contract.unsure_below):
+            top = self._classifier.top_k(probabilities, MAX_LABELS)
+            keeper.offer(data, self._said(top, item, because))
+
     def _prepared(self, item: _Item, options: Options) -> NDArray[np.float32] | None:
         """The image as a (1, 3, H, W) batch; None if that failed and the item has its error.
 

@@ -13,15 +13,17 @@ from selenium.webdriver.common.keys import Keys
 from serving.app import App
 from serving.model.classifier import Classifier
 from serving.settings import Settings
+from tests.browser import NEEDS_CHROMIUM
 from tests.conftest import no_fetch
 from tests.drawn import encoded
 from tests.e2e.review.test_page import Page
-from tests.e2e.test_page import chromium, pytestmark  # noqa: F401 - fixture, and what it needs
 from tests.invocations import answer, event
 from tests.reviewing import reviewing
 from tests.small_recipes import small_steps, write_recipe
 from train.photos.folders import list_folder
 from train.recipes.build import BuildConfig, build
+
+pytestmark = NEEDS_CHROMIUM
 
 COLOURS = {"blue": (20, 30, 220), "green": (10, 200, 30), "red": (230, 20, 10)}
 NEW, NEW_COLOUR = "yellow", (240, 220, 20)
@@ -61,7 +63,7 @@ def answers(app: App, photos: list[bytes]) -> list[dict[str, object]]:
 
 @pytest.mark.slow
 def test_the_loop_makes_the_model_sure_of_what_it_was_unsure_of(
-    chromium,  # noqa: F811
+    chromium,
     monkeypatch,
     tmp_path,
 ):

@@ -8,10 +8,12 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.e2e.test_page import SCREENSHOTS, WAIT_S, chromium, pytestmark  # noqa: F401 - fixtures
+from tests.browser import NEEDS_CHROMIUM, SCREENSHOTS, WAIT_S
 from tests.photo_folder import write_photo
 from tests.reviewing import reviewing
 from train.photos.folders import list_folder
+
+pytestmark = NEEDS_CHROMIUM
 
 EVIL = "<img src=x onerror=document.title='pwned'>"
 
@@ -65,7 +67,7 @@ def unsure(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def page(chromium, data, unsure):  # noqa: F811
+def page(chromium, data, unsure):
     """The page of a review of four photos; at the end, the browser must have no complaint."""
     chromium.set_window_size(1_100, 900)
     chromium.get_log("browser")
@@ -175,7 +177,7 @@ def test_a_name_that_is_refused_is_told_and_nothing_moves(page, data):
     assert reviewed(data) == []
 
 
-def test_names_are_text_and_nothing_else(chromium, data, unsure, tmp_path):  # noqa: F811
+def test_names_are_text_and_nothing_else(chromium, data, unsure, tmp_path):
     table = tmp_path / "labels.csv"
     table.write_text(f"path,label\nblue/0.jpg,{EVIL}\nred/0.jpg,red\n")
     (unsure / "0.jpg").rename(unsure / f"{EVIL.replace('/', '')}.jpg")
@@ -211,7 +213,7 @@ def test_another_page_cannot_decide_even_if_it_knew_the_address(page, data, tmp_
     page.driver.get_log("browser")  # its complaints are about the other page
 
 
-def test_a_review_that_was_ended_says_that_nothing_is_lost(chromium, data, unsure):  # noqa: F811
+def test_a_review_that_was_ended_says_that_nothing_is_lost(chromium, data, unsure):
     with reviewing(unsure, data) as server:
         page = Page(chromium, server.url)
     page.press("1")
