@@ -123,7 +123,8 @@ class Bulk:
 
         Each thread has its own photo, as in `serving.predict`; fetching goes on meanwhile.
         """
-        threads, timeout_s = self._settings.inference_threads, self._settings.fetch_timeout_s
+        threads = max(1, self._settings.inference_threads)
+        timeout_s = self._settings.fetch_timeout_s
 
         def fetch(photo: Photo) -> bytes:
             return self._fetcher.read(*photo, timeout_s=timeout_s)

@@ -20,7 +20,8 @@ MAX_SHARDS = 80_000
 _AT_ONCE = 16  # requests to S3, each of some 30 ms
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")  # with a run's time, Step Functions takes up to 80
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True, slots=True)

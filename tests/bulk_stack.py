@@ -181,7 +181,10 @@ def in_moto(classifier: Classifier, monkeypatch: Any, seed: int) -> Iterator[Fai
 
     credentials(monkeypatch)
     function = Failing(classifier, seed)
-    config = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
+    config: Any = {
+        "stepfunctions": {"execute_state_machine": True},
+        "lambda": {"use_docker": False},
+    }
     invoke = "moto.awslambda_simple.models.LambdaSimpleBackend.invoke"
     monkeypatch.setattr(invoke, lambda *words: function.invoke(*words))
     # moto knows no children of a Map Run, and fails when it is asked for them.

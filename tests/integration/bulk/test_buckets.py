@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import boto3
 import pytest
@@ -67,6 +68,8 @@ def test_each_photo_has_the_handlers_answer_once_though_children_fail(
         function.share = 0.8
         words = [*listed(photos, tmp_path), "--shard-photos", str(count // 20)]
         assert main(["start", STACK, *words, "--job", "first"]) == 1
+        counts = re.findall(r"(\d+) of 20 shards, 0 running, (\d+) failed", capsys.readouterr().out)
+        assert sum(map(int, counts[-1])) == 20
         assert main(["collect", STACK, "first", "--out", str(out)]) == 1
         assert "start the job again" in capsys.readouterr().out
         started_until_done([], capsys)

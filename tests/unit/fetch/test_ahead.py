@@ -24,7 +24,12 @@ def test_threads_get_each_file_once():
 
 def test_no_more_files_are_held_than_may_be():
     begun = []
-    with Ahead(lambda n: begun.append(n) or b"x", range(100), at_once=3) as ahead:
+
+    def fetch(number):
+        begun.append(number)
+        return b"x"
+
+    with Ahead(fetch, range(100), at_once=3) as ahead:
         ahead("0", timeout_s=1)
     assert len(begun) <= 3
 
