@@ -5,12 +5,13 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ops.bill import FIGURES, PRICES, compute_dollars
 
-MEMORIES_MB = (1_769, 3_538, 7_076)  # one, two and four vCPUs
+MEMORIES_MB = (1_024, 1_769, 3_538)  # less than one vCPU, one and two
 CONCURRENT = (100, 1_000)
 SHARD_PHOTOS = 500
 _MB_PER_VCPU = 1_769
@@ -42,42 +43,43 @@ def transition_dollars(shards: int) -> float:
     return shards * TRANSITIONS_PER_SHARD / 1e6 * price
 
 
-def cpu_ms(figures: Path = FIGURES) -> dict[str, float]:
-    """A photo's time on one vCPU by its size, from S3 to its row (benchmarks/bulk.py)."""
-    measured: dict[str, float] = json.loads((figures / "bulk.json").read_text())["measured"][
-        "cpu_ms"
-    ]
-    return measured
+def measured(figures: Path = FIGURES) -> dict[str, dict[str, float]]:
+    """Photos a second of one function by a photo's size, then by vCPUs (benchmarks/bulk.py)."""
+    content = json.loads((figures / "bulk.json").read_text())
+    rates: dict[str, dict[str, float]] = content["measured"]["photos_per_s"]
+    return rates
 
 
-def photos_per_s(ms: float, memory_mb: int, concurrent: int) -> float:
-    """All children together, each of its vCPUs with a photo of its own."""
-    return concurrent * (memory_mb // _MB_PER_VCPU) * 1000 / ms
+def photos_per_s(rates: Mapping[str, float], memory_mb: int) -> float:
+    """One function's; with less than a vCPU that share of it."""
+    vcpus = memory_mb / _MB_PER_VCPU
+    return rates["1"] * vcpus if vcpus < 1 else rates[str(int(vcpus))]
 
 
-def million_dollars(ms: float, memory_mb: int, architecture: str = "x86_64") -> float:
+def million_dollars(per_s: float, memory_mb: int, architecture: str = "x86_64") -> float:
     """A million photos: Lambda, Step Functions, and S3's requests for photos and shards."""
     shards = _MILLION // SHARD_PHOTOS
-    seconds = _MILLION * ms / 1000 / (memory_mb // _MB_PER_VCPU)
     rates = PRICES["s3"]
     # For each shard its list and its answers are looked for; the list and the answers are written.
     s3 = (_MILLION + 2 * shards) / 1e6 * rates["million_gets"]
     s3 += 2 * shards / 1e6 * rates["million_puts"]
-    return shard_dollars(shards, seconds, Machine(memory_mb, architecture)) + s3
+    machine = Machine(memory_mb, architecture)
+    return float(shard_dollars(shards, _MILLION / per_s, machine) + s3)
 
 
 def table(figures: Path = FIGURES) -> str:
     """A row for each size of photo and of memory."""
     lines = [
-        "| photo | memory, MB | vCPUs | ms each | photos/s, 100 at once | photos/s, 1,000 at once |"
+        "| photo | memory, MB | photos/s, one | photos/s, 100 at once | photos/s, 1,000 at once |"
         " million, $ |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, ms in cpu_ms(figures).items():
+    for name, rates in measured(figures).items():
         for memory_mb in MEMORIES_MB:
-            rates = [f"{photos_per_s(ms, memory_mb, count):,.0f}" for count in CONCURRENT]
-            cells = [name, f"{memory_mb:,}", str(memory_mb // _MB_PER_VCPU), f"{ms:.1f}", *rates]
-            lines.append(f"| {' | '.join(cells)} | {million_dollars(ms, memory_mb):.2f} |")
+            one = photos_per_s(rates, memory_mb)
+            speeds = " | ".join(f"{one * count:,.0f}" for count in (1, *CONCURRENT))
+            dollars = million_dollars(one, memory_mb)
+            lines.append(f"| {name} | {memory_mb:,} | {speeds} | {dollars:.2f} |")
     return "\n".join(lines)
 
 
