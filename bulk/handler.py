@@ -39,9 +39,10 @@ Row = dict[str, Any]
 
 # Files that wait in memory for each vCPU: enough to hide S3's latency, and at most 160 MB.
 _AHEAD_PER_THREAD = 8
-# Kept for the photos that are being decoded, and for writing the answers.
-_RESERVE_S, _RESERVE_SHARE = 30.0, 0.25
-_S3_ATTEMPTS = 5
+# Kept for the photos that are being fetched and decoded, and for writing the answers.
+_RESERVE_S, _RESERVE_SHARE = 10.0, 0.25
+# S3 answers 503 while it makes room for more readers. With its pauses, this takes half a minute.
+_S3_ATTEMPTS, _S3_TIMEOUT_S = 8, 10.0
 _SERVER_ERROR = 500
 
 
@@ -106,7 +107,8 @@ class Bulk:
             BotoCoreError, ClientError: S3 refuses the list or the answers.
         """
         started = time.monotonic()
-        ends_at = started + remaining_s - min(_RESERVE_S, remaining_s * _RESERVE_SHARE)
+        reserve_s = min(_RESERVE_S + self._settings.fetch_timeout_s, remaining_s * _RESERVE_SHARE)
+        ends_at = started + remaining_s - reserve_s
         if isinstance(event, Mapping) and isinstance(event.get("Records"), list):
             answer, rows = self._messages(event["Records"], request_id, ends_at)
         elif isinstance(event, Mapping) and {"photos", "answers"} <= event.keys():
@@ -262,8 +264,8 @@ def _bulk() -> Bulk:
     """From the function's environment, at its first event."""
     settings = Settings.from_env(os.environ)
     config = Config(
-        connect_timeout=settings.fetch_timeout_s,
-        read_timeout=settings.fetch_timeout_s,
+        connect_timeout=_S3_TIMEOUT_S,
+        read_timeout=_S3_TIMEOUT_S,
         max_pool_connections=settings.inference_threads * _AHEAD_PER_THREAD,
         retries={"mode": "standard", "total_max_attempts": _S3_ATTEMPTS},
     )
