@@ -26,9 +26,10 @@ RUN PYTHONOPTIMIZE=2 python -m pip install --no-cache-dir --no-deps --require-ha
 
 COPY lambda_function.py .
 COPY serving serving
+COPY bulk/handler.py bulk/
 COPY model model
 # Loading a model that is optimised already takes two thirds of the time.
-RUN python -m compileall -q lambda_function.py serving \
+RUN python -m compileall -q lambda_function.py serving bulk \
     && python -m serving.model.optimize model/classifier.onnx
 
 # Keep the memory that a request frees for the next one. By default, glibc maps large blocks again for
@@ -37,4 +38,5 @@ RUN python -m compileall -q lambda_function.py serving \
 # See mallopt(3); local/backends.py has the same.
 ENV MALLOC_MMAP_THRESHOLD_=4194304 MALLOC_TRIM_THRESHOLD_=33554432
 
+# The function of bulk/template.yaml runs bulk.handler.lambda_handler instead.
 CMD ["lambda_function.lambda_handler"]

@@ -100,7 +100,7 @@ lint-deploy: $(LINT_VENV)/.lint  ## lint the image, its stacks and the workflows
 	$(LINT_VENV)/bin/hadolint Dockerfile
 	$(LINT_VENV)/bin/actionlint
 	$(LINT_VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	$(LINT_VENV)/bin/checkov --config-file .checkov.yaml --file template.yaml Dockerfile ops/pipeline-role.yaml
+	$(LINT_VENV)/bin/checkov --config-file .checkov.yaml --file template.yaml bulk/template.yaml Dockerfile ops/pipeline-role.yaml
 
 types: $(VENV)/.tests
 	$(BIN)/mypy

@@ -44,12 +44,17 @@ class S3Fetcher:
         match = _URI.fullmatch(url.lstrip().rstrip("\r\n"))
         if match is None:
             raise InvalidRequestError("The field 's3' must be of the form s3://bucket/key.")
-        return in_time(lambda: self._download(match[1], match[2]), timeout_s)
+        return self.read(match[1], match[2], timeout_s=timeout_s)
 
-    def _download(self, bucket: str, key: str) -> bytes:
+    def read(self, bucket: str, key: str, version: str = "", *, timeout_s: float) -> bytes:
+        """Like a call, for an object by its names; an empty version is the newest."""
+        return in_time(lambda: self._download(bucket, key, version), timeout_s)
+
+    def _download(self, bucket: str, key: str, version: str) -> bytes:
         max_bytes = self._settings.fetch_max_bytes
+        which = {"Bucket": bucket, "Key": key, **({"VersionId": version} if version else {})}
         try:
-            answer = self._made_client().get_object(Bucket=bucket, Key=key)
+            answer = self._made_client().get_object(**which)
             with answer["Body"] as stream:
                 length = answer.get("ContentLength") or 0
                 _check_size(length, max_bytes)

@@ -51,7 +51,7 @@ def test_the_image_decodes_every_common_format(container):
 
 
 def test_the_image_holds_the_service_and_its_model(files):
-    own = {p for p in files if p.parts[0] in ("lambda_function.py", "serving", "model")}
+    own = {p for p in files if p.parts[0] in ("lambda_function.py", "serving", "bulk", "model")}
     assert PurePosixPath("lambda_function.py") in own
     assert {p.name for p in own if p.parts[0] == "model"} == {
         "classifier.onnx",
@@ -60,7 +60,7 @@ def test_the_image_holds_the_service_and_its_model(files):
     code = {p.as_posix() for p in own if p.suffix == ".py"}
     assert not {p for p in own if p.suffix == ".toml"}
     there = {p.relative_to(ROOT).as_posix() for p in (ROOT / "serving").rglob("*.py")}
-    assert code == there | {"lambda_function.py"}
+    assert code == there | {"lambda_function.py", "bulk/handler.py"}
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,9 @@ def test_the_model_in_the_image_is_optimised_and_keeps_its_version():
     code = "from lambda_function import classifier as c; print(c.is_optimized, c.version)"
     plain = Classifier.load(ROOT / "model" / "classifier.onnx")
     assert run(*shell, code).strip() == f"True {plain.version}"
+
+
+def test_the_image_can_run_the_bulk_handler_instead():
+    shell = ("docker", "run", "--rm", "--entrypoint", "python", backends.IMAGE, "-c")
+    code = "from bulk.handler import lambda_handler as h; print(h.__name__)"
+    assert run(*shell, code).strip() == "lambda_handler"

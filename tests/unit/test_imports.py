@@ -31,6 +31,15 @@ MAY_IMPORT = {
     "serving.predict": (*BASE, *WORK, *HTTP, "serving.keep"),
     "serving.app": (*BASE, *WORK, *HTTP, "serving.telemetry", "serving.keep", "serving.predict"),
     "lambda_function": ("serving.settings", "serving.model", "serving.fetch", "serving.app"),
+    "bulk.handler": (*BASE, *WORK, *HTTP, "serving.telemetry", "serving.predict"),
+    **dict.fromkeys(("bulk.jobs", "bulk.sources"), ()),
+    "bulk.bill": ("ops",),
+    "bulk.collect": ("bulk.jobs",),
+    "bulk.runs": ("bulk.bill", "bulk.jobs"),
+    "bulk.__main__": (
+        *(f"bulk.{n}" for n in ("bill", "collect", "jobs", "runs", "sources")),
+        "ops",
+    ),
     **dict.fromkeys(TRAIN_BASE[1:], TRAIN_BASE),
     "train.__main__": (*TRAIN_BASE, "serving.errors"),
     "train.photos": (*TRAIN_BASE, *SERVING),
@@ -42,13 +51,23 @@ MAY_IMPORT = {
     "train.export": (*TRAIN_BASE, *SERVING, *AFTER_FIT),
     "train.recipes": (*TRAIN_BASE, *SERVING, *AFTER_FIT, "train.sweep", "train.export"),
 }
-OURS = ("serving", "train", "local", "ops", "samples", "benchmarks", "tests", "lambda_function")
+OURS = (
+    "serving",
+    "train",
+    "bulk",
+    "local",
+    "ops",
+    "samples",
+    "benchmarks",
+    "tests",
+    "lambda_function",
+)
 
 
 def room_of(module: str) -> str:
     """`serving.http.events` -> `serving.http`; a module of another package is its package's."""
     package, *rest = module.split(".")
-    return f"{package}.{rest[0]}" if package in ("serving", "train") and rest else package
+    return f"{package}.{rest[0]}" if package in ("serving", "train", "bulk") and rest else package
 
 
 def files_of(room: str) -> list[Path]:
@@ -92,7 +111,7 @@ def test_in_train_only_predict_fetches():
 
 @pytest.mark.parametrize(
     ("package", "elsewhere"),
-    [("serving", {"lambda_function"}), ("train", set())],
+    [("serving", {"lambda_function"}), ("train", set()), ("bulk", set())],
 )
 def test_every_module_is_in_a_room(package, elsewhere):
     rooms = {

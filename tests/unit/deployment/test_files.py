@@ -53,4 +53,5 @@ def test_the_docker_context_is_denied_but_for_what_the_image_needs():
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = {line[1:] for line in lines if line.startswith("!")}
     assert "*" in lines
-    assert allowed == {"requirements.txt", "lambda_function.py", "serving", "model/classifier.onnx"}
+    ours = {"lambda_function.py", "serving", "bulk/handler.py"}
+    assert allowed == {"requirements.txt", *ours, "model/classifier.onnx"}

@@ -44,6 +44,14 @@ def test_an_object_comes_back_as_it_is(client):
     assert stubbed(client)("s3://my-bucket/a/b c.jpg", timeout_s=5) == b"picture"
 
 
+def test_a_version_of_an_object_may_be_named(client):
+    stub = Stubber(client)
+    answer = {"Body": StreamingBody(BytesIO(b"picture"), 7), "ContentLength": 7}
+    stub.add_response("get_object", answer, {"Bucket": "my-bucket", "Key": "a", "VersionId": "v1"})
+    stub.activate()
+    assert S3Fetcher(SETTINGS, client).read("my-bucket", "a", "v1", timeout_s=5) == b"picture"
+
+
 def test_a_request_may_name_an_object(client, classifier, red_jpeg):
     app = App(classifier, SETTINGS, no_fetch, stubbed(client, red_jpeg, "red.jpg"))
     assert app.handle({"s3": "s3://my-bucket/red.jpg"}, "request-1")["label"] == "red"
