@@ -21,7 +21,7 @@ from tests.drawn import encoded
 from train.photos.folders import list_folder
 from train.photos.tables import list_table
 
-PHOTOS = 60
+PHOTOS = 40
 LABELS = ("blue", "red", "hat", "new one", None)
 
 
@@ -30,7 +30,7 @@ class Review:
 
     def __init__(self, *words: str) -> None:
         self._command = [sys.executable, "-m", "local", "review", *words, "--port", "0"]
-        self.kills = 0
+        self.kills, self.took_s = 0, 0.0
         self._start()
 
     def _start(self) -> None:
@@ -59,6 +59,7 @@ class Review:
     def ask(self, path: str, body: Any = None, within_s: float = 20) -> dict[str, Any] | None:
         """The answer; None if it did not come in time, and the review was killed and restarted."""
         connection = HTTPConnection("127.0.0.1", self._place.port or 0, timeout=20)
+        started = time.perf_counter()
         try:
             origin = {"origin": f"http://{self._place.netloc}", "content-type": "application/json"}
             sent = None if body is None else json.dumps(body)
@@ -73,6 +74,7 @@ class Review:
             return None
         finally:
             connection.close()
+        self.took_s = time.perf_counter() - started
         return answer
 
 
@@ -95,18 +97,16 @@ def draw(tmp_path: Path) -> dict[str, bytes]:
 def all_decided(review: Review, choose: random.Random) -> dict[str, str | None]:
     """Decide all photos, with kills; the label of each, as the review's own answers say."""
     wanted: dict[str, str | None] = {}
-    review.ask("state")  # the first takes longer
-    started = time.perf_counter()
-    review.ask("undo", {})  # of nothing, which takes half of what a decision takes
-    usual_s = 2 * (time.perf_counter() - started)
     while (state := review.ask("state")) is None or state["photo"] is not None:
         assert state is not None
         assert state["done"] == len(wanted)
         photo, label = state["photo"]["id"], choose.choice(LABELS)
         is_undo = bool(wanted) and choose.random() < 0.15
         path, body = ("undo", {}) if is_undo else ("decide", {"photo": photo, "label": label})
-        # Whether it was done when it was killed, the review that was begun again says.
-        answer = review.ask(path, body, choose.uniform(0.1, 2) * usual_s) or review.ask("state")
+        # A decision takes about twice as long as the state took. Whether it was done when it was
+        # killed, the review that was begun again says.
+        within_s = choose.uniform(0.1, 5) * review.took_s
+        answer = review.ask(path, body, within_s) or review.ask("state")
         assert answer is not None
         assert "message" not in answer, answer
         if is_undo and answer["done"] == len(wanted) - 1:
