@@ -12,10 +12,10 @@ from serving.model.preprocess import PreprocessSpec, normalize
 from serving.settings import Settings
 from train.errors import CheckFailedError, UsageError, require
 from train.evaluate.predict import naming, read_image
-from train.photos.collection import collect
-from train.photos.findings import find_all, refuse
+from train.photos.collection import collect, overview
+from train.photos.findings import counted, find_all, listed
 from train.photos.pixels import file_pixels
-from train.photos.summary import counted, listed, overview
+from train.photos.splits import refuse
 from train.reading import MAX_PIXELS, DataConfig
 
 
@@ -39,6 +39,8 @@ class InspectConfig:
     """Photos with more pixels are not read."""
     cache: Path = Path(".cache/photos")
     """Folder of what is known of photos; safe to delete."""
+    rehash: bool = False
+    """Read every photo again, also those of unchanged size and time."""
     show: int = 20
     """Lines to print for each kind of finding; the rest are counted."""
 
@@ -66,6 +68,7 @@ def inspect(config: InspectConfig) -> None:
         group_by=config.group_by,
         max_pixels=config.max_pixels,
         cache=config.cache,
+        rehash=config.rehash,
     )
     collection = collect(data)
     findings = find_all(collection)

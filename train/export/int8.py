@@ -31,7 +31,7 @@ from onnxruntime.quantization import (
 
 from serving.model.preprocess import PreprocessSpec, normalize
 from train.export.bias_correction import correct_biases, layer_means
-from train.photos.pixels import Pixels
+from train.photos.pixels import PhotoPixels
 
 Method = Literal["minmax", "percentile", "entropy"]
 Weights = Literal["eight", "seven", "paired"]
@@ -86,7 +86,9 @@ def recipes(
 class Quantizer:
     """Makes candidates of one float32 file; activation ranges are measured once per method."""
 
-    def __init__(self, float32: Path, spec: PreprocessSpec, pixels: Pixels, folder: Path) -> None:
+    def __init__(
+        self, float32: Path, spec: PreprocessSpec, pixels: PhotoPixels, folder: Path
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._spec, self._pixels = folder, spec, pixels
         self._prepared = folder / "prepared.onnx"
@@ -146,7 +148,7 @@ def _stride(photos: int) -> int:
 class _Photos(CalibrationDataReader):  # type: ignore[misc]
     """Calibration photos as the network's input, one after another."""
 
-    def __init__(self, name: str, spec: PreprocessSpec, pixels: Pixels) -> None:
+    def __init__(self, name: str, spec: PreprocessSpec, pixels: PhotoPixels) -> None:
         self._name, self._spec, self._pixels = name, spec, pixels
         self.set_range(0, len(pixels))
 

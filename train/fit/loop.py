@@ -45,7 +45,7 @@ def fit(config: FitConfig) -> None:
 
     # The photos. The first process fills the cache, the others read it.
     with accelerator.main_process_first():
-        manifest, training, choosing = splits.divide(config.data)
+        manifest, training, choosing = splits.divide(config.data, loaders.cached_for(config))
     config = replace(config, data=splits.measured(config.data, training))
     classes = manifest.classes
     spec = preprocessing(config.network.backbone, config.network.input_px, config.data.levels)
