@@ -31,7 +31,7 @@ from onnxruntime.quantization import (
 
 from serving.model.preprocess import PreprocessSpec, normalize
 from train.export.bias_correction import correct_biases, layer_means
-from train.photos.pixels import PhotoPixels
+from train.photos.pixels import PixelRows
 
 Method = Literal["minmax", "percentile", "entropy"]
 Weights = Literal["eight", "seven", "paired"]
@@ -87,7 +87,7 @@ class Quantizer:
     """Makes candidates of one float32 file; activation ranges are measured once per method."""
 
     def __init__(
-        self, float32: Path, spec: PreprocessSpec, pixels: PhotoPixels, folder: Path
+        self, float32: Path, spec: PreprocessSpec, pixels: PixelRows, folder: Path
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._spec, self._pixels = folder, spec, pixels
@@ -148,7 +148,7 @@ def _stride(photos: int) -> int:
 class _Photos(CalibrationDataReader):  # type: ignore[misc]
     """Calibration photos as the network's input, one after another."""
 
-    def __init__(self, name: str, spec: PreprocessSpec, pixels: PhotoPixels) -> None:
+    def __init__(self, name: str, spec: PreprocessSpec, pixels: PixelRows) -> None:
         self._name, self._spec, self._pixels = name, spec, pixels
         self.set_range(0, len(pixels))
 

@@ -22,14 +22,11 @@ from train.networks.features import cached_features
 from train.photos.collection import Specs
 from train.photos.folders import SPLITS
 from train.photos.manifest import Labels, Manifest
-from train.photos.pixels import PhotoPixels, Pixels, cached_pixels, cores
+from train.photos.pixels import PhotoPixels, PixelRows, cached_pixels, cores
 from train.reading import OWN_RANGE
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
 """Batches of photos or of their features, and their labels."""
-
-# Photos as names of files, or in memory: (N, H, W, 3) uint8.
-Photos = PhotoPixels | Pixels
 
 # (variant, index): which photo, and which of its random variants. The variant is the epoch, unless
 # the photo comes again in the same one.
@@ -42,7 +39,7 @@ _VARIANTS = 2**32
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
     """Augmented photos at a training size; each variant is drawn from (seed, variant, index)."""
 
-    def __init__(self, pixels: Photos, labels: Labels, transform: v2.Compose, seed: int) -> None:
+    def __init__(self, pixels: PixelRows, labels: Labels, transform: v2.Compose, seed: int) -> None:
         self._pixels = pixels  # (N, H, W, 3)
         self._labels = torch.from_numpy(labels)
         self._transform = transform
@@ -188,7 +185,7 @@ def choosing_loader(
 
 
 def photo_loader(
-    config: FitConfig, pixels: Photos, labels: Labels, size_px: int, order: EpochOrder
+    config: FitConfig, pixels: PixelRows, labels: Labels, size_px: int, order: EpochOrder
 ) -> Batches:
     """Augmented training batches: ((B, 3, size_px, size_px) uint8, (B,) int64)."""
     transform = augmentation(config.augment, size_px, config.flip)
@@ -202,7 +199,7 @@ def photo_loader(
     )
 
 
-def worker_count(config: FitConfig, pixels: Photos) -> int:
+def worker_count(config: FitConfig, pixels: PixelRows) -> int:
     """How many processes read photos: one a core, at most 8 if they need not decode."""
     if config.data.workers >= 0:
         return config.data.workers
@@ -218,7 +215,7 @@ def feature_loader(
 
 
 def evaluation_loader(
-    inputs: Tensor | Photos, labels: Labels, *, batch: int = 64, workers: int = 0
+    inputs: Tensor | PixelRows, labels: Labels, *, batch: int = 64, workers: int = 0
 ) -> Batches:
     """All inputs once, in order: pixels ((B, 3, H, W) uint8) or features ((B, F)), with labels."""
     if isinstance(inputs, Tensor):
@@ -231,7 +228,7 @@ def evaluation_loader(
 class _WholePhotos(Dataset[tuple[Tensor, Tensor]]):
     """Photos as they are evaluated, read one at a time so that the cache stays on disk."""
 
-    def __init__(self, pixels: Photos, labels: Labels) -> None:
+    def __init__(self, pixels: PixelRows, labels: Labels) -> None:
         self._pixels = pixels  # (N, H, W, 3)
         self._labels = torch.from_numpy(labels)
 

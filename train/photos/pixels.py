@@ -21,7 +21,7 @@ from train.photos.manifest import Manifest
 from train.photos.scan import File, absolute, kind_of, read_files, row_bytes
 from train.store import Files, Place, Store
 
-__all__ = ["PhotoPixels", "Pixels", "cached_pixels", "file_pixels", "in_batches"]
+__all__ = ["PhotoPixels", "PixelRows", "Pixels", "cached_pixels", "file_pixels", "in_batches"]
 
 
 def cores() -> int:
@@ -97,6 +97,10 @@ class PhotoPixels:
             except RequestError as error:
                 raise_if_passing(error)
                 raise TrainError(f"{printable(path)}: {fault_of(error)}.") from error
+
+
+PixelRows = Pixels | PhotoPixels
+"""Pixels of N photos, (N, H, W, 3) uint8: in memory, or as names of files."""
 
 
 def in_batches(pixels: PhotoPixels, size: int) -> Iterator[Pixels]:

@@ -11,7 +11,7 @@ from benchmarks.harness.results import read
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["handlers", "inference", "tail", "batch", "training"])
+@pytest.mark.parametrize("name", ["handlers", "inference", "tail", "batch", "training", "photos"])
 def test_a_trial_measures_each_row_that_has_a_goal(name: str, tmp_path: Path):
     importlib.import_module(f"benchmarks.{name}").main(["--quick", "--out", str(tmp_path)])
     found = read(name, tmp_path)

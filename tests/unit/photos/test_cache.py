@@ -1,0 +1,320 @@
+"""What is read and decoded when photos change, what the cache keeps, and what workers hold."""
+
+import hashlib
+import os
+import pickle
+import shutil
+import sqlite3
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from serving.model.preprocess import PreprocessSpec
+from tests.drawn import encoded, picture
+from tests.photo_folder import manifest_of, write_photo, write_photos
+from tests.training import tiny_config
+from train.config import FitConfig
+from train.errors import TrainError
+from train.fit.augmentation import augmentation
+from train.fit.loaders import AugmentedPhotos, cached_for
+from train.networks.features import cached_features
+from train.photos import contents, splits
+from train.photos.collection import collect
+from train.photos.contents import examine
+from train.photos.manifest import Manifest, Photo
+from train.photos.pixels import PhotoPixels, cached_pixels
+from train.photos.scan import kind_of
+from train.reading import MAX_PIXELS, DataConfig
+from train.recipes.photos import look_at
+from train.store import Store
+
+SPEC = PreprocessSpec(height_px=32, width_px=24)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Ten photos a class in train and in validation."""
+    return write_photos(tmp_path / "photos", 10)
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many files were read, and how many decoded."""
+    counts: Counter[str] = Counter()
+    read, decode = Path.read_bytes, contents.decode_scaled
+
+    def reading(path: Path) -> bytes:
+        counts["read"] += 1
+        return read(path)
+
+    def decoding(data: bytes, **wanted):
+        counts["decoded"] += 1
+        return decode(data, **wanted)
+
+    monkeypatch.setattr(Path, "read_bytes", reading)
+    monkeypatch.setattr(contents, "decode_scaled", decoding)
+    return counts
+
+
+def prepared(config: FitConfig) -> tuple[PhotoPixels, PhotoPixels]:
+    """What a build does before it trains: its photos to train on, and to choose on."""
+    specs = cached_for(config)
+    look_at(config.data, {"fit": config.data}, specs)
+    _, training, choosing = splits.divide(config.data, specs)
+    assert choosing is not None
+    return (
+        cached_pixels(training, specs["train"], config.data.cache),
+        cached_pixels(choosing, specs["validation"], config.data.cache),
+    )
+
+
+def test_one_more_of_two_thousand_photos_is_read_and_decoded_once(
+    tmp_path: Path, done: Counter[str]
+):
+    ground = np.random.default_rng(0).integers(0, 256, (2001, 6, 8, 3), np.uint8)
+    for number, pixels in enumerate(ground):
+        image = picture(width_px=8, height_px=6)
+        image.frombytes(pixels.tobytes())
+        file = tmp_path / "photos" / ("red", "blue")[number % 2] / f"{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encoded(image.resize((40, 30))))
+    last = file.rename(tmp_path / "last.jpg")
+    config = tiny_config(tmp_path / "photos", tmp_path / "cache", tmp_path / "run")
+    prepared(config)
+    assert done == {"read": 2000, "decoded": 2000}
+    done.clear()
+    prepared(config)
+    assert not done
+    last.rename(file)
+    training, choosing = prepared(config)
+    assert done == {"read": 1, "decoded": 1}
+    assert training.is_cached
+    assert choosing.is_cached
+
+
+def test_another_size_adds_its_pixels_and_touches_no_others(folder: Path, done: Counter[str]):
+    manifest, cache = manifest_of(folder, "train"), folder.with_name("cache")
+    cached_pixels(manifest, SPEC, cache)
+    before = {file: file.read_bytes() for file in (cache / "shards").rglob("*.*") if file.is_file()}
+    cached_pixels(manifest, replace(SPEC, height_px=40), cache)
+    done.clear()
+    for spec in (SPEC, replace(SPEC, height_px=40)):
+        assert cached_pixels(manifest, spec, cache).is_cached
+    assert not done
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_photos_that_are_gone_leave_the_cache_and_the_others_stay(folder: Path, done: Counter[str]):
+    cache = folder.with_name("cache")
+    before = cached_pixels(manifest_of(folder, "train"), SPEC, cache)
+    names = [photo.path for photo in manifest_of(folder, "train").photos]
+    for number in range(6):
+        for colour in ("blue", "green", "red"):
+            (folder / f"train/{colour}/{number}.jpg").unlink()
+    done.clear()
+    manifest = manifest_of(folder, "train")
+    left = cached_pixels(manifest, SPEC, cache)
+    assert not done
+    (shard,) = (cache / "shards").glob("*/*")
+    assert shard.stat().st_size == 12 * 32 * 24 * 3
+    rows = [names.index(photo.path) for photo in manifest.photos]
+    np.testing.assert_array_equal(
+        left[:], before[np.array(rows)]
+    )  # the shard that it names is gone
+
+
+def test_a_renamed_folder_is_read_but_not_decoded(folder: Path, done: Counter[str]):
+    cache = folder.with_name("cache")
+    cached_pixels(manifest_of(folder, "train"), SPEC, cache)
+    done.clear()
+    moved = manifest_of(folder.rename(folder.with_name("moved")), "train")
+    assert cached_pixels(moved, SPEC, cache).is_cached
+    assert done == {"read": 30}
+
+
+def test_only_rehash_sees_a_change_of_the_same_size_and_time(folder: Path):
+    photo = folder / "train/red/0.jpg"
+    config = DataConfig(folder, cache=folder.with_name("cache"))
+    before, stat = collect(config), photo.stat()
+    data = bytearray(photo.read_bytes())
+    data[-1] ^= 1
+    photo.write_bytes(data)
+    os.utime(photo, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert collect(config).files == before.files
+    rehashed = collect(replace(config, rehash=True)).files
+    assert [a.path for a, b in zip(rehashed, before.files, strict=True) if a != b] == [
+        Path("train/red/0.jpg")
+    ]
+
+
+def test_a_photo_that_is_written_again_at_once_is_read_again(folder: Path):
+    photo = folder / "train/red/0.jpg"
+    found = set()
+    for seed in range(20):  # of the same size, within one tick of the clock
+        photo.write_bytes(encoded(picture("red", seed=seed), "BMP"))
+        found.add(manifest_of(folder, "train").sha256())
+    assert len(found) == 20
+
+
+def test_photos_without_room_in_the_cache_are_decoded_when_they_are_read(folder: Path):
+    manifest = manifest_of(folder, "train")
+    kept = cached_pixels(manifest, SPEC, folder.with_name("roomy"))
+    config = DataConfig(folder, cache=folder.with_name("cache"), cache_gb=0)
+    collect(config, ("train",), {"train": SPEC})
+    read = cached_pixels(manifest, SPEC, config.cache)
+    assert kept.is_cached
+    assert not read.is_cached
+    assert not (config.cache / "shards").exists()
+    np.testing.assert_array_equal(read[:], kept[:])
+    np.testing.assert_array_equal(read[7], kept[7])
+    rows = [
+        cached_features(mean_colours(), manifest, SPEC, cache, CPU)
+        for cache in (config.cache, folder.with_name("roomy"))
+    ]
+    np.testing.assert_array_equal(*rows)
+
+
+def mean_colours() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+
+
+def test_a_photo_that_cannot_be_decoded_when_it_is_read_is_named(folder: Path):
+    config = DataConfig(folder, cache=folder.with_name("cache"), cache_gb=0)
+    pixels = cached_pixels(collect(config).manifest(("train",)), SPEC, config.cache)
+    (folder / "train/blue/0.jpg").write_bytes(b"no photo")
+    with pytest.raises(TrainError, match=r"blue/0\.jpg: it is no photo in a format"):
+        pixels[0]
+
+
+def test_the_least_used_leaves_a_full_cache(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    manifest, cache = manifest_of(folder, "train"), folder.with_name("cache")
+    sizes = [replace(SPEC, height_px=px) for px in (30, 31, 32)]
+    with closing(Store(cache)) as store:
+        store.set_limit(30 * (30 + 31 + 32 + 2) * 24 * 3)
+    for spec in (*sizes, sizes[0]):
+        pixels = cached_pixels(manifest, spec, cache)
+    cached_pixels(manifest, replace(SPEC, height_px=33), cache)
+    assert len(list((cache / "shards").glob("*/*"))) == 3  # what this process uses stays
+    monkeypatch.setattr("train.store._STARTED", time.time())
+    cached_pixels(manifest, replace(SPEC, height_px=33), cache)
+    left = {file.parent.name.split("-")[1] for file in (cache / "shards").glob("*/*")}
+    assert left == {"24x30", "24x32", "24x33"}
+    assert pixels[3].shape == (30, 24, 3)
+
+
+def test_what_another_run_evicts_meanwhile_is_decoded(folder: Path):
+    cache = folder.with_name("cache")
+    pixels = cached_pixels(manifest_of(folder, "train"), SPEC, cache)
+    before = pixels[:]
+    shutil.rmtree(cache)
+    np.testing.assert_array_equal(pixels[:], before)
+    assert cached_pixels(manifest_of(folder, "train"), SPEC, cache).is_cached
+
+
+def test_a_new_photo_adds_its_features_and_computes_no_others(folder: Path):
+    cache, seen = folder.with_name("cache"), []
+    backbone = mean_colours()
+    backbone.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    before = cached_features(backbone, manifest_of(folder, "train"), SPEC, cache, CPU)
+    write_photo(folder / "train/red/new.jpg")
+    manifest = manifest_of(folder, "train")
+    after = cached_features(backbone, manifest, SPEC, cache, CPU)
+    assert seen == [30, 1]
+    new = [photo.path.name for photo in manifest.photos].index("new.jpg")
+    np.testing.assert_array_equal(np.delete(after, new, axis=0), before)
+    pixels = cached_pixels(manifest, SPEC, cache)[new]
+    colours = (pixels.mean(axis=(0, 1)) / 255 - SPEC.mean) / SPEC.std
+    np.testing.assert_allclose(after[new], colours, atol=1e-5)
+
+
+def test_what_older_versions_left_in_the_cache_is_removed(folder: Path):
+    cache = folder.with_name("cache")
+    for name in (f"pixels-224x224-{'0' * 32}.npy", f"contents-{'a' * 16}.json", "my-own.npy"):
+        cache.mkdir(exist_ok=True)
+        (cache / name).touch()
+    manifest_of(folder, "train")
+    assert sorted(file.name for file in cache.iterdir()) == ["my-own.npy", "photos.sqlite"]
+
+
+def test_a_damaged_database_is_named(folder: Path):
+    cache = folder.with_name("cache")
+    cache.mkdir()
+    (cache / "photos.sqlite").write_bytes(b"not a database, and longer than a header" * 100)
+    with pytest.raises(TrainError, match=r"photos\.sqlite is damaged"):
+        manifest_of(folder, "train")
+
+
+def test_a_shard_is_written_once_and_not_by_a_transaction_that_fails(tmp_path: Path):
+    hashes, rows = [b"one", b"two"], np.zeros((2, 4), np.uint8)
+    with closing(Store(tmp_path)) as store:
+
+        def write_half() -> None:
+            with store.writing():
+                store.put_rows("half", hashes, rows)
+                store.put_files([(1, 2)])  # type: ignore[list-item]
+
+        for _ in range(2):
+            with store.writing():
+                store.put_rows("twice", hashes, rows)
+        with pytest.raises(sqlite3.Error):
+            write_half()
+        store.sweep()
+    assert [file.parent.name for file in (tmp_path / "shards").glob("*/*")] == ["twice"]
+
+
+@pytest.mark.parametrize("px", [32, 224, 500])
+def test_facts_are_the_same_whatever_the_pixels_are_for(px: int):
+    photo = encoded(picture("red", width_px=1000, height_px=800), quality=90)
+    alone, none = examine(photo, MAX_PIXELS, None)
+    facts, pixels = examine(photo, MAX_PIXELS, PreprocessSpec.square(px))
+    assert none is None
+    assert facts == alone
+    assert pixels is not None
+    np.testing.assert_array_equal(
+        pixels, contents.file_pixels(photo, PreprocessSpec.square(px), MAX_PIXELS)
+    )
+
+
+def private_mb(process: int) -> float:
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private")) / 1000
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux tells its memory")
+def test_spawned_workers_share_a_large_cache_on_the_disk(tmp_path: Path):
+    count, spec = 2000, PreprocessSpec()
+    hashes = [hashlib.sha256(str(n).encode()).digest() for n in range(count)]
+    photos = [Photo(Path(f"{n}.jpg"), "a", "train", each.hex()) for n, each in enumerate(hashes)]
+    manifest = Manifest(tmp_path, ("a",), tuple(photos))
+    kind = kind_of(spec, MAX_PIXELS)
+    with closing(Store(tmp_path / "cache")) as store:
+        for start in range(0, count, 200):
+            with store.writing():
+                rows = np.full((200, 224, 224, 3), start // 200, np.uint8)
+                store.put_rows(kind, hashes[start : start + 200], rows)
+    pixels = cached_pixels(manifest, spec, tmp_path / "cache")
+    assert pixels.is_cached
+    dataset = AugmentedPhotos(pixels, manifest.labels(), augmentation("none", 8), seed=0)
+    assert len(pickle.dumps(dataset)) < 1_000_000
+    loader = DataLoader(
+        dataset,
+        batch_size=20,
+        sampler=[(0, n) for n in range(count)],  # type: ignore[arg-type]
+        num_workers=2,
+        multiprocessing_context="spawn",
+    )
+    batches = iter(loader)
+    seen = [next(batches)[0] for _ in range(4)]
+    before = [private_mb(worker.pid) for worker in batches._workers]  # type: ignore[attr-defined]
+    seen += [next(batches)[0] for _ in range(90)]
+    after = [private_mb(worker.pid) for worker in batches._workers]  # type: ignore[attr-defined]
+    assert max(b - a for a, b in zip(before, after, strict=True)) < 50  # of 300
+    assert all((batch == n // 10).all() for n, batch in enumerate(seen))
