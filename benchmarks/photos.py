@@ -5,7 +5,7 @@
 Photos are JPEGs of 200 pixels, nine in ten in train. A start is from the finished imports to the
 first augmented batch of a fine-tuning at the defaults: it reads the photos, or sees that it knows
 them, and starts its workers. Memory is of the training and its workers together, each shared page
-counted once (Linux's Pss), over 200 batches.
+counted once (Linux's Pss), over 50 batches.
 """
 
 import multiprocessing
@@ -34,7 +34,7 @@ from train.photos.pixels import cached_pixels
 SIDE_PX = 200
 _BASE_PX = 320  # of the pictures that photos are cropped from
 _BASES = 40
-_BATCHES = 200  # that are read while memory is watched
+_BATCHES = 50  # that are read while memory is watched
 _WATCHED_S = 0.25
 SECOND_START, PEAK_MEMORY = "second start, 20,000 photos, s", "peak memory above 5,000 photos', GB"
 

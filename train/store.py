@@ -11,18 +11,18 @@ import hashlib
 import os
 import re
 import shutil
-import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from train.errors import TrainError, UsageError
-from train.files import reason, require_room, require_writable
+from train.database import Database
+from train.errors import TrainError
+from train.files import require_room
 
 # The form of the tables: a database of another form is replaced.
 _FORM = 1
@@ -39,10 +39,9 @@ CREATE TABLE rows (sha256 BLOB, kind TEXT, shard INTEGER, row INTEGER,
 CREATE INDEX rows_of_shard ON rows (shard);
 CREATE TABLE settings (name TEXT PRIMARY KEY, value REAL) WITHOUT ROWID;
 """
+# The columns of facts, in the order of the fields of `Facts`.
+_FACTS = "fault, file_format, width_px, height_px, turned, low, high, thumbnail"
 _DATABASE, _SHARDS = "photos.sqlite", "shards"
-
-# Another run holds the lock while it writes a shard.
-_WAIT_S = 60.0
 
 # Shards that were used since this process began are not evicted: it may read them.
 _STARTED = time.time()
@@ -59,102 +58,45 @@ Files = dict[int, Path]
 """The file of each shard."""
 
 
-class Store:
+class Store(Database):
     """The cache folder, open; for one thread, with `contextlib.closing`."""
 
     def __init__(self, folder: Path) -> None:
         """Raises UsageError if the folder or its database cannot be used."""
         self.folder = folder
-        try:
-            self._database = self._opened()
-            if self._ask("PRAGMA user_version")[0][0] != _FORM:
-                self._set_up()
-        except sqlite3.OperationalError as error:
-            require_writable(folder, "--cache")
-            raise UsageError(f"--cache {folder} cannot be used: {error}.") from error
-        except sqlite3.DatabaseError as error:
-            raise UsageError(
-                f"{folder / _DATABASE} is damaged ({error}): delete the folder; all of it can be "
-                "made again."
-            ) from error
-
-    def _opened(self) -> sqlite3.Connection:
-        with suppress(OSError):  # SQLite says what is wrong
-            self.folder.mkdir(parents=True, exist_ok=True)
-        place = (self.folder / _DATABASE).absolute()
-        mode = "ro" if place.is_file() and not os.access(place, os.W_OK) else "rwc"
-        return sqlite3.connect(
-            f"{place.as_uri()}?mode={mode}", timeout=_WAIT_S, isolation_level=None, uri=True
-        )
-
-    def _set_up(self) -> None:
-        with self.writing():
-            if self._ask("PRAGMA user_version")[0][0] == _FORM:
-                return  # another run was faster
-            for kind, name in self._ask("SELECT type, name FROM sqlite_master WHERE sql NOT NULL"):
-                self._database.execute(f"DROP {kind} IF EXISTS {name}")
-            for statement in _TABLES.split(";"):
-                self._database.execute(statement)
-            self._database.execute(f"PRAGMA user_version = {_FORM}")
-
-    def close(self) -> None:
-        """Close the database."""
-        self._database.close()
-
-    def _ask(self, question: str, values: Sequence[Any] = ()) -> list[Any]:
-        return self._database.execute(question, values).fetchall()
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """A transaction: all that is written in it is kept, or nothing.
-
-        Raises:
-            TrainError: the disk is full, or the folder is not writable.
-        """
-        try:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
-        except (sqlite3.OperationalError, OSError) as error:
-            raise TrainError(
-                f"The cache {self.folder} could not be written: {reason(error)}. Make room there, "
-                "or give another --cache."
-            ) from error
+        super().__init__(folder / _DATABASE, _TABLES, _FORM)
 
     # Files and their facts.
 
-    def file(self, path: bytes) -> tuple[int, int, bytes | None] | None:
-        """The size, the time of change and the hash of a known file; no hash if it is no photo."""
-        found = self._ask("SELECT bytes, changed_ns, sha256 FROM files WHERE path = ?", (path,))
+    def file(self, path: bytes, rules: str) -> tuple[Any, ...] | None:
+        """The size, the time of change, the hash and the facts of a known file.
+
+        It has no hash if it is no photo; the first of the facts is None if they are not known.
+        """
+        asked = f"SELECT bytes, changed_ns, files.sha256, {_FACTS} FROM files LEFT JOIN facts "  # noqa: S608
+        found = self.ask(
+            asked + "ON facts.sha256 = files.sha256 AND rules = ? WHERE path = ?", (rules, path)
+        )
         return found[0] if found else None
 
     def put_files(self, files: Iterable[tuple[bytes, int, int, bytes | None]]) -> None:
         """Remember path, size, time of change and hash of files."""
-        self._database.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", files)
+        self.do_each("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", files)
 
     def facts(self, sha256: bytes, rules: str) -> tuple[Any, ...] | None:
-        """The facts of a content, in the order of the fields of `Facts`."""
-        columns = "fault, file_format, width_px, height_px, turned, low, high, thumbnail"
-        found = self._ask(
-            f"SELECT {columns} FROM facts WHERE sha256 = ? AND rules = ?",  # noqa: S608 - our words
-            (sha256, rules),
-        )
+        """The facts of a content."""
+        asked = f"SELECT {_FACTS} FROM facts WHERE sha256 = ? AND rules = ?"  # noqa: S608
+        found = self.ask(asked, (sha256, rules))
         return found[0] if found else None
 
     def put_facts(self, facts: Iterable[tuple[Any, ...]]) -> None:
         """Remember hash, rules and facts of contents."""
-        self._database.executemany(
-            "INSERT OR IGNORE INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", facts
-        )
+        self.do_each("INSERT OR IGNORE INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", facts)
 
     def hashes(self, table: str, column: str, value: str) -> set[bytes]:
         """The contents that have facts by some rules, or a row of some kind."""
         asked = f"SELECT sha256 FROM {table} WHERE {column} = ?"  # noqa: S608 - our words
-        return {sha256 for (sha256,) in self._database.execute(asked, (value,))}
+        return {sha256 for (sha256,) in self.do(asked, (value,))}
 
     def forget(self, root: bytes, there: set[bytes]) -> None:
         """Forget the files below a folder that are gone, and what no other file has the content of.
@@ -162,14 +104,14 @@ class Store:
         A shard of which less than half is left is written again without the rest.
         """
         below = "SELECT path FROM files WHERE path > ? AND path < ?"
-        known = self._database.execute(below, (root + b"/", root + b"0"))
+        known = self.do(below, (root + b"/", root + b"0"))
         gone = [path for (path,) in known if path not in there and not os.path.lexists(path)]
         if not gone:
             return
         with self.writing():
-            self._database.executemany("DELETE FROM files WHERE path = ?", zip(gone, strict=True))
+            self.do_each("DELETE FROM files WHERE path = ?", zip(gone, strict=True))
             for table in ("facts", "rows"):
-                self._database.execute(
+                self.do(
                     f"DELETE FROM {table} WHERE sha256 NOT IN "  # noqa: S608 - our words
                     "(SELECT sha256 FROM files WHERE sha256 NOT NULL)"
                 )
@@ -180,15 +122,16 @@ class Store:
     def place(self, kind: str, sha256: bytes) -> Place | None:
         """Where the row of a content is, if it is there."""
         asked = "SELECT shard, row FROM rows WHERE sha256 = ? AND kind = ?"
-        found: Place | None = self._database.execute(asked, (sha256, kind)).fetchone()
+        found: Place | None = self.do(asked, (sha256, kind)).fetchone()
         return found
 
     def places(self, kind: str, hashes: Sequence[bytes]) -> tuple[list[Place | None], Files]:
         """Where the row of each content is, None if there is none; and the file of each shard."""
-        found = [self.place(kind, sha256) for sha256 in hashes]
+        with self.reading():
+            found = [self.place(kind, sha256) for sha256 in hashes]
         files, lost = dict[int, Path](), set[int]()
         for shard in {place[0] for place in found if place}:
-            name, size = self._ask("SELECT name, bytes FROM shards WHERE shard = ?", (shard,))[0]
+            name, size = self.ask("SELECT name, bytes FROM shards WHERE shard = ?", (shard,))[0]
             files[shard] = self.folder / _SHARDS / kind / name
             if not files[shard].is_file() or files[shard].stat().st_size != size:
                 lost.add(shard)
@@ -197,12 +140,12 @@ class Store:
                 self._drop(lost)
         with suppress(TrainError), self.writing():  # of a folder that is not writable, too
             used = [(time.time(), shard) for shard in files]
-            self._database.executemany("UPDATE shards SET used_at = ? WHERE shard = ?", used)
+            self.do_each("UPDATE shards SET used_at = ? WHERE shard = ?", used)
         return [place if place and place[0] not in lost else None for place in found], files
 
     def row_bytes(self, kind: str) -> int:
         """What a row of a kind takes; 0 if there is none."""
-        found = self._ask("SELECT bytes / rows FROM shards WHERE kind = ? LIMIT 1", (kind,))
+        found = self.ask("SELECT bytes / rows FROM shards WHERE kind = ? LIMIT 1", (kind,))
         return int(found[0][0]) if found else 0
 
     def put_rows(self, kind: str, hashes: Sequence[bytes], rows: NDArray[Any]) -> None:
@@ -224,20 +167,20 @@ class Store:
             part.replace(folder / name)
         finally:
             part.unlink(missing_ok=True)
-        shard = self._database.execute(
+        shard = self.do(
             "INSERT INTO shards VALUES (NULL, ?, ?, ?, ?, ?)",
             (kind, name, len(fresh), content.nbytes, time.time()),
         ).lastrowid
-        self._database.executemany(
+        self.do_each(
             "INSERT INTO rows VALUES (?, ?, ?, ?)",
             [(sha256, kind, shard, row) for row, sha256 in enumerate(written)],
         )
 
     def _drop(self, shards: Iterable[int]) -> None:
         for shard in shards:
-            kind, name = self._ask("SELECT kind, name FROM shards WHERE shard = ?", (shard,))[0]
-            self._database.execute("DELETE FROM rows WHERE shard = ?", (shard,))
-            self._database.execute("DELETE FROM shards WHERE shard = ?", (shard,))
+            kind, name = self.ask("SELECT kind, name FROM shards WHERE shard = ?", (shard,))[0]
+            self.do("DELETE FROM rows WHERE shard = ?", (shard,))
+            self.do("DELETE FROM shards WHERE shard = ?", (shard,))
             (self.folder / _SHARDS / kind / name).unlink(missing_ok=True)
 
     def _shrink_shards(self) -> None:
@@ -245,8 +188,8 @@ class Store:
             "SELECT shard, shards.kind, name, shards.rows FROM shards LEFT JOIN rows USING (shard) "
             "GROUP BY shard HAVING 2 * COUNT(rows.row) < shards.rows"
         )
-        for shard, kind, name, rows in self._ask(asked):
-            left = self._ask("SELECT sha256, row FROM rows WHERE shard = ? ORDER BY row", (shard,))
+        for shard, kind, name, rows in self.ask(asked):
+            left = self.ask("SELECT sha256, row FROM rows WHERE shard = ? ORDER BY row", (shard,))
             file = self.folder / _SHARDS / kind / name
             content = np.fromfile(file, np.uint8).reshape(rows, -1) if left else None
             self._drop([shard])
@@ -261,7 +204,7 @@ class Store:
 
         What they take now counts as free.
         """
-        given = self._ask("SELECT value FROM settings WHERE name = 'limit_bytes'")
+        given = self.ask("SELECT value FROM settings WHERE name = 'limit_bytes'")
         if given:
             return int(given[0][0])
         return (shutil.disk_usage(self.folder).free + self._taken_bytes) // 2
@@ -270,11 +213,11 @@ class Store:
         """Set what all shards may take together, for all runs to come."""
         with self.writing():
             setting = ("limit_bytes", limit_bytes)
-            self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", setting)
+            self.do("INSERT OR REPLACE INTO settings VALUES (?, ?)", setting)
 
     @property
     def _taken_bytes(self) -> int:
-        return int(self._ask("SELECT TOTAL(bytes) FROM shards")[0][0])
+        return int(self.ask("SELECT TOTAL(bytes) FROM shards")[0][0])
 
     def make_room(self, needed_bytes: int) -> bool:
         """Whether so many bytes may be added; if need be, the least used shards are removed.
@@ -286,7 +229,7 @@ class Store:
             over = self._taken_bytes + needed_bytes - self.limit_bytes
             asked = "SELECT shard, bytes FROM shards WHERE used_at < ? ORDER BY used_at, shard"
             going = []
-            for shard, size in self._ask(asked, (_STARTED,)):
+            for shard, size in self.ask(asked, (_STARTED,)):
                 if over > 0:
                     going.append(shard)
                     over -= size
@@ -304,7 +247,7 @@ class Store:
                     file.unlink(missing_ok=True)
 
     def _left(self) -> list[Path]:
-        known = {(kind, name) for kind, name in self._ask("SELECT kind, name FROM shards")}
+        known = {(kind, name) for kind, name in self.ask("SELECT kind, name FROM shards")}
         shards = (self.folder / _SHARDS).glob("*/*")
         old = (each for each in self.folder.iterdir() if _OLD.fullmatch(each.name))
         return [*(each for each in shards if (each.parent.name, each.name) not in known), *old]

@@ -153,14 +153,16 @@ def _contents(
     config: DataConfig, needed: Sequence[Entry], listing: Listing, specs: Specs
 ) -> list[Content | None]:
     """What is in the files that are needed; the cache forgets files that are gone."""
-    root = Path(os.path.realpath(config.data))
-    files = [File(absolute(root, e.path), specs.get(e.split or "train")) for e in needed]
+    root = config.data
+    paths = absolute(root, (entry.path for entry in needed))
+    wanted_for = [specs.get(entry.split or "train") for entry in needed]
+    files = [File(path, spec) for path, spec in zip(paths, wanted_for, strict=True)]
     with closing(Store(config.cache)) as store:
         if config.cache_gb >= 0:
             store.set_limit(config.cache_gb * 1e9)
         found = read_files(files, store, config.max_pixels, rehash=config.rehash)
-        there = {os.fsencode(absolute(root, entry.path)) for entry in listing.entries}
-        store.forget(os.fsencode(root), there)
+        there = absolute(root, (entry.path for entry in listing.entries))
+        store.forget(os.fsencode(os.path.realpath(root)), set(map(os.fsencode, there)))
     return found
 
 

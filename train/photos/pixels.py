@@ -120,7 +120,7 @@ def cached_pixels(manifest: Manifest, spec: PreprocessSpec, cache: Path) -> Phot
     Raises:
         TrainError: a photo cannot be read or has changed, or the cache cannot be written.
     """
-    paths = [absolute(manifest.root, photo.path) for photo in manifest.photos]
+    paths = absolute(manifest.root, (photo.path for photo in manifest.photos))
     hashes = [bytes.fromhex(photo.sha256) for photo in manifest.photos]
     kind = kind_of(spec, manifest.max_pixels)
     with closing(Store(cache)) as store:

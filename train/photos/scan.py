@@ -8,7 +8,7 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -43,6 +43,9 @@ _KNOWN_BYTES = 1_000
 # Reading more photos than this is announced, from a sample.
 _MANY, _SAMPLE = 1_000, 32
 
+# So many files are looked up at once: other runs cannot write meanwhile.
+_LOOKED_UP = 500
+
 # A file that was changed less than this before it is read may be changed again without another
 # time: file systems count in ticks of up to 10 ms, some old ones in two seconds.
 _TICK_NS, _COARSE_NS = 10_000_000, 2_000_000_000
@@ -60,9 +63,10 @@ def kind_of(spec: PreprocessSpec, max_pixels: int) -> str:
     return f"pixels-{size}-{hashlib.sha256(rules.encode()).hexdigest()[:16]}"
 
 
-def absolute(root: Path, path: Path) -> str:
-    """A photo's path as the cache knows it, from one in the data folder or an absolute one."""
-    return os.path.join(os.path.realpath(root), path)  # noqa: PTH118 - as above
+def absolute(root: Path, paths: Iterable[Path]) -> list[str]:
+    """Photos' paths as the cache knows them, from ones in the data folder or absolute ones."""
+    real = os.path.realpath(root)
+    return [os.path.join(real, path) for path in paths]  # noqa: PTH118 - three times as fast
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +116,14 @@ class _Pass:
 
     def carry_out(self, *, rehash: bool) -> list[Content | None]:
         self._store.sweep()
-        unknown, lacking = [], list[int]()
-        for n, file in enumerate(self._files):
-            if not self._is_known(n) or rehash:
-                unknown.append(n)
-            elif file.spec and self._lacks_pixels(n, file.spec):
-                lacking.append(n)
+        unknown, lacking = list[int](), list[int]()
+        for start in range(0, len(self._files), _LOOKED_UP):
+            with self._store.reading():
+                for n, file in enumerate(self._files[start : start + _LOOKED_UP], start):
+                    if not self._is_known(n) or rehash:
+                        unknown.append(n)
+                    elif file.spec and self._lacks_pixels(n, file.spec):
+                        lacking.append(n)
         self._make_room([*unknown, *lacking])
         todo = sorted([*unknown, *(n for n in lacking if self._files[n].spec in self._cached)])
         if todo:
@@ -132,14 +138,13 @@ class _Pass:
         with naming(Path(path)):
             stat = os.stat(path)  # noqa: PTH116 - a Path would take three times as long
         self._stats.append((stat.st_size, stat.st_mtime_ns))
-        known = self._store.file(os.fsencode(path))
+        known = self._store.file(os.fsencode(path), self._rules)
         if known is None or known[:2] != self._stats[n]:
             return False
-        if known[2] is not None:
-            facts = self._store.facts(known[2], self._rules)
-            self._found[n] = Content(known[2].hex(), Facts(*facts)) if facts else None
-            return facts is not None
-        return True
+        _, _, sha256, *facts = known
+        if sha256 is not None and facts[0] is not None:
+            self._found[n] = Content(sha256.hex(), Facts(*facts))
+        return sha256 is None or facts[0] is not None
 
     def _lacks_pixels(self, n: int, spec: PreprocessSpec) -> bool:
         content = self._found[n]
