@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import re
 import shutil
 import sqlite3
 import time
@@ -23,7 +24,7 @@ from tests.training import tiny_config
 from train.config import FitConfig
 from train.errors import TrainError
 from train.fit.augmentation import augmentation
-from train.fit.loaders import AugmentedPhotos, cached_for
+from train.fit.loaders import AugmentedPhotos, cached_for, evaluation_loader
 from train.networks.features import cached_features
 from train.photos import contents, splits
 from train.photos.collection import collect
@@ -186,12 +187,16 @@ def mean_colours() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
 
 
-def test_a_photo_that_cannot_be_decoded_when_it_is_read_is_named(folder: Path):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photo_that_cannot_be_decoded_when_it_is_read_is_named(folder: Path, workers: int):
     config = DataConfig(folder, cache=folder.with_name("cache"), cache_gb=0)
-    pixels = cached_pixels(collect(config).manifest(("train",)), SPEC, config.cache)
+    manifest = collect(config).manifest(("train",))
+    pixels = cached_pixels(manifest, SPEC, config.cache)
     (folder / "train/blue/0.jpg").write_bytes(b"no photo")
-    with pytest.raises(TrainError, match=r"blue/0\.jpg: it is no photo in a format"):
-        pixels[0]
+    batches = evaluation_loader(pixels, manifest.labels(), workers=workers)
+    with pytest.raises(TrainError) as raised:
+        next(iter(batches))
+    assert re.fullmatch(r".*blue/0\.jpg: it is no photo in a format .*", str(raised.value))
 
 
 def test_the_least_used_leaves_a_full_cache(folder: Path, monkeypatch: pytest.MonkeyPatch):
