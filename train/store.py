@@ -41,6 +41,7 @@ CREATE TABLE settings (name TEXT PRIMARY KEY, value REAL) WITHOUT ROWID;
 """
 # The columns of facts, in the order of the fields of `Facts`.
 _FACTS = "fault, file_format, width_px, height_px, turned, low, high, thumbnail"
+_NO_FILES = "WHERE sha256 NOT IN (SELECT sha256 FROM files)"
 _DATABASE, _SHARDS = "photos.sqlite", "shards"
 
 # Shards that were used since this process began are not evicted: it may read them.
@@ -71,7 +72,7 @@ class Store(Database):
     def file(self, path: bytes, rules: str) -> tuple[Any, ...] | None:
         """The size, the time of change, the hash and the facts of a known file.
 
-        It has no hash if it is no photo; the first of the facts is None if they are not known.
+        The first of the facts is None if they are not known.
         """
         asked = f"SELECT bytes, changed_ns, files.sha256, {_FACTS} FROM files LEFT JOIN facts "  # noqa: S608
         found = self.ask(
@@ -79,7 +80,7 @@ class Store(Database):
         )
         return found[0] if found else None
 
-    def put_files(self, files: Iterable[tuple[bytes, int, int, bytes | None]]) -> None:
+    def put_files(self, files: Iterable[tuple[bytes, int, int, bytes]]) -> None:
         """Remember path, size, time of change and hash of files."""
         self.do_each("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", files)
 
@@ -99,22 +100,23 @@ class Store(Database):
         return {sha256 for (sha256,) in self.do(asked, (value,))}
 
     def forget(self, root: bytes, there: set[bytes]) -> None:
-        """Forget the files below a folder that are gone, and what no other file has the content of.
+        """Forget the files that are gone, and contents that no file has any more.
 
         A shard of which less than half is left is written again without the rest.
+
+        Args:
+            root: the folder that the files are searched in, with a slash at its end.
+            there: those that are known to be there.
         """
         below = "SELECT path FROM files WHERE path > ? AND path < ?"
-        known = self.do(below, (root + b"/", root + b"0"))
+        known = self.do(below, (root, root[:-1] + bytes([root[-1] + 1])))
         gone = [path for (path,) in known if path not in there and not os.path.lexists(path)]
-        if not gone:
+        if not gone and not self.ask(f"SELECT 1 FROM facts {_NO_FILES} LIMIT 1"):  # noqa: S608
             return
         with self.writing():
             self.do_each("DELETE FROM files WHERE path = ?", zip(gone, strict=True))
-            for table in ("facts", "rows"):
-                self.do(
-                    f"DELETE FROM {table} WHERE sha256 NOT IN "  # noqa: S608 - our words
-                    "(SELECT sha256 FROM files WHERE sha256 NOT NULL)"
-                )
+            self.do(f"DELETE FROM facts {_NO_FILES}")  # noqa: S608
+            self.do(f"DELETE FROM rows {_NO_FILES}")  # noqa: S608
             self._shrink_shards()
 
     # Rows in shards.

@@ -162,7 +162,8 @@ def _contents(
             store.set_limit(config.cache_gb * 1e9)
         found = read_files(files, store, config.max_pixels, rehash=config.rehash)
         there = absolute(root, (entry.path for entry in listing.entries))
-        store.forget(os.fsencode(os.path.realpath(root)), set(map(os.fsencode, there)))
+        below = os.path.join(os.path.realpath(root), "")  # noqa: PTH118 - ends with a slash
+        store.forget(os.fsencode(below), set(map(os.fsencode, there)))
     return found
 
 

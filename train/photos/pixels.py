@@ -128,7 +128,7 @@ def cached_pixels(manifest: Manifest, spec: PreprocessSpec, cache: Path) -> Phot
         missing = [n for n, place in enumerate(places) if place is None]
         if missing:
             wanted = [File(paths[n], spec) for n in missing]
-            found = read_files(wanted, store, manifest.max_pixels)
+            found = read_files(wanted, store, manifest.max_pixels, quiet=True)
             for n, content in zip(missing, found, strict=True):
                 _require_same(paths[n], manifest.photos[n].sha256, content)
             places, files = store.places(kind, hashes)

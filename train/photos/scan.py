@@ -43,6 +43,9 @@ _KNOWN_BYTES = 1_000
 # Reading more photos than this is announced, from a sample.
 _MANY, _SAMPLE = 1_000, 32
 
+# Instead of the hash of a file that is no photo. That it is none depends on the rules, as facts do.
+_NO_PHOTO = b"no photo"
+
 # So many files are looked up at once: other runs cannot write meanwhile.
 _LOOKED_UP = 500
 
@@ -79,27 +82,32 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What was read of a file: no hash if it is no photo, no facts if they were known."""
+    """What was read of a file; no facts if they were known."""
 
-    sha256: bytes | None = None
+    sha256: bytes
     facts: Facts | None = None
     pixels: Pixels | None = None
     is_kept: bool = True
 
 
 def read_files(
-    files: Sequence[File], store: Store, max_pixels: int, *, rehash: bool = False
+    files: Sequence[File],
+    store: Store,
+    max_pixels: int,
+    *,
+    rehash: bool = False,
+    quiet: bool = False,
 ) -> list[Content | None]:
     """The content of each file; None for one that is no photo by its name nor its first bytes.
 
-    What the cache knows is not read, unless `rehash`.
+    What the cache knows is not read, unless `rehash`. Says if pixels have no room, unless `quiet`.
 
     Raises:
         TrainError: a file cannot be read, or there is no memory to decode it; what was read before
             is kept.
         UsageError: the disk has not the room.
     """
-    return _Pass(files, store, max_pixels).carry_out(rehash=rehash)
+    return _Pass(files, store, max_pixels).carry_out(rehash=rehash, quiet=quiet)
 
 
 class _Pass:
@@ -114,7 +122,7 @@ class _Pass:
         self._cached: dict[PreprocessSpec, set[bytes]] = {}  # for what pixels are cached, of whom
         self._sampled: dict[int, _Read] = {}
 
-    def carry_out(self, *, rehash: bool) -> list[Content | None]:
+    def carry_out(self, *, rehash: bool, quiet: bool) -> list[Content | None]:
         self._store.sweep()
         unknown, lacking = list[int](), list[int]()
         for start in range(0, len(self._files), _LOOKED_UP):
@@ -124,7 +132,7 @@ class _Pass:
                         unknown.append(n)
                     elif file.spec and self._lacks_pixels(n, file.spec):
                         lacking.append(n)
-        self._make_room([*unknown, *lacking])
+        self._make_room([*unknown, *lacking], quiet=quiet)
         todo = sorted([*unknown, *(n for n in lacking if self._files[n].spec in self._cached)])
         if todo:
             require_room(self._store.folder, _KNOWN_BYTES * len(unknown))
@@ -142,9 +150,11 @@ class _Pass:
         if known is None or known[:2] != self._stats[n]:
             return False
         _, _, sha256, *facts = known
-        if sha256 is not None and facts[0] is not None:
+        if facts[0] is None:
+            return False
+        if sha256 != _NO_PHOTO:
             self._found[n] = Content(sha256.hex(), Facts(*facts))
-        return sha256 is None or facts[0] is not None
+        return True
 
     def _lacks_pixels(self, n: int, spec: PreprocessSpec) -> bool:
         content = self._found[n]
@@ -153,7 +163,7 @@ class _Pass:
         kind = kind_of(spec, self._max_pixels)
         return self._store.place(kind, bytes.fromhex(content.sha256)) is None
 
-    def _make_room(self, numbers: Sequence[int]) -> None:
+    def _make_room(self, numbers: Sequence[int], *, quiet: bool) -> None:
         """Note for which specs pixels are cached: those that there is room for."""
         counts = Counter(self._files[n].spec for n in numbers)
         for spec, count in counts.items():
@@ -164,7 +174,7 @@ class _Pass:
                 self._cached[spec] = self._store.hashes(
                     "rows", "kind", kind_of(spec, self._max_pixels)
                 )
-            else:
+            elif not quiet:
                 tqdm.write(
                     f"{count:,} photos are decoded whenever they are read: their pixels would take "
                     f"{gigabytes(needed_bytes)}, and the cache may have "
@@ -223,7 +233,7 @@ class _Pass:
             _await_tick(self._stats[n][1])
             content = photo_bytes(path)
             if content is None:
-                return _Read()
+                return _Read(_NO_PHOTO, Facts())
             sha256 = hashlib.sha256(content).digest()
             wanted = spec if spec and sha256 not in self._cached[spec] else None
             knows_facts = sha256 in self._known_facts
@@ -251,17 +261,16 @@ class _Pass:
             self._store.put_files(
                 (os.fsencode(self._files[n].path), *self._stats[n], each.sha256) for n, each in kept
             )
-            pixels = {e.sha256: e.pixels for e in read if e.sha256 and e.pixels is not None}
+            pixels = {each.sha256: each.pixels for each in read if each.pixels is not None}
             if pixels:
                 spec = self._spec(numbers[0])
                 assert spec is not None
                 kind = kind_of(spec, self._max_pixels)
                 self._store.put_rows(kind, list(pixels), np.stack(list(pixels.values())))
         for n, each in zip(numbers, read, strict=True):
-            facts = each.facts
-            if each.sha256 and facts is None:
-                facts = Facts(*self._store.facts(each.sha256, self._rules) or ())
-            self._found[n] = Content(each.sha256.hex(), facts) if each.sha256 and facts else None
+            facts = each.facts or Facts(*self._store.facts(each.sha256, self._rules) or ())
+            is_photo = each.sha256 != _NO_PHOTO
+            self._found[n] = Content(each.sha256.hex(), facts) if is_photo else None
 
 
 def _await_tick(changed_ns: int) -> None:

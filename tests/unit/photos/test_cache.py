@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from serving.images.decode import decode_scaled
 from serving.model.preprocess import PreprocessSpec
 from tests.drawn import encoded, picture
 from tests.photo_folder import manifest_of, write_photo, write_photos
@@ -26,9 +27,9 @@ from train.errors import TrainError
 from train.fit.augmentation import augmentation
 from train.fit.loaders import AugmentedPhotos, cached_for, evaluation_loader
 from train.networks.features import cached_features
-from train.photos import contents, splits
+from train.photos import splits
 from train.photos.collection import collect
-from train.photos.contents import examine
+from train.photos.contents import examine, file_pixels, rules_of_facts
 from train.photos.manifest import Manifest, Photo
 from train.photos.pixels import PhotoPixels, cached_pixels
 from train.photos.scan import kind_of
@@ -50,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 def done(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many files were read, and how many decoded."""
     counts: Counter[str] = Counter()
-    read, decode = Path.read_bytes, contents.decode_scaled
+    read = Path.read_bytes
 
     def reading(path: Path) -> bytes:
         counts["read"] += 1
@@ -58,10 +59,10 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     def decoding(data: bytes, **wanted):
         counts["decoded"] += 1
-        return decode(data, **wanted)
+        return decode_scaled(data, **wanted)
 
     monkeypatch.setattr(Path, "read_bytes", reading)
-    monkeypatch.setattr(contents, "decode_scaled", decoding)
+    monkeypatch.setattr("train.photos.contents.decode_scaled", decoding)
     return counts
 
 
@@ -132,6 +133,20 @@ def test_photos_that_are_gone_leave_the_cache_and_the_others_stay(folder: Path, 
     )  # the shard that it names is gone
 
 
+def test_what_is_replaced_is_forgotten_and_other_files_are_not_read_again(
+    folder: Path, done: Counter[str]
+):
+    (folder / "train/red/notes").write_text("no photo")
+    before = manifest_of(folder, "train")
+    write_photo(folder / "train/red/0.jpg", "red", width_px=70)
+    done.clear()
+    after = manifest_of(folder, "train")
+    assert done == {"read": 1, "decoded": 1}
+    (old,) = {p.sha256 for p in before.photos} - {p.sha256 for p in after.photos}
+    with closing(Store(folder.with_name("cache"))) as store:
+        assert store.facts(bytes.fromhex(old), rules_of_facts(MAX_PIXELS)) is None
+
+
 def test_a_renamed_folder_is_read_but_not_decoded(folder: Path, done: Counter[str]):
     cache = folder.with_name("cache")
     cached_pixels(manifest_of(folder, "train"), SPEC, cache)
@@ -180,7 +195,7 @@ def test_photos_without_room_in_the_cache_are_decoded_when_they_are_read(folder:
         cached_features(mean_colours(), manifest, SPEC, cache, CPU)
         for cache in (config.cache, folder.with_name("roomy"))
     ]
-    np.testing.assert_array_equal(*rows)
+    np.testing.assert_array_equal(rows[0], rows[1])
 
 
 def mean_colours() -> torch.nn.Module:
@@ -283,9 +298,7 @@ def test_facts_are_the_same_whatever_the_pixels_are_for(px: int):
     assert none is None
     assert facts == alone
     assert pixels is not None
-    np.testing.assert_array_equal(
-        pixels, contents.file_pixels(photo, PreprocessSpec.square(px), MAX_PIXELS)
-    )
+    np.testing.assert_array_equal(pixels, file_pixels(photo, PreprocessSpec.square(px), MAX_PIXELS))
 
 
 def private_mb(process: int) -> float:
@@ -312,7 +325,7 @@ def test_spawned_workers_share_a_large_cache_on_the_disk(tmp_path: Path):
     loader = DataLoader(
         dataset,
         batch_size=20,
-        sampler=[(0, n) for n in range(count)],  # type: ignore[arg-type]
+        sampler=[(0, n) for n in range(count)],
         num_workers=2,
         multiprocessing_context="spawn",
     )
