@@ -6,7 +6,7 @@ What is pickled for other processes are names of files.
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -84,12 +84,12 @@ class PhotoPixels:
         shape = (self._spec.height_px, self._spec.width_px, 3)
         size = row_bytes(self._spec)
         if shard >= 0:
-            try:
-                pixels = np.fromfile(self._shards[shard], np.uint8, size, offset=row * size)
-                if len(pixels) == size:
-                    return pixels.reshape(shape)
-            except OSError:  # evicted by another run, or deleted
-                pass
+            pixels = np.empty(shape, np.uint8)
+            with suppress(OSError), open(self._shards[shard], "rb", buffering=0) as file:  # noqa: PTH123
+                file.seek(row * size)
+                if file.readinto(pixels.data) == size:
+                    return pixels
+            # Another run has evicted it, or it was deleted.
         path = Path(os.fsdecode(self._paths[number]))
         with naming(path):
             try:
