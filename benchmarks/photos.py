@@ -74,8 +74,8 @@ def _photo(bases: Sequence[Image.Image], number: int) -> Image.Image:
     side = int(random.integers(SIDE_PX // 2, _BASE_PX))
     left, top = random.integers(0, _BASE_PX - side + 1, 2).tolist()
     part = base.resize((SIDE_PX, SIDE_PX), box=(left, top, left + side, top + side))
-    mixed = random.dirichlet((2, 2, 2), 3) * random.uniform(0.5, 1.1)  # (3, 3)
-    rows = np.column_stack([mixed, random.uniform(0, 60, 3)])
+    mixed = random.dirichlet((2, 2, 2), 3) * random.uniform(0.4, 0.8)  # (3, 3)
+    rows = np.column_stack([mixed, random.uniform(0, 50, 3)])
     return part.convert("RGB", tuple(rows.ravel().tolist()))
 
 
@@ -113,6 +113,7 @@ def _start(config: Config, photos: Path, cache: Path, answer: Connection) -> Non
         ),
         augment="light",
     )
+    multiprocessing.set_start_method(None, force=True)  # the workers' is the system's usual one
     started = time.perf_counter()
     specs = loaders.cached_for(fitting)
     _, training, choosing = splits.divide(fitting.data, specs)
@@ -146,9 +147,9 @@ def measure(config: Config, folder: Path) -> Results:
     found: dict[int, tuple[Start, Start]] = {}
     drawing_s = {}
     for count in config.counts:
-        photos = folder / "photos"
+        photos = folder / str(count)
         started = time.perf_counter()
-        draw_photos(photos, count)  # adds to those that are there
+        draw_photos(photos, count)
         drawing_s[count] = time.perf_counter() - started
         with tempfile.TemporaryDirectory(dir=folder) as cache:
             first, second = (measured_start(config, photos, Path(cache)) for _ in range(2))
