@@ -145,12 +145,9 @@ def _memory_gb(process: int) -> float:
 def measure(config: Config, folder: Path) -> Results:
     """First and second start with each number of photos."""
     found: dict[int, tuple[Start, Start]] = {}
-    drawing_s = {}
     for count in config.counts:
         photos = folder / str(count)
-        started = time.perf_counter()
         draw_photos(photos, count)
-        drawing_s[count] = time.perf_counter() - started
         with tempfile.TemporaryDirectory(dir=folder) as cache:
             first, second = (measured_start(config, photos, Path(cache)) for _ in range(2))
         found[count] = first, second
@@ -174,7 +171,7 @@ def measure(config: Config, folder: Path) -> Results:
         SECOND_START: f"{seconds:.2f} s (first {middle[0].seconds:.1f} s)",
         PEAK_MEMORY: f"{many[0].peak_gb:.2f} GB / {few[0].peak_gb:.2f} GB",
     }
-    results.measured |= {"input_px": config.input_px, "drawing_s": drawing_s}
+    results.measured |= {"input_px": config.input_px}
     return results
 
 

@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.drawn import encoded, picture
+from tests.photo_folder import write_many
 
 pytestmark = pytest.mark.slow
 
@@ -39,15 +38,7 @@ assert cached_pixels(manifest, spec, config.cache).is_cached
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("many") / "photos"
-    ground = np.random.default_rng(0).integers(0, 256, (PHOTOS, 6, 8, 3), np.uint8)
-    for number, pixels in enumerate(ground):
-        image = picture(width_px=8, height_px=6)
-        image.frombytes(pixels.tobytes())
-        file = root / ("red", "blue")[number % 2] / f"{number}.jpg"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(encoded(image.resize((160, 120))))
-    return root
+    return write_many(tmp_path_factory.mktemp("many") / "photos", PHOTOS, (160, 120))
 
 
 def begin(root: Path, cache: Path) -> subprocess.Popen[bytes]:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from serving.images.decode import decode_scaled
 from serving.model.preprocess import PreprocessSpec
 from tests.drawn import encoded, picture
-from tests.photo_folder import manifest_of, write_photo, write_photos
+from tests.photo_folder import manifest_of, write_many, write_photo, write_photos
 from tests.training import tiny_config
 from train.config import FitConfig
 from train.errors import TrainError
@@ -81,13 +81,7 @@ def prepared(config: FitConfig) -> tuple[PhotoPixels, PhotoPixels]:
 def test_one_more_of_two_thousand_photos_is_read_and_decoded_once(
     tmp_path: Path, done: Counter[str]
 ):
-    ground = np.random.default_rng(0).integers(0, 256, (2001, 6, 8, 3), np.uint8)
-    for number, pixels in enumerate(ground):
-        image = picture(width_px=8, height_px=6)
-        image.frombytes(pixels.tobytes())
-        file = tmp_path / "photos" / ("red", "blue")[number % 2] / f"{number}.jpg"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(encoded(image.resize((40, 30))))
+    file = write_many(tmp_path / "photos", 2001, (40, 30)) / "red/2000.jpg"
     last = file.rename(tmp_path / "last.jpg")
     config = tiny_config(tmp_path / "photos", tmp_path / "cache", tmp_path / "run")
     prepared(config)
