@@ -140,10 +140,16 @@ class Store(Database):
         if lost:
             with self.writing():
                 self._drop(lost)
-        with suppress(TrainError), self.writing():  # of a folder that is not writable, too
-            used = [(time.time(), shard) for shard in files]
-            self.do_each("UPDATE shards SET used_at = ? WHERE shard = ?", used)
+        self.use(set(files))
         return [place if place and place[0] not in lost else None for place in found], files
+
+    def use(self, shards: set[int]) -> None:
+        """Note that shards are used now: others are evicted first."""
+        if not shards:
+            return
+        with suppress(TrainError), self.writing():  # of a folder that is not writable, too
+            used = [(time.time(), shard) for shard in shards]
+            self.do_each("UPDATE shards SET used_at = ? WHERE shard = ?", used)
 
     def row_bytes(self, kind: str) -> int:
         """What a row of a kind takes; 0 if there is none."""
@@ -212,10 +218,11 @@ class Store(Database):
         return (shutil.disk_usage(self.folder).free + self._taken_bytes) // 2
 
     def set_limit(self, limit_bytes: float) -> None:
-        """Set what all shards may take together, for all runs to come."""
+        """Set what all shards may take together, for all runs to come; remove what is above."""
         with self.writing():
             setting = ("limit_bytes", limit_bytes)
             self.do("INSERT OR REPLACE INTO settings VALUES (?, ?)", setting)
+        self.make_room(0)
 
     @property
     def _taken_bytes(self) -> int:

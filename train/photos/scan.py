@@ -118,6 +118,7 @@ class _Pass:
         self._rules = rules_of_facts(max_pixels)
         self._found: list[Content | None] = [None] * len(files)
         self._stats: list[tuple[int, int]] = []  # size and time of change of each file
+        self._used = set[int]()  # shards with pixels of these files
         self._known_facts = set[bytes]()
         self._cached: dict[PreprocessSpec, set[bytes]] = {}  # for what pixels are cached, of whom
         self._sampled: dict[int, _Read] = {}
@@ -132,6 +133,7 @@ class _Pass:
                         unknown.append(n)
                     elif file.spec and self._lacks_pixels(n, file.spec):
                         lacking.append(n)
+        self._store.use(self._used)
         self._make_room([*unknown, *lacking], quiet=quiet)
         todo = sorted([*unknown, *(n for n in lacking if self._files[n].spec in self._cached)])
         if todo:
@@ -161,16 +163,19 @@ class _Pass:
         if content is None or content.facts.fault:
             return False
         kind = kind_of(spec, self._max_pixels)
-        return self._store.place(kind, bytes.fromhex(content.sha256)) is None
+        place = self._store.place(kind, bytes.fromhex(content.sha256))
+        self._used |= {place[0]} if place else set()
+        return place is None
 
     def _make_room(self, numbers: Sequence[int], *, quiet: bool) -> None:
         """Note for which specs pixels are cached: those that there is room for."""
-        counts = Counter(self._files[n].spec for n in numbers)
+        counts, promised_bytes = Counter(self._files[n].spec for n in numbers), 0
         for spec, count in counts.items():
             if spec is None:
                 continue
             needed_bytes = count * row_bytes(spec)
-            if self._store.make_room(needed_bytes):
+            if self._store.make_room(promised_bytes + needed_bytes):
+                promised_bytes += needed_bytes
                 self._cached[spec] = self._store.hashes(
                     "rows", "kind", kind_of(spec, self._max_pixels)
                 )

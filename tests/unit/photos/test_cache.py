@@ -88,6 +88,29 @@ def test_the_least_used_leaves_a_full_cache(folder: Path, monkeypatch: pytest.Mo
     assert pixels[3].shape == (30, 24, 3)
 
 
+def test_a_lower_limit_removes_what_is_above_it(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    config = DataConfig(folder, cache=folder.with_name("cache"))
+    collect(config, specs={"train": SPEC})
+    assert len(list((config.cache / "shards").glob("*/*"))) == 1
+    monkeypatch.setattr("train.store._STARTED", time.time())
+    collect(replace(config, cache_gb=0))
+    assert not list((config.cache / "shards").glob("*/*"))
+
+
+def test_a_new_photo_does_not_evict_those_that_it_comes_to(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = DataConfig(folder, cache=folder.with_name("cache"))
+    with closing(Store(config.cache)) as store:
+        store.set_limit(30 * SPEC.height_px * SPEC.width_px * 3)
+    collect(config, specs={"train": SPEC})
+    write_photo(folder / "train/red/new.jpg")
+    monkeypatch.setattr("train.store._STARTED", time.time())
+    manifest = collect(config, specs={"train": SPEC}).manifest(("train",))
+    is_cached = cached_pixels(manifest, SPEC, config.cache)._where[:, 0] >= 0
+    assert (is_cached.sum(), (~is_cached).sum()) == (30, 1)
+
+
 def test_what_another_run_evicts_meanwhile_is_decoded(folder: Path):
     cache = folder.with_name("cache")
     pixels = cached_pixels(manifest_of(folder, "train"), SPEC, cache)
