@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --
 BENCHMARKS := handlers inference tail batch classify start footprint breakdown training
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve classify review test check format lint lint-deploy types pins audit data model bench bench-sweep bench-gpu clean
+.PHONY: help setup demo serve classify review test check format lint lint-deploy types pins audit data model bench bench-sweep bench-photos bench-gpu clean
 .PHONY: doctor deploy rollback smoke invoke logs teardown
 
 help:  ## list the targets
@@ -151,6 +151,9 @@ bench: $(BENCH_VENV)/.bench  ## measure against peers, about 8 minutes; BENCH_QU
 
 bench-sweep: $(VENV)/.train  ## time the sweep against the workshop's way: DATA=folder [WEIGHTS=file]
 	$(BIN)/python -m benchmarks.sweep --data "$(DATA)" $(if $(WEIGHTS),--weights "$(WEIGHTS)")
+
+bench-photos: $(VENV)/.train  ## time the start of a training on 5,000 to 100,000 drawn photos: 30 minutes, 8 GB
+	$(BIN)/python -m benchmarks.photos $(if $(BENCH_QUICK),--quick)
 
 bench-gpu: $(VENV)/.train  ## time fine-tuning on a GPU against the workshop's loop
 	$(BIN)/python -m benchmarks.training --gpu

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from tests.drawn import encoded, picture
 from tests.tiny_model import CLASSES
 from train.photos.collection import collect
@@ -29,6 +32,16 @@ def write_photos(root: Path, each: int, splits: tuple[str, ...] = ("train", "val
         for colour in CLASSES:
             for number in range(each):
                 write_photo(root / split / colour / f"{number}.jpg", colour)
+    return root
+
+
+def write_many(root: Path, count: int, size_px: tuple[int, int]) -> Path:
+    """Draw many photos quickly, no two alike, into ROOT/red and ROOT/blue."""
+    grounds = np.random.default_rng(0).integers(0, 256, (count, 6, 8, 3), np.uint8)
+    for number, ground in enumerate(grounds):
+        file = root / ("red", "blue")[number % 2] / f"{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encoded(Image.fromarray(ground).resize(size_px)))
     return root
 
 

@@ -15,6 +15,13 @@ class TrainError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    def __str__(self) -> str:
+        """The message alone: torch puts the traceback of a worker process before it."""
+        said = super().__str__()
+        if "Original Traceback" in said:
+            return said.rpartition(f"{type(self).__name__}: ")[2].strip()
+        return said
+
 
 class UsageError(TrainError):
     """The command cannot be carried out as given; the message says what to change."""

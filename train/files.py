@@ -1,8 +1,8 @@
 """Files are written whole or not at all; folders are checked before long work begins."""
 
-import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -88,6 +88,22 @@ def require_writable(folder: Path, flag: str = "") -> None:
                 each.rmdir()
 
 
+def require_room(folder: Path, needed_bytes: int) -> None:
+    """Raise UsageError if the disk of the cache has not the room for so many bytes."""
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise UsageError(
+            f"--cache {folder} has not the room for {gigabytes(needed_bytes)}: {gigabytes(free)} "
+            "are free. Make room, give a --cache on another disk, or a lower --cache-gb: photos "
+            "that do not fit are decoded whenever they are read."
+        )
+
+
+def gigabytes(size_bytes: float) -> str:
+    """A size in decimal gigabytes or megabytes, for a person."""
+    return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.0f} MB"
+
+
 def reason(error: BaseException) -> str:
     """The operating system's message, even if a library wrapped it in an error of its own."""
     cause: BaseException | None = error
@@ -97,18 +113,6 @@ def reason(error: BaseException) -> str:
             return cause.strerror or f"only a part was written; the disk may be full ({cause})"
         cause = cause.__cause__ or cause.__context__
     return str(error)
-
-
-def reserve(file: Path) -> None:
-    """Allocate all of the file's space: a full disk would kill a process that maps the file."""
-    if not hasattr(os, "posix_fallocate"):  # macOS, Windows
-        return
-    with file.open("r+b") as opened:
-        try:
-            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # some file systems cannot
-                raise
 
 
 def draft_folder() -> tempfile.TemporaryDirectory[str]:

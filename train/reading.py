@@ -48,12 +48,20 @@ class DataConfig:
     read."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos and features; safe to delete."""
+    cache_gb: float = -1.0
+    """Most gigabytes that the cache may take; the least used goes first, and photos that do not fit
+    are decoded whenever they are read. -1 keeps what was set before, at first half of the disk's
+    free space."""
+    rehash: bool = False
+    """Read every photo again, also those of unchanged size and time."""
     workers: int = -1
-    """Processes that augment photos; -1 is one per core, at most 8."""
+    """Processes that augment photos; -1 is one per core, at most 8 if all photos are cached."""
 
     def __post_init__(self) -> None:
         require(0 < self.holdout < 1, "--holdout", "a number between 0 and 1", self.holdout)
         require(self.holdout_seed >= 0, "--holdout-seed", "a number 0 or more", self.holdout_seed)
+        is_limit = self.cache_gb == -1 or 0 <= self.cache_gb < math.inf
+        require(is_limit, "--cache-gb", "a number 0 or more, or -1", self.cache_gb)
         require(self.max_pixels >= 1, "--max-pixels", "a number 1 or more", self.max_pixels)
         try:
             re.compile(self.group_by)

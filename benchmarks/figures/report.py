@@ -120,6 +120,18 @@ GOALS = (
         "workshop's loop",
         1.5,
     ),
+    at_most(
+        "training starts again on 20,000 photos of 200 pixels: seconds",
+        "photos",
+        "second start, 20,000 photos, s",
+        2,
+    ),
+    at_most(
+        "its peak memory with 100,000 photos above that with 5,000: GB",
+        "photos",
+        "peak memory above 5,000 photos', GB",
+        0.8,
+    ),
     at_least("frozen-backbone sweep: workshop's time / ours", "sweep", "all settings", 50),
     at_least(
         "fine-tuning on a GPU, photos per second: ours / workshop's loop",

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,13 @@ import torch
 from serving.model.preprocess import PreprocessSpec
 from tests.drawn import write_class_folders
 from tests.photo_folder import manifest_of
-from train.errors import TrainError
+from train.errors import TrainError, UsageError
 from train.evaluate.inference import contract_of
 from train.export import onnx as export
 from train.photos.pixels import cached_pixels
 from train.runs.folder import load_checkpoint, save_checkpoint
 from train.runs.model import load_model
+from train.store import Store
 
 SPEC = PreprocessSpec(height_px=32, width_px=24)
 
@@ -30,7 +33,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from train.errors import TrainError
+from train.errors import TrainError, UsageError
 from train.files import write_whole
 from train.runs.folder import load_checkpoint, save_checkpoint
 
@@ -64,25 +67,32 @@ def test_what_the_kernel_says_is_told_also_where_a_library_hides_it(tmp_path: Pa
     assert torch.equal(load_checkpoint(tmp_path / "last.pt")["weights"], torch.zeros(1))
 
 
-def test_a_cache_that_does_not_fit_on_the_disk_is_refused_before_it_is_mapped(
+def test_a_disk_that_fills_up_leaves_no_half_shard_and_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     manifest = manifest_of(write_class_folders(tmp_path / "photos"), "train")
-    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
-    with pytest.raises(TrainError, match=r"cache .*No space left on device"):
+    cache = tmp_path / "cache"
+    cached_pixels(manifest.of(manifest.photos[:4]), SPEC, cache)
+    before = sorted(cache.rglob("*"))
+    with monkeypatch.context() as filled:
+        filled.setattr(os, "fsync", full)
+        with pytest.raises(TrainError, match=rf"cache {cache}.*No space left on device.*--cache"):
+            cached_pixels(manifest, SPEC, cache)
+    assert sorted(cache.rglob("*")) == before
+    assert cached_pixels(manifest, SPEC, cache).is_cached
+
+
+def test_a_disk_without_the_room_is_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    manifest = manifest_of(write_class_folders(tmp_path / "photos"), "train")
+    with closing(Store(tmp_path / "cache")) as store:
+        store.set_limit(1e9)
+    free = shutil.disk_usage(tmp_path)._replace(free=50_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: free)
+    monkeypatch.setattr(Path, "read_bytes", None)
+    with pytest.raises(UsageError, match=r"has not the room for .*--cache-gb"):
         cached_pixels(manifest, SPEC, tmp_path / "cache")
-    assert list((tmp_path / "cache").glob("*pixels*")) == []
-
-
-def test_a_disk_that_reserves_no_space_is_written_to_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def unsupported(*_: object) -> None:  # errno of musl; glibc writes zeros instead
-        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-
-    manifest = manifest_of(write_class_folders(tmp_path / "photos"), "train")
-    monkeypatch.setattr(os, "posix_fallocate", unsupported, raising=False)
-    assert len(cached_pixels(manifest, SPEC, tmp_path / "cache")) == len(manifest.photos)
 
 
 def test_an_export_without_room_for_its_draft_names_the_folder(

@@ -12,7 +12,10 @@ BASE = ("serving.errors", "serving.settings", "serving.deferred")
 WORK = ("serving.fetch", "serving.images", "serving.model")
 HTTP = ("serving.http", "serving.answers")
 # What every room of train/ may import; only evaluate/predict.py may import serving.fetch as well.
-TRAIN_BASE = ("train", "train.config", "train.errors", "train.files", "train.reading")
+TRAIN_BASE = (
+    *("train", "train.config", "train.errors", "train.files", "train.reading"),
+    *("train.database", "train.store"),
+)
 SERVING = (*BASE, "serving.images", "serving.model")
 FETCHING = Path("train/evaluate/predict.py")
 BEFORE_FIT = ("train.photos", "train.networks", "train.runs")

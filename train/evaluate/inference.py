@@ -20,7 +20,7 @@ from train.errors import UsageError
 from train.networks.backbones import preprocessing, require_size
 from train.networks.torch_model import TorchModel
 from train.photos.manifest import Manifest
-from train.photos.pixels import Pixels, cached_pixels, file_pixels
+from train.photos.pixels import PixelRows, Pixels, cached_pixels, file_pixels
 from train.runs.model import TrainedModel, load_model
 
 _BATCH = 32
@@ -102,7 +102,7 @@ def image_logits(model: Model, pixels: Pixels) -> NDArray[np.float32]:
     return infer_images(model, pixels).logits
 
 
-def infer_images(model: Model, pixels: Pixels) -> Inference:
+def infer_images(model: Model, pixels: PixelRows) -> Inference:
     """What the model computes of N pictures of its size, (N, H, W, 3) uint8."""
     parts = []
     few = len(pixels) <= _BATCH

@@ -18,11 +18,11 @@ from train.evaluate.suspects import find_doubts
 from train.files import require_writable, write_bytes
 from train.networks.alike import looks_of
 from train.networks.backbones import open_backbone, preprocessing
-from train.photos.collection import Collection, collect
-from train.photos.findings import find_all, refuse
+from train.photos.collection import Collection, collect, overview
+from train.photos.findings import Finding, counted, find_all, listed
 from train.photos.folders import printable
 from train.photos.pixels import file_pixels
-from train.photos.summary import Finding, counted, listed, overview
+from train.photos.splits import refuse
 from train.reading import MAX_PIXELS, DataConfig
 
 # Photos of each kind on the page, or --show if it is more.
@@ -58,6 +58,8 @@ class InspectConfig:
     """Photos with more pixels are not read."""
     cache: Path = Path(".cache/photos")
     """Folder of what is known of photos; safe to delete."""
+    rehash: bool = False
+    """Read every photo again, also those of unchanged size and time."""
     show: int = 20
     """Lines to print for each kind of finding; the rest are counted."""
 
@@ -87,6 +89,7 @@ def inspect(config: InspectConfig) -> None:
         group_by=config.group_by,
         max_pixels=config.max_pixels,
         cache=config.cache,
+        rehash=config.rehash,
     )
     collection = collect(data)
     findings = find_all(collection)

@@ -22,10 +22,10 @@ from sklearn.preprocessing import StandardScaler
 
 from train.evaluate.gallery import thumbnail
 from train.networks.alike import Features, Indices, Looks, alike
+from train.photos.findings import Finding
 from train.photos.folders import printable
 from train.photos.manifest import Labels, Manifest, Photo
 from train.photos.sides import units_of
-from train.photos.summary import Finding
 
 _FOLDS = 5
 

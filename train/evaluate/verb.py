@@ -142,8 +142,9 @@ def _refuse_a_bundles(report_json: Path) -> None:
 
 def _photos(config: EvaluateConfig, model: Model) -> Manifest:
     if config.split != HOLDOUT:
-        classes = model.contract.classes
-        return labelled_split(config.data, config.split, config.cache, classes, _reading(config))
+        classes, spec = model.contract.classes, model.contract.preprocess
+        reading = _reading(config)
+        return labelled_split(config.data, config.split, config.cache, classes, reading, spec)
     if not config.model.is_dir():
         raise UsageError(
             "--split holdout is for a run: an ONNX file does not know which photos it is."

@@ -33,7 +33,7 @@ from serving.model.preprocess import PreprocessSpec, normalize
 from train.export.bias_correction import correct_biases, layer_means
 from train.export.explanation import hide
 from train.export.onnx import contract_in, with_contract
-from train.photos.pixels import Pixels
+from train.photos.pixels import PixelRows
 
 Method = Literal["minmax", "percentile", "entropy"]
 Weights = Literal["eight", "seven", "paired"]
@@ -88,7 +88,9 @@ def recipes(
 class Quantizer:
     """Makes candidates of one float32 file; activation ranges are measured once per method."""
 
-    def __init__(self, float32: Path, spec: PreprocessSpec, pixels: Pixels, folder: Path) -> None:
+    def __init__(
+        self, float32: Path, spec: PreprocessSpec, pixels: PixelRows, folder: Path
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._spec, self._pixels = folder, spec, pixels
         self._prepared = folder / "prepared.onnx"
@@ -154,7 +156,7 @@ def _stride(photos: int) -> int:
 class _Photos(CalibrationDataReader):  # type: ignore[misc]
     """Calibration photos as the network's input, one after another."""
 
-    def __init__(self, name: str, spec: PreprocessSpec, pixels: Pixels) -> None:
+    def __init__(self, name: str, spec: PreprocessSpec, pixels: PixelRows) -> None:
         self._name, self._spec, self._pixels = name, spec, pixels
         self.set_range(0, len(pixels))
 

@@ -4,7 +4,6 @@ The order and the augmentation depend only on the seed, the epoch and the photo,
 before or on the number of processes, so that a resumed run ends with the same weights.
 """
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,12 +14,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 from torchvision.transforms import v2
 
+from serving.model.preprocess import PreprocessSpec
 from train.config import FitConfig
 from train.fit.augmentation import augmentation, base_spec
 from train.networks.backbones import preprocessing
 from train.networks.features import cached_features
+from train.photos.collection import Specs
+from train.photos.folders import SPLITS
 from train.photos.manifest import Labels, Manifest
-from train.photos.pixels import Pixels, cached_pixels
+from train.photos.pixels import PhotoPixels, PixelRows, cached_pixels, cores
+from train.reading import OWN_RANGE
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
 """Batches of photos or of their features, and their labels."""
@@ -36,8 +39,8 @@ _VARIANTS = 2**32
 class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
     """Augmented photos at a training size; each variant is drawn from (seed, variant, index)."""
 
-    def __init__(self, pixels: Pixels, labels: Labels, transform: v2.Compose, seed: int) -> None:
-        self._pixels = pixels  # (N, H, W, 3), mapped from the cache
+    def __init__(self, pixels: PixelRows, labels: Labels, transform: v2.Compose, seed: int) -> None:
+        self._pixels = pixels  # (N, H, W, 3)
         self._labels = torch.from_numpy(labels)
         self._transform = transform
         self._seed = seed
@@ -48,7 +51,7 @@ class AugmentedPhotos(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """-> ((3, S, S) uint8, () int64)."""
         variant, index = draw
-        photo = torch.from_numpy(np.array(self._pixels[index])).permute(2, 0, 1)  # (3, H, W)
+        photo = torch.from_numpy(self._pixels[index]).permute(2, 0, 1)  # (3, H, W)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mixed_seed(self._seed, variant, index))
             return self._transform(photo), self._labels[index]
@@ -124,6 +127,21 @@ def mixed_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
+def cached_for(config: FitConfig) -> Specs:
+    """What the photos of each split are cached for; nothing while their range is not known."""
+    if config.data.value_range == OWN_RANGE:
+        return {}
+    return {split: _spec(config, split) for split in SPLITS}
+
+
+def _spec(config: FitConfig, split: str) -> PreprocessSpec:
+    network = config.network
+    spec = preprocessing(network.backbone, network.input_px, config.data.levels)
+    if split != "train" or config.on_features:
+        return spec
+    return base_spec(spec, at_least_px=config.teacher_px)  # to crop from
+
+
 def training_loaders(
     config: FitConfig,
     backbone: nn.Module,
@@ -132,13 +150,11 @@ def training_loaders(
     device: torch.device,
 ) -> list[Batches]:
     """One loader for each training size; features have no size, so one loader."""
-    network, labels = config.network, photos.labels()
-    spec = preprocessing(network.backbone, network.input_px, config.data.levels)
+    labels, spec = photos.labels(), _spec(config, "train")
     if config.on_features:
         rows = cached_features(backbone, photos, spec, config.data.cache, device)
         return [feature_loader(config, torch.from_numpy(rows), labels, order)]
-    cropped_from = base_spec(spec, at_least_px=config.teacher_px)
-    pixels = cached_pixels(photos, cropped_from, config.data.cache)
+    pixels = cached_pixels(photos, spec, config.data.cache)
     return [
         photo_loader(config, pixels, labels, max(size, config.teacher_px), order)
         for size in config.training_px
@@ -159,34 +175,36 @@ def choosing_loader(
         return None
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     labels = photos.labels()[share]
-    network, cache = config.network, config.data.cache
-    spec = preprocessing(network.backbone, network.input_px, config.data.levels)
+    spec, cache = _spec(config, "validation"), config.data.cache
     if config.on_features:
         rows = cached_features(backbone, photos, spec, cache, accelerator.device)
         return evaluation_loader(torch.from_numpy(rows[share]), labels)
-    return evaluation_loader(cached_pixels(photos, spec, cache)[share], labels)
+    pixels = cached_pixels(photos.of(photos.photos[share]), spec, cache)
+    workers = 0 if pixels.is_cached else worker_count(config, pixels)
+    return evaluation_loader(pixels, labels, workers=workers)
 
 
 def photo_loader(
-    config: FitConfig, pixels: Pixels, labels: Labels, size_px: int, order: EpochOrder
+    config: FitConfig, pixels: PixelRows, labels: Labels, size_px: int, order: EpochOrder
 ) -> Batches:
     """Augmented training batches: ((B, 3, size_px, size_px) uint8, (B,) int64)."""
     transform = augmentation(config.augment, size_px, config.flip)
-    workers = config.data.workers if config.data.workers >= 0 else min(8, _cores())
     return DataLoader(
         AugmentedPhotos(pixels, labels, transform, config.seed),
         batch_size=config.batch,
         sampler=order,
-        num_workers=workers,
+        num_workers=worker_count(config, pixels),
         drop_last=len(order) >= config.batch,  # batch-norm cannot train on a last batch of one
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def _cores() -> int:
-    """How many cores this process may use; a container may allow fewer than there are."""
-    allowed = getattr(os, "sched_getaffinity", None)  # only on Linux
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
+def worker_count(config: FitConfig, pixels: PixelRows) -> int:
+    """How many processes read photos: one a core, at most 8 if they need not decode."""
+    if config.data.workers >= 0:
+        return config.data.workers
+    decodes = isinstance(pixels, PhotoPixels) and not pixels.is_cached
+    return cores() if decodes else min(8, cores())
 
 
 def feature_loader(
@@ -196,19 +214,21 @@ def feature_loader(
     return DataLoader(FeatureRows(features, labels), batch_size=config.batch, sampler=order)
 
 
-def evaluation_loader(inputs: Tensor | Pixels, labels: Labels, *, batch: int = 64) -> Batches:
+def evaluation_loader(
+    inputs: Tensor | PixelRows, labels: Labels, *, batch: int = 64, workers: int = 0
+) -> Batches:
     """All inputs once, in order: pixels ((B, 3, H, W) uint8) or features ((B, F)), with labels."""
     if isinstance(inputs, Tensor):
         dataset: Dataset[tuple[Tensor, Tensor]] = TensorDataset(inputs, torch.from_numpy(labels))  # type: ignore[assignment]
     else:
         dataset = _WholePhotos(inputs, labels)
-    return DataLoader(dataset, batch_size=batch)
+    return DataLoader(dataset, batch_size=batch, num_workers=workers)
 
 
 class _WholePhotos(Dataset[tuple[Tensor, Tensor]]):
-    """Cached pixels, read one photo at a time so that the cache stays on disk."""
+    """Photos as they are evaluated, read one at a time so that the cache stays on disk."""
 
-    def __init__(self, pixels: Pixels, labels: Labels) -> None:
+    def __init__(self, pixels: PixelRows, labels: Labels) -> None:
         self._pixels = pixels  # (N, H, W, 3)
         self._labels = torch.from_numpy(labels)
 
@@ -217,4 +237,4 @@ class _WholePhotos(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """-> ((3, H, W) uint8, () int64)."""
-        return torch.from_numpy(np.array(self._pixels[index])).permute(2, 0, 1), self._labels[index]
+        return torch.from_numpy(self._pixels[index]).permute(2, 0, 1), self._labels[index]

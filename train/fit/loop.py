@@ -43,9 +43,10 @@ def fit(config: FitConfig) -> None:
         checkpoints.open_run(config, first=accelerator.is_main_process)
     start_tracker(accelerator, config)
 
-    # The photos. The first process fills the cache, the others read it.
-    with accelerator.main_process_first():
-        manifest, training, choosing = splits.divide(config.data)
+    # The photos. The first process of each machine fills its cache, the others read it.
+    with accelerator.local_main_process_first():
+        read = replace(config.data, rehash=config.data.rehash and accelerator.is_local_main_process)
+        manifest, training, choosing = splits.divide(read, loaders.cached_for(config))
     config = replace(config, data=splits.measured(config.data, training))
     classes = manifest.classes
     spec = preprocessing(config.network.backbone, config.network.input_px, config.data.levels)
@@ -68,7 +69,7 @@ def fit(config: FitConfig) -> None:
     require_trainable(whole, config, config.batch // accelerator.num_processes)
     on_features = config.on_features
     trained: nn.Module = whole.head if on_features else whole
-    with accelerator.main_process_first():
+    with accelerator.local_main_process_first():
         loaders_by_size = loaders.training_loaders(config, whole.backbone, training, order, device)
         evaluation = loaders.choosing_loader(config, whole.backbone, choosing, accelerator)
 

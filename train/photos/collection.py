@@ -4,14 +4,19 @@ All verbs read photos here, so they agree on what is a photo, what is passed ove
 each photo is in. Splits that are missing are made (train/photos/sides.py).
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
+from types import MappingProxyType
 
+from serving.model.preprocess import PreprocessSpec
 from train.errors import UsageError
-from train.photos.contents import Content, Facts, read_contents
+from train.photos.contents import Content, Facts
 from train.photos.folders import (
     ARCHIVES,
     SPLITS,
@@ -23,9 +28,11 @@ from train.photos.folders import (
     printable,
 )
 from train.photos.manifest import Manifest, Photo
+from train.photos.scan import File, absolute, read_files
 from train.photos.sides import Item, Record, divide_photos
 from train.photos.tables import list_table
 from train.reading import DataConfig
+from train.store import Store
 
 # Files that an error names.
 _NAMED = 3
@@ -108,8 +115,17 @@ class Collection:
         return ", ".join(map(printable, names))
 
 
-def collect(config: DataConfig, wanted: Sequence[str] = SPLITS) -> Collection:
+Specs = Mapping[str, PreprocessSpec]
+"""What the photos of a split are cached for, by its name."""
+
+
+def collect(
+    config: DataConfig, wanted: Sequence[str] = SPLITS, specs: Specs = MappingProxyType({})
+) -> Collection:
     """Read the photos of some splits, and divide those that are in none.
+
+    With `specs`, their pixels are cached by the same reading, of photos that are in no split yet as
+    those of train.
 
     Raises:
         UsageError: there is no folder or no photo, or the folder cannot be understood; the message
@@ -121,7 +137,7 @@ def collect(config: DataConfig, wanted: Sequence[str] = SPLITS) -> Collection:
     makes = bool(targets) and bool({"train", *targets} & set(wanted))
     needed = [e for e in listing.entries if e.split in wanted or (makes and e.split == pool)]
     needed = list(_grouped(needed, config.group_by))
-    contents = read_contents([root / e.path for e in needed], config.cache, config.max_pixels)
+    contents = _contents(config, needed, listing, specs)
     passed = list(listing.passed)
     found: list[tuple[Entry, Content]] = []
     for entry, content in zip(needed, contents, strict=True):
@@ -143,6 +159,24 @@ def collect(config: DataConfig, wanted: Sequence[str] = SPLITS) -> Collection:
         record=record.file if record else None,
         folders=listing.classes,
     )
+
+
+def _contents(
+    config: DataConfig, needed: Sequence[Entry], listing: Listing, specs: Specs
+) -> list[Content | None]:
+    """What is in the files that are needed; the cache forgets files that are gone."""
+    root = config.data
+    paths = absolute(root, (entry.path for entry in needed))
+    wanted_for = [specs.get(entry.split or "train") for entry in needed]
+    files = [File(path, spec) for path, spec in zip(paths, wanted_for, strict=True)]
+    with closing(Store(config.cache)) as store:
+        if config.cache_gb >= 0:
+            store.set_limit(config.cache_gb * 1e9)
+        found = read_files(files, store, config.max_pixels, rehash=config.rehash)
+        there = absolute(root, (entry.path for entry in listing.entries))
+        below = os.path.join(os.path.realpath(root), "")  # noqa: PTH118 - ends with a slash
+        store.forget(os.fsencode(below), set(map(os.fsencode, there)))
+    return found
 
 
 def splits_of(config: DataConfig) -> tuple[str, ...]:
@@ -233,3 +267,40 @@ def _source(config: DataConfig) -> str:
     """What tells two ways of reading the same folder apart."""
     parts = [f"--table {config.table.name}"] if config.table else []
     return " ".join([*parts, *([f"--group-by {config.group_by}"] if config.group_by else [])])
+
+
+def overview(collection: Collection) -> list[str]:
+    """Lines with the photos of each split and class, and the sizes of the readable ones."""
+    files, splits = collection.files, sorted(collection.splits)
+    classes = sorted({label for _, label in collection.folders} | {file.label for file in files})
+    counts = Counter((file.split, file.label) for file in files)
+    wide = max(len(name) for name in [*classes, "all"])
+    lines = [f"{'photos':<{wide}}  " + "  ".join(f"{split:>10}" for split in splits)]
+    for label in classes:
+        cells = "  ".join(f"{counts[split, label]:>10,}" for split in splits)
+        lines.append(f"{label:<{wide}}  {cells}")
+    totals = Counter(file.split for file in files)
+    lines.append(f"{'all':<{wide}}  " + "  ".join(f"{totals[split]:>10,}" for split in splits))
+    lines += division(collection)
+    facts = [file.facts for file in files if not file.fault]
+    for side, sizes in (
+        ("width", [each.width_px for each in facts]),
+        ("height", [each.height_px for each in facts]),
+    ):
+        if sizes:
+            middle = median(sizes)
+            lines.append(f"{side}: {min(sizes)} to {max(sizes)} pixels, median {middle:g}")
+    turned = sum(each.turned for each in facts)
+    lines.append(f"rotated by their EXIF orientation: {turned} (training and serving rotate them)")
+    return lines
+
+
+def division(collection: Collection) -> list[str]:
+    """A line on the splits that were made, if any were, and on what was passed over, if any was."""
+    lines = []
+    if collection.record is not None:
+        counts = Counter(file.split for file in collection.files)
+        made = ", ".join(f"{counts[split]:,} {split}" for split in collection.splits)
+        lines.append(f"divided by class: {made}; the record is {collection.record}")
+    passed = collection.passed_over()
+    return [*lines, *([f"passed over: {passed}"] if passed else [])]

@@ -1,33 +1,37 @@
-"""Files in, what their bytes say out: hash, format, size, range of values, and what is wrong.
+"""Bytes of a file in, what they say out: format, size, range of values, what is wrong; and pixels.
 
-Serving's own code decodes them. Only what a file's bytes prove is remembered, by their hash; a read
-that fails and a lack of memory stop the run by name, and are not remembered.
+Serving's own code decodes them, once for the facts and the pixels where that is possible. A lack of
+memory and a read that fails are no facts: they stop the run by name.
 """
 
-import hashlib
 import re
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
+from scipy.spatial import cKDTree
 
 from serving.errors import CostlyImageError, RequestError, UnsupportedImageError
-from serving.images.decode import UPRIGHT, decode, decode_scaled
+from serving.images.decode import UPRIGHT, Decoded, decode, decode_scaled
+from serving.images.draft import scale_for
 from serving.images.formats import NAMES, recognise
-from train.errors import TrainError, UsageError
-from train.files import read_json, require_writable, write_json
+from serving.model.preprocess import PreprocessSpec, resize
+from train.errors import TrainError
 from train.photos.folders import is_photo, printable
 
 # Part of the key of what is remembered: raise it when decoding or `Facts` changes.
 CONTENTS_VERSION = 2
+
+# Facts are of the picture that is decoded for this input, whatever the network: a large JPEG's are
+# of a fraction of its size.
+_REFERENCE = PreprocessSpec()
+
+# Serving decodes other formats than JPEG whole up to this size (serving/images/flatten.py).
+_WHOLE_PX = 16_000_000
 
 _SIGNATURE_BYTES = 64
 # What serving says; from a child process, its errors have no cause.
@@ -37,14 +41,22 @@ _NO_PICTURE, _DAMAGED = "are not an image", "is damaged"
 # A photo's thumbnail has this many pixels a side, of its brightness and of its colour.
 _BRIGHTNESS_PX, _COLOUR_PX = 16, 4
 
+# A photo and its near-copy: no value of their thumbnails differs by more, of 255. Of 80 clothing
+# photos saved again as JPEG of quality 60, or at half or a third of the size, none differed by more
+# than 2; two different ones differed by 73 and more.
+NEAR = 2
+
+
+# Among so many candidates the nearest is looked for: photos of a fixed camera are all alike.
+_CANDIDATES = 1024
+
 # The share of a photo's values below and above which single pixels do not count.
 _TAIL = 0.001
 
 # A photo whose values are in a smaller share of the range has hardly any contrast.
 FLAT = 1 / 8
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +67,8 @@ class Facts:
         fault: why it cannot be decoded; the other facts are then missing.
         turned: whether its EXIF orientation turns it.
         low, high: the range of nearly all its values, as shares of the full range of its bits.
-        thumbnail: 288 bytes in base64, for `thumbnail_rows`; empty if it has hardly any contrast,
-            so that nothing can be said of whether it looks like another.
+        thumbnail: 288 bytes; empty if it has hardly any contrast, so that nothing can be said of
+            whether it looks like another.
     """
 
     fault: str = ""
@@ -66,7 +78,7 @@ class Facts:
     turned: bool = False
     low: float = 0.0
     high: float = 1.0
-    thumbnail: str = ""
+    thumbnail: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,33 +89,72 @@ class Content:
     facts: Facts
 
 
-def read_contents(paths: Sequence[Path], cache: Path, max_pixels: int) -> list[Content | None]:
-    """The content of each file; None for one that is no photo by its name nor its first bytes.
+def rules_of_facts(max_pixels: int) -> str:
+    """What facts depend on besides the bytes."""
+    return f"{CONTENTS_VERSION} {max_pixels} {NAMES}"
+
+
+def examine(
+    content: bytes, max_pixels: int, spec: PreprocessSpec | None, *, with_facts: bool = True
+) -> tuple[Facts | None, Pixels | None]:
+    """Decode a photo as serving does: its facts, if they are wanted, and its pixels for a spec.
 
     Raises:
-        TrainError: a file cannot be read, or there is no memory to decode it.
-        UsageError: the cache is not writable.
+        MemoryError, OSError: decoding failed, but not because of the file.
+        CostlyImageError: it took too much time or memory.
     """
-    remembered = remembered_facts(cache, max_pixels)
-    before = len(remembered)
+    try:
+        found = shown = _decoded(content, max_pixels, spec or _REFERENCE)
+        if with_facts and spec is not None and not _is_reference(found, spec):
+            shown = _decoded(content, max_pixels, _REFERENCE)
+        facts = _facts_of(content, shown, max_pixels) if with_facts else None
+    except RequestError as error:
+        raise_if_passing(error)
+        if isinstance(error, CostlyImageError):
+            raise
+        return Facts(fault=fault_of(error)), None
+    if spec is None:
+        return facts, None
+    return facts, np.asarray(resize(found.image, spec, found.box))
 
-    def read(path: Path) -> Content | None:
-        with naming(path):
-            content = _photo_bytes(path)
-            if content is None:
-                return None
-            sha256 = hashlib.sha256(content).hexdigest()
-            if sha256 not in remembered:
-                try:
-                    remembered[sha256] = _facts_of(content, max_pixels)
-                except CostlyImageError as error:  # on another day it may be quick enough
-                    return Content(sha256, Facts(fault=fault_of(error)))
-            return Content(sha256, remembered[sha256])
 
-    contents = in_threads(read, paths, "reading photos")
-    if len(remembered) > before:
-        _remember(remembered, cache, max_pixels)
-    return contents
+def _decoded(content: bytes, max_pixels: int, spec: PreprocessSpec) -> Decoded:
+    return decode_scaled(
+        content,
+        max_pixels=max_pixels,
+        for_size=spec.size_px,
+        close=spec.is_close,
+        levels=spec.levels,
+    )
+
+
+def _is_reference(found: Decoded, spec: PreprocessSpec) -> bool:
+    """Whether a picture that was decoded for a spec is the one that facts are of."""
+    if spec.levels is not None:
+        return False
+    if found.file_format != "JPEG":
+        return found.file_px[0] * found.file_px[1] <= _WHOLE_PX
+    scale, wanted = (
+        scale_for(found.file_px, each.size_px, close=each.is_close) for each in (spec, _REFERENCE)
+    )
+    return scale == wanted
+
+
+def file_pixels(content: bytes, spec: PreprocessSpec, max_pixels: int) -> Pixels:
+    """(H, W, 3) uint8: an image file as serving decodes and resizes it.
+
+    Raises:
+        RequestError: it cannot be decoded.
+    """
+    found = decode_scaled(
+        content,
+        max_pixels=max_pixels,
+        for_size=spec.size_px,
+        close=spec.is_close,
+        levels=spec.levels,
+        resample=spec.resampling,
+    )
+    return np.asarray(resize(found.image, spec, found.box))
 
 
 @contextmanager
@@ -123,7 +174,7 @@ def naming(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _photo_bytes(path: Path) -> bytes | None:
+def photo_bytes(path: Path) -> bytes | None:
     """The file's bytes; None if neither its name nor its first bytes are a photo's."""
     if not is_photo(path):
         with path.open("rb") as file:
@@ -140,30 +191,25 @@ def _is_recognised(start: bytes) -> bool:
     return True
 
 
-def _facts_of(content: bytes, max_pixels: int) -> Facts:
-    """Decode a photo as serving does.
-
-    Raises:
-        MemoryError, OSError: decoding failed, but not because of the file.
-        CostlyImageError: it took too much time or memory.
-    """
-    try:
-        found = decode_scaled(content, max_pixels=max_pixels, for_size=None, close=True)
-        picture = found.image
-        low, high = spread = _range_of(picture)
-        if found.mode.startswith("I"):  # of 16 bits, the picture has the upper 8
-            first, last = round(low * 255) / 256, (round(high * 255) + 1) / 256
-            picture = decode(content, max_pixels=max_pixels, levels=(first, last))
-            spread = _range_of(picture)
-            low, high = (first + at * (last - first) for at in spread)
-    except RequestError as error:
-        raise_if_passing(error)
-        if isinstance(error, CostlyImageError):
-            raise
-        return Facts(fault=fault_of(error))
-    thumbnail = _thumbnail(picture) if spread[1] - spread[0] >= FLAT else ""
+def _facts_of(content: bytes, found: Decoded, max_pixels: int) -> Facts:
+    picture = found.image
+    low, high = spread = _range_of(picture)
+    if found.mode.startswith("I"):  # of 16 bits, the picture has the upper 8
+        first, last = round(low * 255) / 256, (round(high * 255) + 1) / 256
+        picture = decode(content, max_pixels=max_pixels, levels=(first, last))
+        spread = _range_of(picture)
+        low, high = (first + at * (last - first) for at in spread)
+    thumbnail = _thumbnail(picture) if spread[1] - spread[0] >= FLAT else b""
     turned = found.orientation != UPRIGHT
-    return Facts("", found.file_format, picture.width, picture.height, turned, low, high, thumbnail)
+    return Facts("", found.file_format, *_upright_px(found), turned, low, high, thumbnail)
+
+
+def _upright_px(found: Decoded) -> tuple[int, int]:
+    """Width and height of the whole picture, turned as it is decoded."""
+    width, height = found.file_px
+    shown_width, shown_height = found.image.size
+    is_swapped = (shown_width - shown_height) * (width - height) < 0
+    return (height, width) if is_swapped else (width, height)
 
 
 def raise_if_passing(error: RequestError) -> None:
@@ -193,46 +239,43 @@ def _range_of(picture: Image.Image) -> tuple[float, float]:
     return low / 255, max(low, high) / 255
 
 
-def _thumbnail(picture: Image.Image) -> str:
+def _thumbnail(picture: Image.Image) -> bytes:
     channels = picture.convert("YCbCr").split()
     sides = (_BRIGHTNESS_PX, _COLOUR_PX, _COLOUR_PX)
-    small = (
+    return b"".join(
         channel.resize((px, px), Image.Resampling.BILINEAR).tobytes()
         for channel, px in zip(channels, sides, strict=True)
     )
-    return b64encode(b"".join(small)).decode()
 
 
-def thumbnail_rows(thumbnails: Sequence[str]) -> NDArray[np.float64]:
-    """(N, 288) of N thumbnails, 0..255."""
-    joined = b"".join(map(b64decode, thumbnails))
-    return np.frombuffer(joined, np.uint8).reshape(len(thumbnails), -1).astype(np.float64)
+class Looks:
+    """Thumbnails of one or more photos, to find near-copies among them."""
 
+    def __init__(self, thumbnails: Sequence[bytes]) -> None:
+        self._values = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(thumbnails), -1)
+        # Where no value differs by more than NEAR, no mean of some values does: 24 instead of 288.
+        self._means = self._values.reshape(len(thumbnails), -1, 12).mean(axis=2)
+        self._tree = cKDTree(self._means)
 
-def _file(cache: Path, max_pixels: int) -> Path:
-    rules = hashlib.sha256(f"{CONTENTS_VERSION} {max_pixels} {NAMES}".encode()).hexdigest()
-    return cache / f"contents-{rules[:16]}.json"
+    def near(self, row: int) -> list[int]:
+        """The rows of the near-copies of a photo, its own too."""
+        found: list[int] = self._near(self._values[row], self._means[row])[0].tolist()
+        return found
 
+    def nearest(self, others: "Looks") -> dict[int, int]:
+        """For each row of the others that has a near-copy here, the row of the nearest."""
+        distances, _ = self._tree.query(others._means, p=np.inf, distance_upper_bound=NEAR + 0.5)
+        found = {}
+        for row in np.flatnonzero(np.isfinite(distances)).tolist():
+            rows, apart = self._near(others._values[row], others._means[row], _CANDIDATES)
+            if len(rows):
+                found[row] = int(rows[apart.argmin()])
+        return found
 
-def remembered_facts(cache: Path, max_pixels: int) -> dict[str, Facts]:
-    """The facts of every file that was read before, by hash."""
-    try:
-        found = read_json(_file(cache, max_pixels))
-        return {sha256: Facts(*values) for sha256, values in found.items()}
-    except (UsageError, TypeError, AttributeError):  # none, or not one of ours
-        return {}
-
-
-def _remember(facts: dict[str, Facts], cache: Path, max_pixels: int) -> None:
-    require_writable(cache, "--cache")
-    known = remembered_facts(cache, max_pixels) | facts  # another run may have added some
-    write_json(
-        _file(cache, max_pixels), {sha256: list(astuple(each)) for sha256, each in known.items()}
-    )
-
-
-def in_threads(work: Callable[[Item], Result], items: Sequence[Item], what: str) -> list[Result]:
-    """Do `work` on every item in threads: Pillow releases the GIL while it decodes."""
-    with ThreadPoolExecutor() as pool:
-        done = tqdm(pool.map(work, items), what, len(items), unit="img", leave=False)
-        return list(done)
+    def _near(
+        self, values: NDArray[np.uint8], means: NDArray[np.float64], most: int | None = None
+    ) -> tuple[NDArray[np.intp], NDArray[np.int16]]:
+        """The rows of near-copies of a thumbnail, and the largest difference of each."""
+        rows = np.array(self._tree.query_ball_point(means, NEAR + 0.001, p=np.inf)[:most], np.intp)
+        apart = np.abs(self._values[rows].astype(np.int16) - values.astype(np.int16)).max(axis=1)
+        return rows[apart <= NEAR], apart[apart <= NEAR]

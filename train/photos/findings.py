@@ -6,17 +6,12 @@ and stop at the same ones, in the same words.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-
-import numpy as np
-from scipy.spatial import cKDTree
+from dataclasses import dataclass
 
 from serving.images.formats import FORMATS
-from train.errors import UsageError
 from train.photos.collection import Collection, PhotoFile
-from train.photos.contents import thumbnail_rows
+from train.photos.contents import Looks
 from train.photos.folders import advice_for_empty, ending, is_photo, printable
-from train.photos.sides import NEAR
-from train.photos.summary import Finding, division, line
 from train.reading import FULL_RANGE
 
 # With fewer photos a class is hard to learn and to measure: if all of nine are right, the 95 %
@@ -29,38 +24,26 @@ IMBALANCE_RATIO = 3.0
 # at most 16 of 256 grey levels are left. Scans of low contrast have more, enough to learn from.
 _SLIVER = 1 / 15
 
-# Findings of a kind that are printed before a training.
-_FEW = 3
-
 _FORMAT_BY_SUFFIX = {suffix: known.name for known in FORMATS for suffix in known.suffixes} | {
     ".jpe": "JPEG",
     ".jfif": "JPEG",
 }
 
 
-def require_usable(collection: Collection) -> list[str]:
-    """What to print before a training on these photos.
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to fix: its kind, what was found and where, and what to do.
 
-    Raises:
-        UsageError: the photos cannot be trained on, or `strict` and a file is passed over.
+    Attributes:
+        stops: whether no training begins before it is fixed.
+        told: whether a training prints it.
     """
-    collection.require_nothing_passed_over()
-    findings = find_all(collection)
-    refuse(collection, findings)
-    lines = division(collection)
-    told = [finding for finding in findings if finding.told]
-    for kind, count in Counter(finding.kind for finding in told).items():
-        lines += [line(finding) for finding in told if finding.kind == kind][:_FEW]
-        if count > _FEW:
-            lines.append(f"{kind}: {count - _FEW} more; `python -m train inspect` lists them")
-    return lines
 
-
-def refuse(collection: Collection, findings: Sequence[Finding]) -> None:
-    """Raise UsageError for the first finding that stops a training."""
-    for finding in findings:
-        if finding.stops:
-            raise UsageError(f"{printable(collection.root)}: {finding.found}: {finding.advice}.")
+    kind: str
+    found: str
+    advice: str
+    stops: bool = False
+    told: bool = False
 
 
 def find_all(collection: Collection) -> list[Finding]:
@@ -172,14 +155,11 @@ def _near_copies(files: Sequence[PhotoFile]) -> Iterator[Finding]:
     others = [file for file in files if file.split not in ("train", "")]
     if not train or not others:
         return
-    tree = cKDTree(thumbnail_rows([file.facts.thumbnail for file in train]))
-    rows = thumbnail_rows([file.facts.thumbnail for file in others])
-    _, nearest = tree.query(rows, p=np.inf, distance_upper_bound=NEAR + 0.5)
-    for file, found in zip(others, nearest.tolist(), strict=True):
-        if found < len(train):
-            names = f"{printable(train[found].path)}, {printable(file.path)}"
-            advice = "look at both; if they show the same, keep them in one split"
-            yield Finding("nearly the same photo in two splits", names, advice, told=True)
+    looks, others_looks = (Looks([f.facts.thumbnail for f in some]) for some in (train, others))
+    for other, found in looks.nearest(others_looks).items():
+        names = f"{printable(train[found].path)}, {printable(others[other].path)}"
+        advice = "look at both; if they show the same, keep them in one split"
+        yield Finding("nearly the same photo in two splits", names, advice, told=True)
 
 
 def _unreadable(files: Sequence[PhotoFile]) -> Iterator[Finding]:
@@ -279,3 +259,28 @@ def _passed_over(collection: Collection) -> Iterator[Finding]:
             "not a photo" if each.reason == ending(name) and not is_photo(name) else each.reason
         )
         yield Finding("an ignored file", f"{printable(name)} ({reason})", advice)
+
+
+def listed(findings: Sequence[Finding], most: int) -> list[str]:
+    """One line per finding, at most `most` of each kind, then how many more there are."""
+    if not findings:
+        return ["Nothing to fix."]
+    lines, kinds = [], Counter(finding.kind for finding in findings)
+    so_far: Counter[str] = Counter()
+    for finding in findings:
+        so_far[finding.kind] += 1
+        if so_far[finding.kind] <= most:
+            lines.append(line(finding))
+    for kind, count in kinds.items():
+        if count > most:
+            lines.append(f"{kind}: {count - most} more; list them with --show {count}")
+    lines.append(counted(len(findings)))
+    return lines
+
+
+def line(finding: Finding) -> str:
+    return f"{finding.kind}: {finding.found}: {finding.advice}"
+
+
+def counted(findings: int) -> str:
+    return "1 finding" if findings == 1 else f"{findings} findings"

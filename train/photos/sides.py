@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from train.errors import UsageError
 from train.files import read_json, require_writable, write_json
-from train.photos.contents import Content, thumbnail_rows
+from train.photos.contents import Content, Looks
 from train.photos.folders import Entry
 
 # The share of each class that validation and test get; train has the rest.
@@ -26,11 +25,6 @@ SHARE = 0.15
 
 # The order of the photos is that of the hashes of seed and content.
 _SEED = 0
-
-# A photo and its near-copy: no value of their thumbnails differs by more, of 255. Of 80 clothing
-# photos saved again as JPEG of quality 60, or at half or a third of the size, none differed by more
-# than 2; two different ones differed by 73 and more.
-NEAR = 2
 
 # Hexadecimal digits of a hash in the record.
 _DIGITS = 32
@@ -150,32 +144,33 @@ class _Division:
 
 
 class _Looks:
-    """The thumbnails of photos, to find near-copies."""
+    """The looks of photos, by hash."""
 
     def __init__(self, items: Sequence[Item]) -> None:
-        looks = {i.sha256: i.content.facts.thumbnail for i in items if i.content.facts.thumbnail}
-        self._hashes = list(looks)
+        self._looks = {i.sha256: i.content.facts.thumbnail for i in items}
+        self._hashes = [sha256 for sha256, thumbnail in self._looks.items() if thumbnail]
         self._row = {sha256: row for row, sha256 in enumerate(self._hashes)}
-        self._pixels = thumbnail_rows(list(looks.values()))
-        self._tree = cKDTree(self._pixels) if looks else None
+        self._all: Looks | None = None  # made when it is needed: not where all photos are known
 
     def near(self, sha256: str) -> list[str]:
         """The hashes of a photo's near-copies."""
-        if self._tree is None or sha256 not in self._row:
+        if sha256 not in self._row:
             return []
-        rows = self._tree.query_ball_point(self._pixels[self._row[sha256]], NEAR, p=np.inf)
-        return [self._hashes[row] for row in rows]
+        if self._all is None:
+            self._all = self._of(self._hashes)
+        return [self._hashes[row] for row in self._all.near(self._row[sha256])]
 
     def nearest_of(self, chosen: set[str]) -> dict[str, str]:
         """For each other photo that has a near-copy among the chosen ones, the nearest of them."""
-        rows = [row for row, sha256 in enumerate(self._hashes) if sha256 in chosen]
-        others = [row for row, sha256 in enumerate(self._hashes) if sha256 not in chosen]
-        if not rows or not others:
+        these = [sha256 for sha256 in self._hashes if sha256 in chosen]
+        others = [sha256 for sha256 in self._hashes if sha256 not in chosen]
+        if not these or not others:
             return {}
-        tree = cKDTree(self._pixels[rows])
-        _, found = tree.query(self._pixels[others], p=np.inf, distance_upper_bound=NEAR + 0.5)
-        near = [(o, rows[f]) for o, f in zip(others, found.tolist(), strict=True) if f < len(rows)]
-        return {self._hashes[other]: self._hashes[row] for other, row in near}
+        found = self._of(these).nearest(self._of(others))
+        return {others[other]: these[row] for other, row in found.items()}
+
+    def _of(self, hashes: Sequence[str]) -> Looks:
+        return Looks([self._looks[sha256] for sha256 in hashes])
 
 
 def _units(items: Sequence[Item]) -> list[list[Item]]:

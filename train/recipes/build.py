@@ -23,6 +23,7 @@ from train.export.input_size import frontier
 from train.export.onnx import export
 from train.export.quantize import quantize
 from train.files import read_json, require_writable
+from train.fit.loaders import cached_for
 from train.fit.loop import fit
 from train.recipes import outcome
 from train.recipes.checkpoint import require_checkpoint, take_checkpoint, write_checkpoint
@@ -74,6 +75,10 @@ class BuildConfig:
     """Folder from which the Lambda image and the local server take the model."""
     cache: Path = Path(".cache/photos")
     """Folder of decoded photos and features; safe to delete."""
+    cache_gb: float = -1.0
+    """Most gigabytes that the cache may take, as for `fit`; -1 keeps what was set before."""
+    rehash: bool = False
+    """Read every photo again, also those of unchanged size and time."""
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -104,15 +109,22 @@ def build(config: BuildConfig) -> None:
     )
     if config.from_step:
         recipe = begun_at(recipe, config.from_step)
-    photos = _check(recipe, place)
+    looked_at = DataConfig(
+        place.data,
+        cache=place.cache,
+        cache_gb=config.cache_gb,
+        rehash=config.rehash,
+        **place.reading,
+    )
+    photos = _check(recipe, place, looked_at)
     Building(recipe, place, photos).carry_out()
 
 
-def _check(recipe: Recipe, place: Place) -> Photos:
+def _check(recipe: Recipe, place: Place, looked_at: DataConfig) -> Photos:
     """Check everything that is given, before the first step; returns the photos."""
     verbs = [step for step in recipe.steps if step.verb != CHECKPOINT]
     configs = {step.name: config_of(recipe, step, place) for step in verbs}
-    fits = {name: config.data for name, config in configs.items() if isinstance(config, FitConfig)}
+    fits = {name: each for name, each in configs.items() if isinstance(each, FitConfig)}
     require_writable(place.out, "--out")
     require_writable(place.model, "--model")
     require_writable(place.cache, "--cache")
@@ -120,7 +132,8 @@ def _check(recipe: Recipe, place: Place) -> Photos:
     assert isinstance(last, BundleConfig)
     require_writable(last.golden_folder, "--model")
     require_golden_folder(last.golden_folder, last.pictures)
-    photos = look_at(DataConfig(place.data, cache=place.cache, **place.reading), fits)
+    specs = next((cached_for(each) for each in fits.values()), {})
+    photos = look_at(looked_at, {name: each.data for name, each in fits.items()}, specs)
     if recipe.steps[0].verb == CHECKPOINT:
         with_size = any(CHECKPOINT in s.names.get("input_px", ()) for s in recipe.steps)
         require_checkpoint(place.checkpoint, photos.classes, with_size=with_size)

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from train.config import DataConfig
-from train.photos.collection import collect
-from train.photos.findings import require_usable
+from train.photos.collection import Specs, collect
 from train.photos.manifest import Manifest
-from train.photos.splits import parted
+from train.photos.splits import parted, require_usable
 from train.recipes.recipe import Step
 
 
@@ -46,13 +45,15 @@ class Photos:
         return [*measured, self.test.sha256] if step.verb == "bundle" and self.test else measured
 
 
-def look_at(config: DataConfig, fits: Mapping[str, DataConfig]) -> Photos:
+def look_at(config: DataConfig, fits: Mapping[str, DataConfig], specs: Specs) -> Photos:
     """Read every photo of the folder once, and print what may spoil the result.
+
+    `specs` are what the first fit wants photos to be cached for.
 
     Raises:
         UsageError: the photos cannot be trained on, or a fit holds out too many.
     """
-    collection = collect(config)
+    collection = collect(config, specs=specs)
     for line in require_usable(collection):
         print(line)
     divided: dict[DataConfig, Part] = {}

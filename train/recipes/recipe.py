@@ -44,7 +44,8 @@ SHIPPED = Path(__file__).parent
 
 # Flags that `build` itself sets.
 _BUILDS = frozenset(
-    {"data", "table", "group_by", "strict", "cache", "out", "resume", "int8", "recipe"}
+    {"data", "table", "group_by", "strict", "cache", "cache_gb", "rehash", "out", "resume"}
+    | {"int8", "recipe"}
 )
 
 # The verbs that a verb needs before it: quantize reads the exported file.

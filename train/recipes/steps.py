@@ -31,6 +31,7 @@ _WEIGHTS = ".weights.json"
 # Folders and speed; and runs, which are in the key as the keys of their steps.
 _NOT_IN_KEY = frozenset(
     {"out", "cache", "table", "strict", "workers", "threads", "tracker", "resume", "golden"}
+    | {"cache_gb", "rehash"}
     | {"run", "start", "teacher", "int8"}
 )
 # If these are files, the key has their contents.

@@ -27,7 +27,10 @@ from train.networks.backbones import open_backbone, preprocessing, require_size
 from train.networks.features import cached_features
 from train.networks.transfer import make_head
 from train.photos import splits
+from train.photos.collection import Specs
+from train.photos.folders import SPLITS
 from train.photos.manifest import Manifest
+from train.reading import OWN_RANGE
 from train.sweep import report as sweep_report
 from train.sweep.comparison import SettingResult, compare
 from train.sweep.heads import Rows, Setting, measure_head, train_head
@@ -101,7 +104,7 @@ def sweep(config: SweepConfig) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    manifest, training, choosing = splits.divide(config.data)
+    manifest, training, choosing = splits.divide(config.data, _cached_for(config))
     config = replace(config, data=splits.measured(config.data, training))
     assert choosing is not None  # the config refuses `--choose-on nothing`
     make_heads, (train_rows, choosing_rows) = _frozen(config, (training, choosing), device)
@@ -124,6 +127,14 @@ def sweep(config: SweepConfig) -> None:
     write_whole(config.out / PICTURE, lambda file: sweep_report.draw(record, file))
     print(sweep_report.summary(record))
     print(f"The comparison is in {config.out / MARKDOWN} and {config.out / PICTURE}.")
+
+
+def _cached_for(config: SweepConfig) -> Specs:
+    """What photos are cached for; nothing while their range is not known."""
+    if config.data.value_range == OWN_RANGE:
+        return {}
+    spec = preprocessing(config.backbone, config.input_px, config.data.levels)
+    return dict.fromkeys(SPLITS, spec)
 
 
 # inner units, dropout, seed -> a head with its starting weights

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "name", ["handlers", "inference", "tail", "batch", "classify", "bulk", "training"]
+    "name", ["handlers", "inference", "tail", "batch", "classify", "bulk", "training", "photos"]
 )
 def test_a_trial_measures_each_row_that_has_a_goal(name: str, tmp_path: Path):
     importlib.import_module(f"benchmarks.{name}").main(["--quick", "--out", str(tmp_path)])

@@ -35,9 +35,9 @@ def main(out: Path, run: Path, root: Path, cache: Path) -> None:
     photos = manifest_of(root, "validation")
     photos = Manifest(photos.root, photos.classes, photos.photos[:17])
     spec = PreprocessSpec.square(32)
-    pixels = cached_pixels(photos, spec, cache)
     share = slice(accelerator.process_index, None, accelerator.num_processes)
-    evaluation = loaders.evaluation_loader(pixels[share], photos.labels()[share], batch=4)
+    pixels = cached_pixels(photos.of(photos.photos[share]), spec, cache)
+    evaluation = loaders.evaluation_loader(pixels, photos.labels()[share], batch=4)
     scale, offset = (torch.from_numpy(c).view(3, 1, 1) for c in scale_and_offset(spec))
     model = load_model(run).network
     figures = _evaluate(model, evaluation, (scale, offset), accelerator, 3)

@@ -135,7 +135,7 @@ def test_strict_names_what_is_passed_over_and_the_first_files(tmp_path: Path):
         (tmp_path / "photos/train/red" / name).write_text("no photo")
     (tmp_path / "photos/train/red/cut.jpg").write_bytes(b"no photo")
     config = DataConfig(tmp_path / "photos", cache=tmp_path / "cache", strict=True)
-    for read in (lambda: divide(config), lambda: look_at(config, {})):
+    for read in (lambda: divide(config), lambda: look_at(config, {}, {})):
         with pytest.raises(UsageError) as refused:
             read()
         assert "passed over: 2 .txt, 1 hidden, 1 unreadable, such as train/red/" in str(

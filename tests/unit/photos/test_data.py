@@ -38,8 +38,13 @@ from train.reading import MAX_PIXELS
 SPEC = PreprocessSpec(height_px=32, width_px=24)
 
 
-def of_kind(cache: Path, kind: str) -> list[Path]:
-    return sorted(cache.glob(f"{kind}-*"))
+def kinds(cache: Path) -> list[str]:
+    """What the cache has shards of: `pixels`, `features`, or both."""
+    return sorted(folder.name.partition("-")[0] for folder in (cache / "shards").glob("*"))
+
+
+def shards(cache: Path) -> list[Path]:
+    return sorted((cache / "shards").glob("*/*"))
 
 
 @pytest.fixture
@@ -199,19 +204,21 @@ def test_training_and_serving_crop_the_partly_filled_edge_alike(
     np.testing.assert_array_equal(fed, [normalize(pixels[None], SPEC)])
 
 
-def test_the_cache_is_used_again_and_its_key_holds_content_and_size(folder: Path, tmp_path: Path):
+def test_the_cache_is_used_again_and_is_by_content_and_size(folder: Path, tmp_path: Path):
     cache = tmp_path / "cache"
     manifest = manifest_of(folder, "train")
     cached_pixels(manifest, SPEC, cache)
     (folder / "train/red/0.jpg").unlink()  # the cache is all that is read the second time
     cached_pixels(manifest, SPEC, cache)
-    assert len(of_kind(cache, "pixels")) == 1
+    (whole,) = shards(cache)
 
     (folder / "train/red/0.jpg").write_bytes(encoded(picture("red", seed=77)))
     changed = manifest_of(folder, "train")
     cached_pixels(changed, SPEC, cache)
+    (one,) = set(shards(cache)) - {whole}
+    assert one.stat().st_size * len(manifest.photos) == whole.stat().st_size
     cached_pixels(changed, replace(SPEC, height_px=40), cache)
-    assert len(of_kind(cache, "pixels")) == 3
+    assert len(shards(cache)) == 3
 
 
 @pytest.mark.parametrize("left", [b"no longer an image", None], ids=["damaged", "gone"])
@@ -225,7 +232,7 @@ def test_a_photo_that_disappears_is_named_and_leaves_no_half_cache(
         photo.write_bytes(left)
     with pytest.raises(TrainError, match=r"red.0\.jpg(: | cannot be read: )"):
         cached_pixels(manifest, SPEC, tmp_path / "cache")
-    assert of_kind(tmp_path / "cache", "pixels") == []
+    assert not list((tmp_path / "cache").rglob("*.part"))
 
 
 def test_other_rules_of_decoding_make_pixels_and_features_anew(
@@ -237,8 +244,8 @@ def test_other_rules_of_decoding_make_pixels_and_features_anew(
 
     def filled() -> list[str]:
         cached_features(backbone, manifest, SPEC, cache, torch.device("cpu"))
-        return sorted(file.name.partition("-")[0] for file in cache.glob("*.npy"))
+        return kinds(cache)
 
     assert filled() == filled() == ["features", "pixels"]
-    monkeypatch.setattr("train.photos.pixels.CACHE_VERSION", 99)
+    monkeypatch.setattr("train.photos.scan.CACHE_VERSION", 99)
     assert filled() == ["features", "features", "pixels", "pixels"]
