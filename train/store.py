@@ -157,8 +157,12 @@ class Store(Database):
         return int(found[0][0]) if found else 0
 
     def put_rows(self, kind: str, hashes: Sequence[bytes], rows: NDArray[Any]) -> None:
-        """Write a shard with the rows (N, …) of N contents; those that are there are left out."""
-        fresh = [n for n, sha256 in enumerate(hashes) if self.place(kind, sha256) is None]
+        """Write a shard with the rows (N, …) of N contents; those that are there are left out.
+
+        A content that comes twice, since a folder may have copies, is written once.
+        """
+        first = {sha256: n for n, sha256 in reversed(list(enumerate(hashes)))}
+        fresh = sorted(n for sha256, n in first.items() if self.place(kind, sha256) is None)
         if not fresh:
             return
         written = [hashes[n] for n in fresh]

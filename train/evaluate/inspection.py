@@ -1,8 +1,10 @@
 """The verb `inspect`: what to fix in a folder of photos, or one photo as numbers."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from train.evaluate.suspects import find_doubts
 from train.files import require_writable, write_bytes
 from train.networks.alike import looks_of
 from train.networks.backbones import open_backbone, preprocessing
-from train.photos.collection import Collection, collect, overview
+from train.photos.collection import Collection, collect, division
 from train.photos.findings import Finding, counted, find_all, listed
 from train.photos.folders import printable
 from train.photos.pixels import file_pixels
@@ -166,3 +168,29 @@ def _array(array: NDArray[np.generic]) -> str:
 
 def _numbers(values: NDArray[np.floating[Any]]) -> str:
     return ", ".join(f"{value:.3f}" for value in values)
+
+
+def overview(collection: Collection) -> list[str]:
+    """Lines with the photos of each split and class, and the sizes of the readable ones."""
+    files, splits = collection.files, sorted(collection.splits)
+    classes = sorted({label for _, label in collection.folders} | {file.label for file in files})
+    counts = Counter((file.split, file.label) for file in files)
+    wide = max(len(name) for name in [*classes, "all"])
+    lines = [f"{'photos':<{wide}}  " + "  ".join(f"{split:>10}" for split in splits)]
+    for label in classes:
+        cells = "  ".join(f"{counts[split, label]:>10,}" for split in splits)
+        lines.append(f"{label:<{wide}}  {cells}")
+    totals = Counter(file.split for file in files)
+    lines.append(f"{'all':<{wide}}  " + "  ".join(f"{totals[split]:>10,}" for split in splits))
+    lines += division(collection)
+    facts = [file.facts for file in files if not file.fault]
+    for side, sizes in (
+        ("width", [each.width_px for each in facts]),
+        ("height", [each.height_px for each in facts]),
+    ):
+        if sizes:
+            middle = median(sizes)
+            lines.append(f"{side}: {min(sizes)} to {max(sizes)} pixels, median {middle:g}")
+    turned = sum(each.turned for each in facts)
+    lines.append(f"rotated by their EXIF orientation: {turned} (training and serving rotate them)")
+    return lines

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from types import MappingProxyType
 
 from serving.model.preprocess import PreprocessSpec
@@ -267,32 +266,6 @@ def _source(config: DataConfig) -> str:
     """What tells two ways of reading the same folder apart."""
     parts = [f"--table {config.table.name}"] if config.table else []
     return " ".join([*parts, *([f"--group-by {config.group_by}"] if config.group_by else [])])
-
-
-def overview(collection: Collection) -> list[str]:
-    """Lines with the photos of each split and class, and the sizes of the readable ones."""
-    files, splits = collection.files, sorted(collection.splits)
-    classes = sorted({label for _, label in collection.folders} | {file.label for file in files})
-    counts = Counter((file.split, file.label) for file in files)
-    wide = max(len(name) for name in [*classes, "all"])
-    lines = [f"{'photos':<{wide}}  " + "  ".join(f"{split:>10}" for split in splits)]
-    for label in classes:
-        cells = "  ".join(f"{counts[split, label]:>10,}" for split in splits)
-        lines.append(f"{label:<{wide}}  {cells}")
-    totals = Counter(file.split for file in files)
-    lines.append(f"{'all':<{wide}}  " + "  ".join(f"{totals[split]:>10,}" for split in splits))
-    lines += division(collection)
-    facts = [file.facts for file in files if not file.fault]
-    for side, sizes in (
-        ("width", [each.width_px for each in facts]),
-        ("height", [each.height_px for each in facts]),
-    ):
-        if sizes:
-            middle = median(sizes)
-            lines.append(f"{side}: {min(sizes)} to {max(sizes)} pixels, median {middle:g}")
-    turned = sum(each.turned for each in facts)
-    lines.append(f"rotated by their EXIF orientation: {turned} (training and serving rotate them)")
-    return lines
 
 
 def division(collection: Collection) -> list[str]:

@@ -136,6 +136,19 @@ def test_a_new_photo_adds_its_features_and_computes_no_others(folder: Path):
     np.testing.assert_allclose(after[new], colours, atol=1e-5)
 
 
+def test_copies_of_a_photo_are_cached_once_and_have_the_same_features(folder: Path):
+    one = next((folder / "train/red").iterdir())
+    shutil.copy(one, one.with_name("copy.jpg"))
+    manifest, cache = manifest_of(folder, "train"), folder.with_name("cache")
+    found = cached_features(mean_colours(), manifest, SPEC, cache, CPU)
+    names = [photo.path.name for photo in manifest.photos if photo.label == "red"]
+    same = [names.index(name) for name in (one.name, "copy.jpg")]
+    red = found[[photo.label == "red" for photo in manifest.photos]]
+    np.testing.assert_array_equal(*red[same])
+    again = cached_features(mean_colours(), manifest, SPEC, cache, CPU)
+    np.testing.assert_array_equal(again, found)
+
+
 def test_what_older_versions_left_in_the_cache_is_removed(folder: Path):
     cache = folder.with_name("cache")
     for name in (f"pixels-224x224-{'0' * 32}.npy", f"contents-{'a' * 16}.json", "my-own.npy"):

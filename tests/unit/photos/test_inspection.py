@@ -8,7 +8,8 @@ from tests.decoding import four_corners, with_exif
 from tests.drawn import encoded, picture
 from tests.photo_folder import write_photo, write_photos
 from train.__main__ import main
-from train.photos.collection import collect, overview
+from train.evaluate.inspection import overview
+from train.photos.collection import collect
 from train.photos.findings import Finding, find_all
 from train.reading import DataConfig
 
