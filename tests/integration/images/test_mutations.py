@@ -131,9 +131,9 @@ def decodes_whole(data: bytes) -> bool:
     return True
 
 
-def status_of(app: App, data: bytes) -> int:
+def status_of(app: App, data: bytes) -> tuple[int, str]:
     answer = app.handle({"image": base64.b64encode(data).decode()}, "request-1")
-    return int(answer.get("status", 200))
+    return int(answer.get("status", 200)), str(answer.get("detail", ""))
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def try_mutations(app: App, count: int, folder: Path) -> dict[str, float]:
         data = mutate_structure(seed, file_format, chance) if structured else mutate(seed, chance)
         started = time.perf_counter()
         with redirect_stdout(nowhere):  # 20,000 lines of log would look like a leak
-            status = status_of(app, data)
+            status, detail = status_of(app, data)
         duration_s = time.perf_counter() - started
         slowest_s = max(slowest_s, duration_s)
         # In this process, plain Pillow may not try what is built to be costly.

@@ -11,7 +11,7 @@ from tests.photo_folder import write_many
 from tests.small_recipes import small_steps, write_recipe
 from train.__main__ import main
 from train.files import read_json
-from train.photos import contents, pixels, scan
+from train.photos.contents import examine, file_pixels, photo_bytes
 
 PHOTOS = 2000
 
@@ -29,9 +29,12 @@ def test_a_build_with_one_more_photo_reads_and_decodes_that_one(
 
         return count
 
-    monkeypatch.setattr(scan, "photo_bytes", counted("read", contents.photo_bytes))
-    monkeypatch.setattr(scan, "examine", counted("decoded", contents.examine))
-    monkeypatch.setattr(pixels, "file_pixels", counted("without cache", pixels.file_pixels))
+    for place, name, work in (
+        ("scan.photo_bytes", "read", photo_bytes),
+        ("scan.examine", "decoded", examine),
+        ("pixels.file_pixels", "without the cache", file_pixels),
+    ):
+        monkeypatch.setattr(f"train.photos.{place}", counted(name, work))
     last = write_many(tmp_path / "photos", PHOTOS + 1, (40, 30)) / f"red/{PHOTOS}.jpg"
     last.rename(tmp_path / "last.jpg")
     steps = small_steps("frozen")
