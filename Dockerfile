@@ -12,11 +12,12 @@ RUN PYTHONOPTIMIZE=2 python -m pip install --no-cache-dir --no-deps --require-ha
         --root-user-action ignore --disable-pip-version-check --target . \
         --requirement requirements.txt \
     # Inference never loads these: onnxruntime's C library (its Python module has its own copy), tools
-    # and quantisation; numpy's compilers; all tests.
-    && rm -rf requirements.txt bin \
+    # and quantisation, and the packages that only those use; numpy's compilers; Pillow's fonts; all tests.
+    && rm -rf requirements.txt bin google flatbuffers packaging \
         onnxruntime/capi/libonnxruntime.so.* \
         onnxruntime/datasets onnxruntime/quantization onnxruntime/tools onnxruntime/transformers \
-        numpy/f2py numpy/_core/include numpy/_core/lib numpy/_pyinstaller \
+        numpy/f2py numpy/_core/include numpy/_core/lib numpy/_pyinstaller numpy/_core/_simd.*.so \
+        PIL/_imagingft.*.so pillow.libs/libfreetype-* pillow.libs/libharfbuzz-* \
     # Docstrings of numpy's C functions, which are attached at each import: 5 % of a cold start.
     && for docs in numpy/_core/_add_newdocs.py numpy/_core/_add_newdocs_scalars.py; do \
         : > "$docs" && PYTHONOPTIMIZE=2 python -m compileall -q -f "$docs" || exit 1; done \
