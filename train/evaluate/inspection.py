@@ -15,7 +15,7 @@ from serving.model.preprocess import PreprocessSpec, normalize
 from serving.settings import Settings
 from train.errors import CheckFailedError, UsageError, require
 from train.evaluate.predict import naming, read_image
-from train.evaluate.report import html
+from train.evaluate.report.page import html
 from train.evaluate.suspects import find_doubts
 from train.files import require_writable, write_bytes
 from train.networks.alike import looks_of

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from train.evaluate.gallery import thumbnail
+from train.evaluate.report.gallery import thumbnail
 from train.networks.alike import Features, Indices, Looks, alike
 from train.photos.findings import Finding
 from train.photos.folders import printable

@@ -19,10 +19,11 @@ from serving.model.classifier import Classifier, Inference, calibrated
 from serving.model.contract import Contract
 from train.config import require_px
 from train.errors import UsageError, require
-from train.evaluate import metrics, report
-from train.evaluate.gallery import Mistake, Stranger
+from train.evaluate import metrics
 from train.evaluate.inference import Model, infer_images, infer_split, open_model
-from train.evaluate.pictures import draw_familiarity, draw_learning, draw_split, with_maps
+from train.evaluate.report import page
+from train.evaluate.report.gallery import Mistake, Stranger
+from train.evaluate.report.pictures import draw_familiarity, draw_learning, draw_split, with_maps
 from train.evaluate.suspects import Doubts, find_doubts
 from train.files import read_json, require_writable, write_bytes, write_json
 from train.networks.alike import Looks, looks_of
@@ -114,14 +115,14 @@ def evaluate(config: EvaluateConfig) -> None:
     write_json(file, figures)
     for picture in pictures:
         write_bytes(out / picture.name, picture.light)
-    text = report.markdown(figures, config.split, pictures)
+    text = page.markdown(figures, config.split, pictures)
     write_bytes(file.with_suffix(".md"), text.encode())
     more = doubts.section(config.mistakes) if doubts else ""
-    page = report.page(figures, config.split, pictures, mistakes, strangers, more)
-    write_bytes(file.with_suffix(".html"), page.encode())
-    print(report.summary(config.split, split))
+    html = page.html_page(figures, config.split, pictures, mistakes, strangers, more)
+    write_bytes(file.with_suffix(".html"), html.encode())
+    print(page.summary(config.split, split))
     if others is not None:
-        print(report.others_summary(figures["others"]))
+        print(page.others_summary(figures["others"]))
     if doubts is not None:
         print(doubts.summary())
     print(f"The report is {file.with_suffix('.html')}; its figures for programs are {file}")

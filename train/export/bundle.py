@@ -21,7 +21,7 @@ from serving.model.contract import Contract
 from train.errors import UsageError
 from train.evaluate import metrics
 from train.evaluate.inference import infer_split, split_logits
-from train.evaluate.report import summary
+from train.evaluate.report.page import summary
 from train.evaluate.verb import REPORT_JSON, make_report
 from train.export.card import CARD, model_card
 from train.export.gate import gated_file, int8_figures

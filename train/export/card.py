@@ -7,7 +7,7 @@ from typing import Any
 
 from serving.model.contract import Contract
 from train.evaluate.familiarity import UNSURE_SHARE
-from train.evaluate.report import headlines, markdown_classes, plain
+from train.evaluate.report.page import headlines, markdown_classes, plain
 from train.runs.command import fit_command
 from train.runs.model import TrainedModel
 from train.runs.photos import HOLDOUT, unseen_split

@@ -150,7 +150,7 @@ def draw(record: Record, file: IO[bytes]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from train.evaluate.plots import reaches
+    from train.evaluate.report.plots import reaches
 
     figure = Figure(figsize=(11, 4.8), layout="constrained")
     FigureCanvasAgg(figure)

@@ -18,9 +18,9 @@ from serving.settings import Settings
 from tests.conftest import no_fetch
 from tests.drawn import encoded, picture
 from tests.networks import drawn_network
-from train.evaluate.gallery import Mistake
 from train.evaluate.inference import pixels_of_files
-from train.evaluate.pictures import with_maps
+from train.evaluate.report.gallery import Mistake
+from train.evaluate.report.pictures import with_maps
 from train.export.int8 import Quantizer, Recipe
 from train.export.onnx import write_onnx
 from train.networks.torch_model import TorchModel

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from serving.model.classifier import Inference
 from tests.tiny_model import FAMILIARITY
-from train.evaluate import metrics, plots
-from train.evaluate.pictures import sets_of_distances
+from train.evaluate import metrics
+from train.evaluate.report import plots
+from train.evaluate.report.pictures import sets_of_distances
 from train.sweep import report as sweep_report
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"

@@ -16,8 +16,8 @@ from tests.drawn import encoded, picture
 from tests.photo_folder import manifest_of, write_photo, write_photos
 from tests.tiny_model import CLASSES, write_tiny_model
 from train.__main__ import main
-from train.evaluate.gallery import Mistake, thumbnail
-from train.evaluate.pictures import draw_learning
+from train.evaluate.report.gallery import Mistake, thumbnail
+from train.evaluate.report.pictures import draw_learning
 from train.evaluate.verb import confident_mistakes
 
 HOSTILE = "<script>alert(1)</script> & $name |*"

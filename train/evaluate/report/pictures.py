@@ -14,10 +14,10 @@ from serving.model.contract import Contract
 from serving.model.explanation import drawn_over, in_grey
 from serving.model.familiarity import Familiarity
 from serving.model.preprocess import normalize
-from train.evaluate import plots
-from train.evaluate.gallery import ANY_PIXELS, Mistake, data_uri
 from train.evaluate.inference import ExplainingModel
-from train.evaluate.plots import Picture
+from train.evaluate.report import plots
+from train.evaluate.report.gallery import ANY_PIXELS, Mistake, data_uri
+from train.evaluate.report.plots import Picture
 from train.files import read_json
 from train.photos.manifest import Manifest
 from train.photos.pixels import file_pixels

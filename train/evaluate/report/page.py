@@ -10,12 +10,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from train.evaluate.gallery import Mistake, Stranger, data_uri, least_familiar, worst
 from train.evaluate.metrics import confused_pairs
-from train.evaluate.plots import Picture
+from train.evaluate.report.gallery import Mistake, Stranger, data_uri, least_familiar, worst
+from train.evaluate.report.plots import Picture
 
-_TEMPLATE = Path(__file__).with_name("report.html.template")
-_BODY = Path(__file__).with_name("report.body.template")
+_TEMPLATE = Path(__file__).with_name("page.template")
+_BODY = Path(__file__).with_name("body.template")
 _PAIRS = 8
 
 
@@ -69,7 +69,7 @@ def markdown_classes(split: dict[str, Any]) -> list[str]:
     return [*lines, "", "In brackets the 95 % interval."]
 
 
-def page(
+def html_page(
     report: dict[str, Any],
     name: str,
     pictures: Sequence[Picture],
