@@ -156,8 +156,8 @@ def test_serve_prints_one_short_line_a_request(environ, backend):
         r"GET /health 200 \d+ ms",
     )
     assert len(lines) == 3, told
-    for line, pattern in zip(lines, patterns, strict=True):
-        assert re.fullmatch(pattern, line)
+    for pattern in patterns:  # a line may be printed after the next request's
+        assert sum(re.fullmatch(pattern, line) is not None for line in lines) == 1, told
     assert "{" not in log
 
 

@@ -1,6 +1,5 @@
 """Files that are fetched before they are asked for: a few, in order, each once."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -48,14 +47,12 @@ def test_what_a_file_raises_is_raised_where_it_is_asked_for():
 
 
 def test_leaving_early_begins_no_other_file():
-    held, begun = threading.Event(), []
+    begun = []
 
     def fetch(number):
         begun.append(number)
-        held.wait(5)
         return b"x"
 
     with Ahead(fetch, range(100), at_once=2) as ahead:
-        threading.Thread(target=ahead, args=("0",), kwargs={"timeout_s": 1}).start()
-        held.set()
-    assert len(begun) <= 2
+        ahead("0", timeout_s=1)
+    assert begun in ([0], [0, 1], [1, 0])
