@@ -5,7 +5,7 @@ from contextlib import suppress
 from http import HTTPStatus
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from serving.errors import InvalidRequestError, TooLargeError
@@ -100,6 +100,7 @@ def test_all_that_the_standard_library_takes_for_base64_is_taken(text):
         with suppress(InvalidRequestError):
             request.body(max_bytes=100)
     else:
+        assume(not expected.startswith(b"\x1f\x8b"))  # gzip is inflated
         assert request.body(max_bytes=100) == expected
 
 
