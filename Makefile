@@ -166,7 +166,7 @@ audit:  ## look the image's packages up in the list of known vulnerabilities
 	$(PYTHON) -m venv $(AUDIT_VENV)
 	$(AUDIT_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r ops/audit-requirements.txt
 	@$(AUDIT_VENV)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.txt \
-		|| { echo "audit: a package has a known weakness, or could not be looked up at pypi.org; see above" >&2; exit 1; }
+		|| { echo "audit: a package has a known weakness, or could not be looked up; see above" >&2; exit 1; }
 
 clean:  ## remove what was built, keep what was trained
 	rm -rf $(VENV) $(SAM_VENV) $(LINT_VENV) $(AUDIT_VENV) $(BENCH_VENV) .aws-sam .cache/photos .pytest_cache .mypy_cache .ruff_cache .hypothesis
