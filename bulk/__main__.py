@@ -139,10 +139,15 @@ def _end(ended: Progress, again: str, then: str) -> int:
     return 1
 
 
-def _status(stack: Stack, job: Job) -> int:
+def _size(job: Job) -> Size:
     size = job.size()
     if size is None:
         raise ValueError(f"There is no job {job.name} in this stack.")
+    return size
+
+
+def _status(stack: Stack, job: Job) -> int:
+    size = _size(job)
     print(
         f"{size.photos:,} photos; {len(job.answered()):,} of {size.shards:,} shards have answers."
     )
@@ -155,9 +160,7 @@ def _status(stack: Stack, job: Job) -> int:
 
 
 def _collect(job: Job, out: Path) -> int:
-    size = job.size()
-    if size is None:
-        raise ValueError(f"There is no job {job.name} in this stack.")
+    size = _size(job)
     count = collect(job, size, out)
     for line in count.lines(size):
         print(line)
