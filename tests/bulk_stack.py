@@ -5,11 +5,8 @@ runs the handler in others, reads queues and keeps to tolerated failures, which 
 """
 
 import json
-import os
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,19 +17,18 @@ from samtranslator.yaml_helper import yaml_parse
 
 from bulk.handler import Bulk
 from local.backends import ROOT
-from local.runtime_interface import free_ports, port_answers
 from serving.app import App
 from serving.errors import RemoteFailedError
 from serving.model.classifier import Classifier
 from serving.settings import Settings
 from tests.deployment import dumped
 from tests.drawn import COLOURS, encoded, picture
+from tests.ministack import ministack
 
 Json = dict[str, Any]
 STACK, PHOTOS, INBOX = "photos-bulk", "photos", "arrivals"
 REGION = "eu-west-1"
 IMAGE_URI = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/photos@sha256:0"
-MINISTACK = ROOT / ".venv" / "ministack"
 TEMPLATE = ROOT / "bulk" / "template.yaml"
 _GOOD = encoded(picture())
 # What cannot be read, in turn; the last one is listed and not there.
@@ -243,25 +239,9 @@ def in_ministack(
     model: Path, monkeypatch: Any, seed: int, *, failing: float, **parameters: str
 ) -> Iterator[None]:
     """The stack in ministack; `failing` is the share of invocations that fail."""
-    (port,) = free_ports(1)
-    environ = {
-        **os.environ,
-        "PYTHONPATH": str(MINISTACK),
-        "BIND_HOST": "127.0.0.1",  # it would listen on every interface
-        "GATEWAY_PORT": str(port),
-        "SFN_WAIT_SCALE": "0",
-    }
-    command = [sys.executable, "-m", "ministack"]
-    with subprocess.Popen(
-        command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            assert port_answers(port, timeout_s=60)
-            credentials(monkeypatch, f"http://127.0.0.1:{port}")
-            environment = {"MODEL_PATH": str(model), "SEED": str(seed), "FAILING": str(failing)}
-            shim = _SHIM.format(root=str(ROOT))
-            _deploy(template=_template(environment, shim), **parameters)
-            yield
-        finally:
-            process.terminate()
-            process.wait(60)
+    with ministack(SFN_WAIT_SCALE="0") as url:
+        credentials(monkeypatch, url)
+        environment = {"MODEL_PATH": str(model), "SEED": str(seed), "FAILING": str(failing)}
+        shim = _SHIM.format(root=str(ROOT))
+        _deploy(template=_template(environment, shim), **parameters)
+        yield

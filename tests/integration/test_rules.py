@@ -1,43 +1,20 @@
 """The template's Rules as an emulated CloudFormation enforces them, on loopback."""
 
-import os
-import subprocess
-import sys
-
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from local.backends import ROOT
-from local.runtime_interface import free_ports, port_answers
 from tests.deployment import JWT, SWITCHES, dumped, translated
+from tests.ministack import NEEDS_MINISTACK, ministack
 
-MINISTACK = ROOT / ".venv" / "ministack"
-pytestmark = pytest.mark.skipif(
-    not MINISTACK.is_dir(), reason="ministack is not installed; `make .venv/.ministack` does it"
-)
+pytestmark = NEEDS_MINISTACK
 
 
 @pytest.fixture(scope="module")
 def stacks():
-    (port,) = free_ports(1)
-    environ = {
-        **os.environ,
-        "PYTHONPATH": str(MINISTACK),
-        "BIND_HOST": "127.0.0.1",  # it would listen on every interface
-        "GATEWAY_PORT": str(port),
-    }
-    command = [sys.executable, "-m", "ministack"]
-    with subprocess.Popen(
-        command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            assert port_answers(port, timeout_s=60)
-            session = boto3.Session("none", "none", region_name="eu-west-1")
-            yield session.client("cloudformation", endpoint_url=f"http://127.0.0.1:{port}")
-        finally:
-            process.terminate()
-            process.wait(60)
+    with ministack() as url:
+        session = boto3.Session("none", "none", region_name="eu-west-1")
+        yield session.client("cloudformation", endpoint_url=url)
 
 
 def asked(stacks, name, **parameters):

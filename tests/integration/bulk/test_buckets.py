@@ -1,7 +1,6 @@
 """Photos in a bucket, through the deployed stack of an emulated account: none lost, none twice."""
 
 import json
-import random
 import re
 
 import boto3
@@ -10,18 +9,8 @@ import pytest
 from bulk.__main__ import main
 from tests import bulk_stack
 from tests.bulk_stack import PHOTOS, STACK, drawn_photos, handlers_answers, known
+from tests.ministack import NEEDS_MINISTACK
 from tests.tiny_model import write_tiny_model
-
-needs_ministack = pytest.mark.skipif(
-    not bulk_stack.MINISTACK.is_dir(), reason="`make .venv/.ministack` installs it"
-)
-
-
-@pytest.fixture
-def seed() -> int:
-    chosen = random.randrange(2**32)
-    print(f"seed {chosen}")
-    return chosen
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +72,7 @@ def test_each_photo_has_the_handlers_answer_once_though_children_fail(
     check_answers(classifier, photos, out)
 
 
-@needs_ministack
+@NEEDS_MINISTACK
 def test_tolerated_failures_leave_the_others_answered(
     classifier, monkeypatch, seed, capsys, tmp_path
 ):
@@ -101,7 +90,7 @@ def test_tolerated_failures_leave_the_others_answered(
     check_answers(classifier, photos, out)
 
 
-@needs_ministack
+@NEEDS_MINISTACK
 def test_a_run_over_its_tolerated_failures_says_why_and_goes_on(
     classifier, monkeypatch, seed, capsys, tmp_path
 ):

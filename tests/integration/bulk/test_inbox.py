@@ -8,24 +8,15 @@ import threading
 import time
 
 import boto3
-import pytest
 
 from tests import bulk_stack
 from tests.bulk_stack import INBOX, known
 from tests.drawn import encoded, picture
+from tests.ministack import NEEDS_MINISTACK
 from tests.tiny_model import write_tiny_model
 
 _DEADLINE_S = 60
-pytestmark = pytest.mark.skipif(
-    not bulk_stack.MINISTACK.is_dir(), reason="`make .venv/.ministack` installs it"
-)
-
-
-@pytest.fixture
-def seed() -> int:
-    chosen = random.randrange(2**32)
-    print(f"seed {chosen}")
-    return chosen
+pytestmark = NEEDS_MINISTACK
 
 
 def until(holds):
