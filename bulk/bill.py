@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.bill import FIGURES, PRICES, compute_dollars
+from bulk.jobs import SHARD_PHOTOS
+from ops.bill import FIGURES, MEMORIES_MB, PRICES, compute_dollars
+from serving.settings import MEMORY_MB_PER_VCPU
 
-MEMORIES_MB = (1_024, 1_769, 3_538)  # less than one vCPU, one and two
 CONCURRENT = (100, 1_000)
-SHARD_PHOTOS = 500
-_MB_PER_VCPU = 1_769
 # The child's start and its one state (AWS Step Functions pricing, standard workflows).
 TRANSITIONS_PER_SHARD = 2
 _MILLION = 1_000_000
@@ -52,7 +51,7 @@ def measured(figures: Path = FIGURES) -> dict[str, dict[str, float]]:
 
 def photos_per_s(rates: Mapping[str, float], memory_mb: int) -> float:
     """One function's; with less than a vCPU that share of it."""
-    vcpus = memory_mb / _MB_PER_VCPU
+    vcpus = memory_mb / MEMORY_MB_PER_VCPU
     return rates["1"] * vcpus if vcpus < 1 else rates[str(int(vcpus))]
 
 

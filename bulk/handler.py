@@ -183,7 +183,12 @@ class Bulk:
         for message in messages:
             try:
                 found = [(message["messageId"], photo) for photo in _arrived(message["body"])]
-            except (KeyError, TypeError, ValueError):  # not an event of S3: for the dead letters
+            except (
+                AttributeError,
+                KeyError,
+                TypeError,
+                ValueError,
+            ):  # not an event of S3: for the dead letters
                 failed.add(message["messageId"])
             else:
                 photos += found

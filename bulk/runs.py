@@ -13,6 +13,7 @@ from bulk.jobs import Job, Size
 
 RUNNING, SUCCEEDED = "RUNNING", "SUCCEEDED"
 POLL_S = 10.0
+_MOST_CHILDREN_A_PAGE = 1_000  # of ListExecutions
 _ENDED_BADLY = ("FAILED", "TIMED_OUT")  # of a child
 
 
@@ -138,7 +139,9 @@ def _dollars(stack: Stack, run: str) -> float | None:
     """From how long each child took; those that still run count up to now."""
     seconds, children = 0.0, 0
     try:
-        pages = stack.states.get_paginator("list_executions").paginate(mapRunArn=run)
+        pages = stack.states.get_paginator("list_executions").paginate(
+            mapRunArn=run, PaginationConfig={"PageSize": _MOST_CHILDREN_A_PAGE}
+        )
         for page in pages:
             for child in page["executions"]:
                 until = child.get("stopDate") or datetime.now(UTC)

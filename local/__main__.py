@@ -64,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--image", type=Path, help="your photo, instead of the drawn sample")
     review = commands.add_parser("review", help="label photos, one after another, until Ctrl-C")
     review.add_argument("source", help="s3://bucket/prefix or a folder, as KeepUnsure fills it")
-    review.add_argument("data", type=Path, help="the folder of your training photos")
-    review.add_argument("--table", type=Path, help="the table with their labels, if there is one")
+    review.add_argument("data", type=_path, help="the folder of your training photos")
+    review.add_argument("--table", type=_path, help="the table with their labels, if there is one")
     review.add_argument("--port", type=_port, default=8081, help="0 means any free one")
     for command in (serve, show):
         command.add_argument("--backend", choices=("auto", *backends.NAMES), default="auto")

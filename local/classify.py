@@ -22,11 +22,9 @@ from local.backends import ROOT
 from local.errors import LocalError
 from serving.errors import ServingError, SetupError, TooLargeError
 from serving.http import bodies, events
-from serving.images.formats import FORMATS
 from serving.settings import Settings
+from train.photos.folders import is_left_behind, is_photo, printable
 
-_SUFFIXES = (".jpe", ".jfif", *(suffix for known in FORMATS for suffix in known.suffixes))
-_LEFT_BY_PROGRAMS = ("@eadir", "$recycle.bin")  # hold small copies, and what was deleted
 _SIGNATURE_BYTES = 64
 _KEPT = ("unsure", "unsure_because", "familiarity", "predictions")  # of an answer
 _UNREADABLE = "unreadable_file"  # beside the codes of serving.errors
@@ -49,17 +47,17 @@ def run(folder: Path, out: Path, sort_into: Path | None = None) -> None:
     photos, others = listed(folder)
     if not photos:
         raise LocalError(f"There are no photos below {folder}; it has {others:,} other files.")
-    out_name = shown(str(out))
+    out_name = printable(out)
     with Answers(out) as answers:
-        left = [photo for photo in photos if shown(photo) not in answers.labels]
+        left = [photo for photo in photos if printable(Path(photo)) not in answers.labels]
         if len(left) < len(photos):
             print(f"{out_name} has {len(photos) - len(left):,} of {len(photos):,} photos already.")
         if left:
             _classify(left, answers)
         if sort_into:
-            labelled = ((photo, answers.labels[shown(photo)]) for photo in photos)
+            labelled = ((photo, answers.labels[printable(Path(photo))]) for photo in photos)
             links = link_by_label(sort_into, (pair for pair in labelled if pair[1]))
-            print(f"{links:,} photos are in the folders of {shown(str(sort_into))}, by label.")
+            print(f"{links:,} photos are in the folders of {printable(sort_into)}, by label.")
     if others:
         print(f"{others:,} other files were passed over.")
     told = ", ".join(f"{code} {count:,}" for code, count in answers.errors.most_common())
@@ -80,8 +78,8 @@ def listed(folder: Path) -> tuple[list[str], int]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not _is_left_behind(name))
-        for name in sorted(name for name in files if not _is_left_behind(name)):
+        folders[:] = sorted(name for name in folders if not is_left_behind(name))
+        for name in sorted(name for name in files if not is_left_behind(name)):
             path = str(Path(where, name))
             if _is_photo(path):
                 photos.append(path)
@@ -94,13 +92,9 @@ def _say(error: OSError) -> None:
     print(f"local: {error.filename} cannot be read: {error.strerror}.", file=sys.stderr)
 
 
-def _is_left_behind(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _LEFT_BY_PROGRAMS
-
-
 def _is_photo(path: str) -> bool:
     is_file = os.path.isfile(path)  # noqa: PTH113 - Path's raises if the folder is not readable
-    if path.lower().endswith(_SUFFIXES):
+    if is_photo(Path(path)):
         return is_file or not os.path.exists(path)  # noqa: PTH110 - a pipe would never end
     try:
         return is_file and bodies.is_image(_first_bytes(path, _SIGNATURE_BYTES))
@@ -111,11 +105,6 @@ def _is_photo(path: str) -> bool:
 def _first_bytes(path: str, count: int) -> bytes:
     with open(path, "rb") as file:  # noqa: PTH123 - a path as os.walk gives it
         return file.read(count)
-
-
-def shown(path: str) -> str:
-    r"""A path as UTF-8; other bytes, which names on Linux may have, as \xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _classify(photos: Sequence[str], answers: Answers) -> None:
@@ -280,7 +269,7 @@ class _Answerer:
         answer = response.content
         if response.code is None:
             return {
-                "path": shown(path),
+                "path": printable(Path(path)),
                 "label": answer["label"],
                 "probability": answer["predictions"][0]["probability"],
                 **{name: answer[name] for name in _KEPT if name in answer},
@@ -296,4 +285,4 @@ class _Answerer:
 
 
 def _refused(path: str, code: str, detail: str) -> Row:
-    return {"path": shown(path), "error": code, "detail": detail}
+    return {"path": printable(Path(path)), "error": code, "detail": detail}

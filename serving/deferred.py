@@ -12,6 +12,8 @@ class _Later(ModuleType):
     """Stands in for a module, and imports it when an attribute of it is used."""
 
     def __getattr__(self, name: str) -> Any:
+        if sys.modules.get(self.__name__) is self:  # used already while it is being imported
+            del sys.modules[self.__name__]
         return getattr(importlib.import_module(self.__name__), name)
 
 
@@ -25,4 +27,5 @@ def imported_when_used(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules[name]
+        if isinstance(sys.modules.get(name), _Later):
+            del sys.modules[name]

@@ -171,10 +171,17 @@ class Session:
             if photo in self._log.decided:
                 self._passed[name] = "copies"
                 return None
-            return Shown(photo, name, data, _as_jpeg(data), _known(self._source.answer(name)))
+            return Shown(photo, name, data, _as_jpeg(data), self._said(name))
         except (UnreadableError, ServingError):
             self._passed[name] = "unreadable"
             return None
+
+    def _said(self, name: str) -> dict[str, Any]:
+        """What the model said; of a damaged answer nothing, since the photo can be labelled."""
+        try:
+            return _known(self._source.answer(name))
+        except UnreadableError:
+            return _known({})
 
     def _described(self, shown: Shown) -> dict[str, Any]:
         chances = {p["label"]: p["probability"] for p in shown.said["predictions"]}

@@ -18,8 +18,8 @@ def review(source: str, data: Path, table: Path | None, port: int) -> None:
     Raises:
         LocalError: the source, the data or the port cannot be used.
     """
-    if not source or not str(data).strip("."):
-        raise ReviewError("Give both: SOURCE=s3://bucket/prefix or a folder, and DATA=folder.")
+    if not source:
+        raise ReviewError("Give SOURCE=s3://bucket/prefix, or a folder.")
     try:
         _refuse_overlap(source, data)
         opened, places = open_source(source), Places(data, table)

@@ -51,7 +51,7 @@ class Options:
             if THRESHOLD in given:
                 unsure_below = _threshold(given[THRESHOLD])
             if EXPLAIN in given:
-                explain = _switch(EXPLAIN, given[EXPLAIN])
+                explain = _explain(given[EXPLAIN])
         if explain and contract.unexplained_because:
             raise UnexplainableError(
                 f"The model {contract.name} cannot explain its answers exactly: "
@@ -111,10 +111,12 @@ def _threshold(value: Any) -> float:
     return float(number)
 
 
-def _switch(name: str, value: Any) -> bool:
+def _explain(value: Any) -> bool:
     text = json.dumps(value) if isinstance(value, bool | int) else value
     if not isinstance(text, str) or text.lower() not in _SWITCHES:
-        raise InvalidRequestError(f"'{name}' is {_shown(value)}; it must be true or false, 1 or 0.")
+        raise InvalidRequestError(
+            f"'{EXPLAIN}' is {_shown(value)}; it must be true or false, 1 or 0."
+        )
     return _SWITCHES[text.lower()]
 
 

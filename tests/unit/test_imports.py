@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "lambda_function": ("serving.settings", "serving.model", "serving.fetch", "serving.app"),
     "bulk.handler": (*BASE, *WORK, *HTTP, "serving.telemetry", "serving.predict"),
     **dict.fromkeys(("bulk.jobs", "bulk.sources"), ()),
-    "bulk.bill": ("ops",),
+    "bulk.bill": ("bulk.jobs", "ops", "serving.settings"),
     "bulk.collect": ("bulk.jobs",),
     "bulk.runs": ("bulk.bill", "bulk.jobs"),
     "bulk.__main__": (

@@ -218,11 +218,18 @@ def test_redelivered_messages_in_any_order_change_nothing(s3, bulk):
 
 def test_only_the_messages_that_may_do_better_come_again(s3, bulk):
     put(s3, red=RED, junk=b"junk")
-    malformed = {"messageId": "malformed", "body": "not JSON"}
+    malformed = [
+        {"messageId": f"malformed {number}", "body": body}
+        for number, body in enumerate(("not JSON", "[]", "null", '"text"', '{"Records": null}'))
+    ]
     other = {"messageId": "other", "body": '{"Records": [{"s3": {}}]}'}
     test = {"messageId": "test", "body": '{"Service": "Amazon S3", "Event": "s3:TestEvent"}'}
-    messages = [arrived("red"), arrived("gone"), malformed, arrived("junk"), test, other]
-    assert handled(bulk, *messages) == ["gone", "malformed", "other"]
+    messages = [arrived("red"), arrived("gone"), *malformed, arrived("junk"), test, other]
+    assert handled(bulk, *messages) == [
+        "gone",
+        *(message["messageId"] for message in malformed),
+        "other",
+    ]
     assert keys(s3) == ["inbox/junk@null.json", "inbox/red@null.json"]
 
 

@@ -124,6 +124,15 @@ assert JpegImagePlugin.subprocess.run is subprocess.run
     assert "subprocess" in modules
 
 
+def test_a_stand_in_that_is_used_at_once_becomes_the_module():
+    modules_after("""
+from serving import deferred
+with deferred.imported_when_used("colorsys"):
+    from colorsys import rgb_to_hsv
+assert rgb_to_hsv(1, 1, 1) == (0.0, 0.0, 1)
+""")
+
+
 def test_urllib_request_is_still_there_for_those_who_use_it():
     modules = modules_after("""
 import serving.model.preprocess

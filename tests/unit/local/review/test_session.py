@@ -115,6 +115,14 @@ def test_copies_and_what_is_no_photo_are_passed_over(begin, unsure, data):
     assert reviewed(data) == ["red"]
 
 
+@pytest.mark.parametrize("answer", [b"x" * 200_000, b"[]", b'{"predictions": 1}'])
+def test_a_photo_with_a_damaged_answer_is_still_shown(begin, unsure, answer):
+    (unsure / "0.json").write_bytes(answer)
+    session = begin()
+    assert shown(session) == "0.jpg"
+    assert session.state()["passed"] == {}
+
+
 def test_a_photo_of_another_format_is_shown_as_jpeg_and_kept_as_it_is(begin, unsure, data):
     tiff = encoded(picture("red"), "TIFF")
     (unsure / "0.jpg").write_bytes(tiff)
@@ -244,9 +252,10 @@ def test_links_in_the_source_are_not_followed(unsure, tmp_path):
         (("nowhere", "data"), "nowhere is no folder"),
         (("unsure", "nowhere"), "nowhere cannot be read"),
         (("data/red", "data"), "may not lie in each other"),
-        (("", "data"), "Give both"),
+        (("", "data"), "Give SOURCE"),
         (("unsure", "data", "--table", "none.csv"), "none.csv cannot be read"),
         (("s3://", "data"), "names no bucket"),
+        (("unsure", "."), "may not lie in each other"),
     ],
 )
 def test_a_wrong_command_is_told_in_one_line(words, told, data, unsure):
