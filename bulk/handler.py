@@ -183,12 +183,8 @@ class Bulk:
         for message in messages:
             try:
                 found = [(message["messageId"], photo) for photo in _arrived(message["body"])]
-            except (
-                AttributeError,
-                KeyError,
-                TypeError,
-                ValueError,
-            ):  # not an event of S3: for the dead letters
+            # Not an event of S3: for the dead letters.
+            except (AttributeError, KeyError, TypeError, ValueError):
                 failed.add(message["messageId"])
             else:
                 photos += found
