@@ -43,7 +43,7 @@ SECOND_START, PEAK_MEMORY = "second start, 20,000 photos, s", "peak memory above
 class Config:
     """Time the start of a training on many photos."""
 
-    counts: tuple[int, ...] = (5_000, 20_000, 100_000)
+    counts: tuple[int, int, int] = (5_000, 20_000, 100_000)
     """Numbers of photos, in ascending order."""
     input_px: int = 224
     """Height and width of the network's input."""

@@ -129,14 +129,14 @@ class Store(Database):
 
     def places(self, kind: str, hashes: Sequence[bytes]) -> tuple[list[Place | None], Files]:
         """Where the row of each content is, None if there is none; and the file of each shard."""
+        files, lost = dict[int, Path](), set[int]()
         with self.reading():
             found = [self.place(kind, sha256) for sha256 in hashes]
-        files, lost = dict[int, Path](), set[int]()
-        for shard in {place[0] for place in found if place}:
-            name, size = self.ask("SELECT name, bytes FROM shards WHERE shard = ?", (shard,))[0]
-            files[shard] = self.folder / _SHARDS / kind / name
-            if not files[shard].is_file() or files[shard].stat().st_size != size:
-                lost.add(shard)
+            for shard in {place[0] for place in found if place}:
+                name, size = self.ask("SELECT name, bytes FROM shards WHERE shard = ?", (shard,))[0]
+                files[shard] = self.folder / _SHARDS / kind / name
+                if not _is_whole(files[shard], size):
+                    lost.add(shard)
         if lost:
             with self.writing():
                 self._drop(lost)
@@ -190,20 +190,22 @@ class Store(Database):
 
     def _drop(self, shards: Iterable[int]) -> None:
         for shard in shards:
-            kind, name = self.ask("SELECT kind, name FROM shards WHERE shard = ?", (shard,))[0]
-            self.do("DELETE FROM rows WHERE shard = ?", (shard,))
-            self.do("DELETE FROM shards WHERE shard = ?", (shard,))
-            (self.folder / _SHARDS / kind / name).unlink(missing_ok=True)
+            # Another run may have removed it meanwhile.
+            for kind, name in self.ask("SELECT kind, name FROM shards WHERE shard = ?", (shard,)):
+                self.do("DELETE FROM rows WHERE shard = ?", (shard,))
+                self.do("DELETE FROM shards WHERE shard = ?", (shard,))
+                (self.folder / _SHARDS / kind / name).unlink(missing_ok=True)
 
     def _shrink_shards(self) -> None:
         asked = (
-            "SELECT shard, shards.kind, name, shards.rows FROM shards LEFT JOIN rows USING (shard) "
-            "GROUP BY shard HAVING 2 * COUNT(rows.row) < shards.rows"
+            "SELECT shard, shards.kind, name, shards.rows, bytes FROM shards LEFT JOIN rows "
+            "USING (shard) GROUP BY shard HAVING 2 * COUNT(rows.row) < shards.rows"
         )
-        for shard, kind, name, rows in self.ask(asked):
+        for shard, kind, name, rows, size in self.ask(asked):
             left = self.ask("SELECT sha256, row FROM rows WHERE shard = ? ORDER BY row", (shard,))
             file = self.folder / _SHARDS / kind / name
-            content = np.fromfile(file, np.uint8).reshape(rows, -1) if left else None
+            is_kept = left and _is_whole(file, size)
+            content = np.fromfile(file, np.uint8).reshape(rows, -1) if is_kept else None
             self._drop([shard])
             if content is not None:
                 self.put_rows(kind, [each[0] for each in left], content[[each[1] for each in left]])
@@ -264,3 +266,8 @@ class Store(Database):
         shards = (self.folder / _SHARDS).glob("*/*")
         old = (each for each in self.folder.iterdir() if _OLD.fullmatch(each.name))
         return [*(each for each in shards if (each.parent.name, each.name) not in known), *old]
+
+
+def _is_whole(shard: Path, size: int) -> bool:
+    """Whether nobody has deleted or cut a shard's file."""
+    return shard.is_file() and shard.stat().st_size == size

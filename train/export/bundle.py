@@ -109,9 +109,10 @@ def bundle(config: BundleConfig) -> None:
     classifier = Classifier.load(shipped)
     trained = load_model(config.run)
     root = config.data or trained.config.data.data
+    data = replace(trained.config.data, data=root, cache=config.cache)
     splits = {
         name: named_photos(trained, config.run, name, config.cache, config.data)
-        for name in config.splits or _splits_of(replace(trained.config.data, data=root), trained)
+        for name in config.splits or _splits_of(data, trained)
     }
     report = _report(config, classifier, float32, splits)
     checkpoint = TorchModel(trained.network, float32.contract)

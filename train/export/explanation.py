@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 _NO_MEAN = "its backbone does not end in the mean of a feature map over its positions"
 _MORE_LAYERS = "its head has an inner layer, or its backbone has one after the pooling"
-_INTEGER_HEAD = "its last layer is not in float32"
+_OTHER_HEAD = "its last layer is not one linear layer in float32"
 
 _RESHAPING = ("Reshape", "Flatten", "Squeeze", "Identity", "Dropout")  # same numbers, same order
 _LINEAR = ("Gemm", "MatMul", "Conv")
@@ -28,7 +28,7 @@ def expose(model: onnx.ModelProto) -> str:
     constants = {tensor.name: tensor for tensor in graph.initializer}
     head = makers[graph.output[0].name]
     if head.op_type != "Gemm" or not _is_plain(head, constants):
-        return _INTEGER_HEAD
+        return _OTHER_HEAD
     pooling = makers.get(head.input[0])
     while pooling is not None and pooling.op_type in _RESHAPING:
         pooling = makers.get(pooling.input[0])

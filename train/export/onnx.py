@@ -149,7 +149,8 @@ def _checked(
 def _calibrated(config: ExportConfig, trained: TrainedModel, model: TorchModel) -> Contract:
     """The contract with the temperature and thresholds, from photos that were not trained on."""
     root = config.data or trained.config.data.data
-    contract, splits = model.contract, splits_of(replace(trained.config.data, data=root))
+    data = replace(trained.config.data, data=root, cache=config.cache)
+    contract, splits = model.contract, splits_of(data)
     if unseen_split(trained) == VALIDATION and VALIDATION not in splits:
         print(
             "not calibrated, because there is no split `validation`: probabilities are the plain "

@@ -110,8 +110,7 @@ def _refuse_to_train_over(run: Path) -> None:
 
 # Settings that may change when a run is resumed: where files lie and how fast they are read.
 _FREE = frozenset(
-    {"out", "data.data", "data.table", "data.cache", "data.cache_gb", "data.rehash"}
-    | {"data.workers", "threads", "tracker"}
+    {"out", "data.data", "data.table", "data.cache", "data.workers", "threads", "tracker"}
 )
 
 

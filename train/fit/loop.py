@@ -35,7 +35,10 @@ from train.runs.model import save_model
 def fit(config: FitConfig) -> None:
     """Train as the config says, and write the result into `config.out`; may raise a TrainError."""
     require_used(config)
-    config = replace(config, network=with_own_size(config.network))
+    read = config.data
+    # How the photos are read this time is no setting of the run.
+    settled = replace(read, rehash=False, cache_gb=-1.0)
+    config = replace(config, network=with_own_size(config.network), data=settled)
     accelerator = make_accelerator(config)
     device = accelerator.device
     say = tqdm.write if accelerator.is_main_process else _say_nothing
@@ -45,8 +48,8 @@ def fit(config: FitConfig) -> None:
 
     # The photos. The first process of each machine fills its cache, the others read it.
     with accelerator.local_main_process_first():
-        read = replace(config.data, rehash=config.data.rehash and accelerator.is_local_main_process)
-        manifest, training, choosing = splits.divide(read, loaders.cached_for(config))
+        data = read if accelerator.is_local_main_process else settled
+        manifest, training, choosing = splits.divide(data, loaders.cached_for(config))
     config = replace(config, data=splits.measured(config.data, training))
     classes = manifest.classes
     spec = preprocessing(config.network.backbone, config.network.input_px, config.data.levels)

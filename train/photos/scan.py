@@ -125,16 +125,20 @@ class _Pass:
 
     def carry_out(self, *, rehash: bool, quiet: bool) -> list[Content | None]:
         self._store.sweep()
-        unknown, lacking = list[int](), list[int]()
+        unknown, lacking, wanting = list[int](), list[int](), list[int]()
         for start in range(0, len(self._files), _LOOKED_UP):
             with self._store.reading():
                 for n, file in enumerate(self._files[start : start + _LOOKED_UP], start):
-                    if not self._is_known(n) or rehash:
+                    is_known = self._is_known(n)
+                    lacks = file.spec and (not is_known or self._lacks_pixels(n, file.spec))
+                    if not is_known or rehash:
                         unknown.append(n)
-                    elif file.spec and self._lacks_pixels(n, file.spec):
+                    elif lacks:
                         lacking.append(n)
+                    if lacks:
+                        wanting.append(n)
         self._store.use(self._used)
-        self._make_room([*unknown, *lacking], quiet=quiet)
+        self._make_room([*unknown, *lacking], wanting, quiet=quiet)
         todo = sorted([*unknown, *(n for n in lacking if self._files[n].spec in self._cached)])
         if todo:
             require_room(self._store.folder, _KNOWN_BYTES * len(unknown))
@@ -167,12 +171,15 @@ class _Pass:
         self._used |= {place[0]} if place else set()
         return place is None
 
-    def _make_room(self, numbers: Sequence[int], *, quiet: bool) -> None:
-        """Note for which specs pixels are cached: those that there is room for."""
-        counts, promised_bytes = Counter(self._files[n].spec for n in numbers), 0
-        for spec, count in counts.items():
+    def _make_room(self, read: Sequence[int], wanting: Sequence[int], *, quiet: bool) -> None:
+        """Note for which specs pixels of the files that are read are cached: those that there is
+        room for. `wanting` have none yet.
+        """
+        counts, promised_bytes = Counter(self._files[n].spec for n in wanting), 0
+        for spec in dict.fromkeys(self._files[n].spec for n in read):
             if spec is None:
                 continue
+            count = counts[spec]
             needed_bytes = count * row_bytes(spec)
             if self._store.make_room(promised_bytes + needed_bytes):
                 promised_bytes += needed_bytes

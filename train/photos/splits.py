@@ -175,7 +175,7 @@ def labelled_split(
         UsageError: there is no such split, it has a class that the model does not know, or it has
             no readable photos.
     """
-    config = replace(like or DataConfig(root), data=root, cache=cache, cache_gb=-1.0, rehash=False)
+    config = replace(like or DataConfig(root), data=root, cache=cache)
     collection = collect(config, (split,), {split: spec} if spec else {})
     if split not in collection.splits:
         raise UsageError(f"{printable(root)} has no split {split}: give another, or its folder.")

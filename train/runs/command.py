@@ -8,8 +8,8 @@ from typing import Any
 
 from train.config import DataConfig, FitConfig, NetworkConfig
 
-# Resuming a run, reading photos again and another limit of the cache give the same run.
-_LEFT_OUT = frozenset({"resume", "rehash", "cache_gb"})
+# Resuming gives the same run.
+_LEFT_OUT = frozenset({"resume"})
 
 
 def fit_command(config: FitConfig) -> str:

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -67,7 +67,8 @@ class Review:
             connection.request(method, self._place.path + path, sent, origin if sent else {})
             connection.sock.settimeout(within_s)
             answer: dict[str, Any] = json.loads(connection.getresponse().read())
-        except (TimeoutError, HTTPException, OSError):
+        except TimeoutError:
+            assert self.process.poll() is None, "it ended by itself"
             self.kill()
             self.kills += 1
             self._start()
@@ -97,16 +98,20 @@ def draw(tmp_path: Path) -> dict[str, bytes]:
 def all_decided(review: Review, choose: random.Random) -> dict[str, str | None]:
     """Decide all photos, with kills; the label of each, as the review's own answers say."""
     wanted: dict[str, str | None] = {}
+    decided_s = 0.0
     while (state := review.ask("state")) is None or state["photo"] is not None:
         assert state is not None
         assert state["done"] == len(wanted)
         photo, label = state["photo"]["id"], choose.choice(LABELS)
         is_undo = bool(wanted) and choose.random() < 0.15
         path, body = ("undo", {}) if is_undo else ("decide", {"photo": photo, "label": label})
-        # A decision takes about twice as long as the state took. Whether it was done when it was
-        # killed, the review that was begun again says.
-        within_s = choose.uniform(0.1, 5) * review.took_s
-        answer = review.ask(path, body, within_s) or review.ask("state")
+        # Of the time of the last decision, which is about twice that of a state. Whether this one
+        # was done when it was killed, the review that was begun again says.
+        within_s = choose.uniform(0.1, 2) * (decided_s or 2 * review.took_s)
+        answer = review.ask(path, body, within_s)
+        if answer is not None:
+            decided_s = review.took_s
+        answer = answer or review.ask("state")
         assert answer is not None
         assert "message" not in answer, answer
         if is_undo and answer["done"] == len(wanted) - 1:

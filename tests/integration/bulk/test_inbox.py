@@ -28,7 +28,7 @@ def until(holds):
 
 
 class Queues:
-    """The stack's two queues, whose messages become visible again at once."""
+    """The stack's two queues, whose messages soon become visible again."""
 
     def __init__(self):
         self._client = boto3.client("sqs")
@@ -36,7 +36,7 @@ class Queues:
         (self.dead,) = (url for url in urls if "DeadLetters" in url)
         (self.inbox,) = (url for url in urls if url != self.dead)
         self._client.set_queue_attributes(
-            QueueUrl=self.inbox, Attributes={"VisibilityTimeout": "1"}
+            QueueUrl=self.inbox, Attributes={"VisibilityTimeout": "5"}
         )
 
     def count(self, url):

@@ -41,6 +41,12 @@ def stop_after(config: FitConfig, epochs: int, monkeypatch: pytest.MonkeyPatch) 
             fit(config)
 
 
+def test_how_photos_were_read_is_no_setting_of_the_run(config: FitConfig):
+    fit(replace(config, epochs=1, data=replace(config.data, rehash=True, cache_gb=5.0)))
+    saved = load_model(config.out).config.data
+    assert (saved.rehash, saved.cache_gb) == (False, -1.0)
+
+
 @pytest.mark.parametrize("photo", ["train/red/new.jpg", "train/mauve/new.jpg"])
 def test_a_run_does_not_go_on_with_other_photos(
     config: FitConfig, monkeypatch: pytest.MonkeyPatch, photo: str

@@ -17,6 +17,7 @@ from tests.photo_folder import write_many
 pytestmark = pytest.mark.slow
 
 PHOTOS, KILLS = 3000, 12
+SHARDS = -(-PHOTOS // 256)
 
 # Reads the photos for pixels, as fit does, and says when it begins.
 READ = """
@@ -49,6 +50,11 @@ def begin(root: Path, cache: Path) -> subprocess.Popen[bytes]:
     return started
 
 
+def finish(running: subprocess.Popen[bytes]) -> None:
+    running.communicate()
+    assert running.returncode == 0
+
+
 def content(cache: Path) -> dict[str, Any]:
     """All that a cache holds: its tables without times of use, and the bytes of its shards."""
     names = {file for file in cache.rglob("*") if file.is_file()} - {cache / "photos.sqlite"}
@@ -68,7 +74,7 @@ def content(cache: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def undisturbed(folder: Path) -> dict[str, Any]:
     cache = folder.with_name("undisturbed")
-    begin(folder, cache).communicate()
+    finish(begin(folder, cache))
     return content(cache)
 
 
@@ -78,20 +84,23 @@ def test_a_pass_that_is_killed_and_continued_leaves_the_same_bits(
     seed = int(os.environ.get("SEED", random.SystemRandom().randrange(10**6)))
     print("seed", seed)
     moments = random.Random(seed)
+    midway = 0
     for _ in range(KILLS):
         running = begin(folder, tmp_path)
         time.sleep(moments.uniform(0, 0.8))
         running.send_signal(signal.SIGKILL)
         running.communicate()
-    begin(folder, tmp_path).communicate()
+        shards = len(list((tmp_path / "shards").glob("*/*")))
+        midway += running.returncode == -signal.SIGKILL and 0 < shards < SHARDS
+    assert midway, "no kill hit a pass midway"
+    finish(begin(folder, tmp_path))
     assert content(tmp_path) == undisturbed
 
 
 def test_two_runs_at_once_share_a_cache(folder: Path, undisturbed: dict[str, Any], tmp_path: Path):
     runs = [begin(folder, tmp_path) for _ in range(2)]
     for run in runs:
-        run.communicate()
-        assert run.returncode == 0
+        finish(run)
     found = content(tmp_path)
     assert (found["files"], found["facts"]) == (undisturbed["files"], undisturbed["facts"])
     assert {row[:2] for row in found["rows JOIN shards USING (shard)"]} == {

@@ -1,5 +1,6 @@
 """A whole build after one more photo: what it reads and decodes again."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +22,12 @@ def test_a_build_with_one_more_photo_reads_and_decodes_that_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     done: Counter[str] = Counter()
+    lock = threading.Lock()
 
     def counted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def count(*given: Any, **wanted: Any) -> Any:
-            done[name] += 1
+            with lock:
+                done[name] += 1
             return work(*given, **wanted)
 
         return count

@@ -17,7 +17,7 @@ from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader
 
 from serving.model.preprocess import PreprocessSpec
-from tests.photo_folder import manifest_of, write_photo, write_photos
+from tests.photo_folder import manifest_of, write_photo
 from train.errors import TrainError
 from train.fit.augmentation import augmentation
 from train.fit.loaders import AugmentedPhotos
@@ -31,12 +31,6 @@ from train.store import Store
 
 SPEC = PreprocessSpec(height_px=32, width_px=24)
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Ten photos a class in train and in validation."""
-    return write_photos(tmp_path / "photos", 10)
 
 
 def test_photos_without_room_in_the_cache_are_decoded_when_they_are_read(folder: Path):
@@ -120,6 +114,36 @@ def test_what_another_run_evicts_meanwhile_is_decoded(folder: Path):
     shutil.rmtree(cache)
     np.testing.assert_array_equal(pixels[:], before)
     assert cached_pixels(manifest_of(folder, "train"), SPEC, cache).is_cached
+
+
+@pytest.mark.parametrize("left", ["nothing", "half"])
+def test_photos_can_go_from_a_cache_whose_shards_were_deleted_or_cut(folder: Path, left: str):
+    cache = folder.with_name("cache")
+    cached_pixels(manifest_of(folder, "train"), SPEC, cache)
+    for shard in (cache / "shards").glob("*/*"):
+        content = shard.read_bytes()
+        shard.unlink() if left == "nothing" else shard.write_bytes(content[: len(content) // 2])
+    for photo in list((folder / "train").glob("*/*"))[4:]:
+        photo.unlink()
+    manifest = manifest_of(folder, "train")
+    found = cached_pixels(manifest, SPEC, cache)
+    assert found.is_cached
+    fresh = cached_pixels(manifest, SPEC, folder.with_name("fresh"))
+    np.testing.assert_array_equal(found[:], fresh[:])
+
+
+def test_reading_all_again_evicts_nothing_that_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = DataConfig(folder, cache=folder.with_name("cache"))
+    with closing(Store(config.cache)) as store:
+        store.set_limit(30 * SPEC.height_px * SPEC.width_px * 3)
+    collect(config, specs={"train": SPEC})
+    shards = {file: file.stat().st_mtime_ns for file in (config.cache / "shards").glob("*/*")}
+    monkeypatch.setattr("train.store._STARTED", time.time())
+    collect(replace(config, rehash=True), specs={"train": SPEC})
+    assert shards == {file: file.stat().st_mtime_ns for file in shards if file.is_file()}
+    assert shards
 
 
 def test_a_new_photo_adds_its_features_and_computes_no_others(folder: Path):

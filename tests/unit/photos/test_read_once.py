@@ -1,6 +1,7 @@
 """What is read and decoded again when photos or what they are wanted for change."""
 
 import os
+import threading
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +14,7 @@ import torch
 from serving.images.decode import decode_scaled
 from serving.model.preprocess import PreprocessSpec
 from tests.drawn import encoded, picture
-from tests.photo_folder import manifest_of, write_many, write_photo, write_photos
+from tests.photo_folder import manifest_of, write_many, write_photo
 from tests.training import tiny_config
 from train.config import FitConfig
 from train.fit.loaders import cached_for
@@ -30,23 +31,20 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Ten photos a class in train and in validation."""
-    return write_photos(tmp_path / "photos", 10)
-
-
-@pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How many files were read, and how many decoded."""
     counts: Counter[str] = Counter()
+    lock = threading.Lock()  # photos are read in threads
     read = Path.read_bytes
 
     def reading(path: Path) -> bytes:
-        counts["read"] += 1
+        with lock:
+            counts["read"] += 1
         return read(path)
 
     def decoding(data: bytes, **wanted):
-        counts["decoded"] += 1
+        with lock:
+            counts["decoded"] += 1
         return decode_scaled(data, **wanted)
 
     monkeypatch.setattr(Path, "read_bytes", reading)
